@@ -1,0 +1,1 @@
+"""Models of what the API takes and gives."""

@@ -1,0 +1,50 @@
+"""The base of models that callers build by hand, which check their fields when built."""
+
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Struct
+from msgspec.structs import fields
+
+_LONGEST_PROBLEM = 200
+
+
+class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """A model whose fields must fit their types.
+
+    A plain dict may stand where a nested model is expected. It is checked like the model and goes
+    out as it is, with the keys that the model does not know.
+
+    Raises:
+        ValueError: A field does not fit; the message names it and says what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for name, kind, choices in _rules(type(self)):
+            value: object = getattr(self, name)
+            if value is UNSET:
+                continue
+            if choices and value not in choices:
+                given = repr(value) if isinstance(value, str) else type(value).__name__
+                allowed = ", ".join(map(repr, choices))
+                raise ValueError(_problem(self, name, f"{given:.60} is none of {allowed}"))
+            try:
+                msgspec.convert(value, kind)
+            except msgspec.ValidationError as exc:
+                raise ValueError(_problem(self, name, str(exc))) from None
+
+
+def _problem(model: CheckedModel, name: str, text: str) -> str:
+    if len(text) > _LONGEST_PROBLEM:
+        text = f"{text[:_LONGEST_PROBLEM]}…"
+    return f"{type(model).__name__}.{name}: {text}"
+
+
+@cache
+def _rules(model: type[CheckedModel]) -> list[tuple[str, Any, tuple[str, ...]]]:
+    # Resolving annotations costs far more than checking a value, hence once a class.
+    return [
+        (field.name, field.type, get_args(field.type) if get_origin(field.type) is Literal else ())
+        for field in fields(model)
+    ]

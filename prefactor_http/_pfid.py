@@ -1,0 +1,126 @@
+"""Partitioned ids: 32 characters that sort by time and name their account (contract §4).
+
+An id is a 158-bit integer, ``timestamp_ms << 110 | partition << 80 | random``, written as 32
+digits of five bits in lower-case Crockford base32.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import NamedTuple
+
+TIMESTAMP_LIMIT = 1 << 48
+PARTITION_LIMIT = 1 << 30
+RANDOM_LIMIT = 1 << 80
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE_OF = {digit: value for value, digit in enumerate(_DIGITS)}
+# Two digits at a time: an id is made for every write that chooses its own.
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_LENGTH = 32
+_PATTERN = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{31}")
+
+
+class Pfid(NamedTuple):
+    """The three parts of a partitioned id.
+
+    Attributes:
+        timestamp_ms: Unix time in milliseconds, 48 bits.
+        partition: What the ids of one account share, 30 bits.
+        random: What makes the id unique, 80 bits.
+    """
+
+    timestamp_ms: int
+    partition: int
+    random: int
+
+
+def encode(timestamp_ms: int, partition: int, random: int) -> str:
+    """Write an id from its parts.
+
+    Args:
+        timestamp_ms: Unix time in milliseconds, 0 to 2**48 - 1.
+        partition: 0 to 2**30 - 1.
+        random: 0 to 2**80 - 1.
+
+    Returns:
+        The id, 32 characters.
+
+    Raises:
+        ValueError: A part is out of its range.
+    """
+    if not 0 <= timestamp_ms < TIMESTAMP_LIMIT:
+        raise ValueError(f"timestamp_ms must fit 48 bits, got {timestamp_ms}")
+    if not 0 <= partition < PARTITION_LIMIT:
+        raise ValueError(f"partition must fit 30 bits, got {partition}")
+    if not 0 <= random < RANDOM_LIMIT:
+        raise ValueError(f"random must fit 80 bits, got {random}")
+    # The parts end on even digits, so each is written for itself: small integers are faster.
+    return _digits(timestamp_ms, 10) + _digits(partition, 6) + _digits(random, 16)
+
+
+def decode(pfid: str) -> Pfid:
+    """Read the parts of an id.
+
+    Args:
+        pfid: The id.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        ValueError: The text is not a partitioned id.
+    """
+    if not is_valid(pfid):
+        raise ValueError(f"not a partitioned id: {pfid!r}")
+    value = 0
+    for digit in pfid:
+        value = value << 5 | _VALUE_OF[digit]
+    return Pfid(value >> 110, value >> 80 & PARTITION_LIMIT - 1, value & RANDOM_LIMIT - 1)
+
+
+def is_valid(pfid: str) -> bool:
+    """Tell whether a text is a partitioned id; upper case is not."""
+    return len(pfid) == _LENGTH and _PATTERN.fullmatch(pfid) is not None
+
+
+def partition_of(pfid: str) -> int:
+    """Read the partition of an id, which related ids share.
+
+    Args:
+        pfid: The id.
+
+    Returns:
+        Its partition.
+
+    Raises:
+        ValueError: The text is not a partitioned id.
+    """
+    return decode(pfid).partition
+
+
+def generate(partition: int, *, timestamp_ms: int | None = None, random: int | None = None) -> str:
+    """Make a new id.
+
+    Args:
+        partition: The partition of the account it belongs to.
+        timestamp_ms: Unix time in milliseconds; now where omitted.
+        random: Its 80 random bits; from the system where omitted.
+
+    Returns:
+        The id.
+
+    Raises:
+        ValueError: A part is out of its range.
+    """
+    if timestamp_ms is None:
+        timestamp_ms = time.time_ns() // 1_000_000
+    if random is None:
+        random = int.from_bytes(os.urandom(10))
+    return encode(timestamp_ms, partition, random)
+
+
+def _digits(value: int, count: int) -> str:
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * count - 10, -1, -10)])

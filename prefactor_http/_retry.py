@@ -1,0 +1,344 @@
+"""What is tried again, when, and for how long.
+
+`Retry.run` makes the first attempt by itself; only a failure brings in tenacity, which then sees
+that failure as its attempt one. An attempt ends in a value, the result or a `Failure`, so no
+exception has to be caught, kept and raised again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
+from prefactor_http._outcome import Attempt, Failure, Kind
+from prefactor_http._runtime import Runtime
+from prefactor_http._watch import Cause
+from prefactor_http._wire import (
+    GET,
+    IDEMPOTENCY_IN_PROGRESS,
+    INVALID_ACTION,
+    SERVICE_UNAVAILABLE,
+    TOO_EARLY,
+    TOO_MANY_REQUESTS,
+    Call,
+    decipher,
+    describe,
+)
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.exceptions import (
+    PrefactorClientError,
+    PrefactorConflictError,
+    PrefactorHttpError,
+    PrefactorRetryExhaustedError,
+    PrefactorTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
+
+_log = logging.getLogger("prefactor_http")
+
+
+class Retry:
+    """Runs calls under one configuration; views of a client differ in this alone.
+
+    Args:
+        config: How often, how long.
+        runtime: What the client and its views share.
+    """
+
+    def __init__(self, config: HttpClientConfig, runtime: Runtime) -> None:
+        self.config = config
+        self.runtime = runtime
+
+    async def run(self, call: Call[T]) -> T:
+        """Make a call: attempt it until there is a result, or nothing more to hope for.
+
+        Args:
+            call: The call; its record of attempts is kept on it.
+
+        Returns:
+            Its result.
+
+        Raises:
+            PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
+        """
+        self.runtime.check_usable()
+        if self.config.deadline is None:
+            return await self._run(call)
+        watch = self.runtime.watches.begin(self.config.deadline)
+        call.expires_at = self.runtime.clock.monotonic() + self.config.deadline
+        try:
+            return await self._run(call)
+        except asyncio.CancelledError:
+            cause = watch.caused()
+            if cause is None:
+                raise
+        finally:
+            self.runtime.watches.end(watch)
+        raise _interrupted(call, cause, self.config.deadline)
+
+    async def _run(self, call: Call[T]) -> T:
+        outcome = await self.attempt(call)
+        if not isinstance(outcome, Failure):
+            self.runtime.budget.give_back(FIRST_SUCCESS)
+            return outcome
+        recovery = _Recovery(self, call, outcome)
+        del outcome  # or a raised error and this frame would hold each other
+        return await recovery.run()
+
+    async def attempt(self, call: Call[T]) -> T | Failure:
+        """Make one attempt, as soon as the limit and the gate let it through."""
+        runtime, config = self.runtime, self.config
+        if not await runtime.admit():
+            return Failure(PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True)
+        call.attempts += 1
+        call.in_flight = True
+        is_observed = config.on_attempt is not None or _log.isEnabledFor(logging.DEBUG)
+        started = runtime.clock.monotonic() if is_observed else 0.0
+        try:
+            reply = await runtime.transport.attempt(call, config.request_timeout)
+        finally:
+            runtime.leave()
+        call.in_flight = False
+        outcome = reply if isinstance(reply, Failure) else decipher(call, reply, config.api_token)
+        if isinstance(outcome, Failure):
+            call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
+            self._heed(outcome)
+        if is_observed:
+            status = outcome.status if isinstance(outcome, Failure) else reply.status
+            self._report(call, outcome, status, runtime.clock.monotonic() - started)
+        return outcome
+
+    def _heed(self, failure: Failure) -> None:
+        """Close the gate when the API names a time to be left alone."""
+        seconds = failure.retry_after
+        if (
+            failure.status in {TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE}
+            and seconds is not None
+            and seconds <= self.config.max_retry_delay
+        ):
+            self.runtime.gate.close_for(seconds)
+
+    def _report(self, call: Call[T], outcome: T | Failure, status: int | None, seconds: float) -> None:
+        error = describe(outcome.error) if isinstance(outcome, Failure) else None
+        _log.debug(
+            "%s %s attempt %d: %s in %.1f ms (key %s)",
+            call.operation.method,
+            call.path,
+            call.attempts,
+            error or status,
+            seconds * 1000,
+            call.key,
+        )
+        if self.config.on_attempt is None:
+            return
+        try:
+            self.config.on_attempt(
+                Attempt(
+                    operation=call.operation.name,
+                    method=call.operation.method,
+                    path=call.path,
+                    number=call.attempts,
+                    status=status,
+                    error=error,
+                    seconds=seconds,
+                    idempotency_key=call.key,
+                )
+            )
+        except Exception:
+            # The hook watches; what it does wrong must not change what the call reports.
+            _log.exception("on_attempt raised")
+
+
+class _Recovery(Generic[T]):
+    """A call after its first failure: the strategies that tenacity asks, and the end."""
+
+    def __init__(self, retry: Retry, call: Call[T], first: Failure) -> None:
+        self._retry = retry
+        self._runtime = retry.runtime
+        self._config = retry.config
+        self._call = call
+        self._first: Failure | None = first
+        self._has_reconnected = False
+        self._last_cost = 0
+        self._is_exhausted = False
+
+    async def run(self) -> T:
+        # Not at the top: it costs 8 ms of start-up, and most processes never need it.
+        import tenacity  # noqa: PLC0415
+
+        config = self._config
+        self._jitter = tenacity.wait_random_exponential(
+            multiplier=config.initial_retry_delay,
+            max=config.max_retry_delay,
+            exp_base=config.retry_multiplier,
+        )
+        controller = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_result(self._is_worth_repeating),
+            wait=self._wait,
+            stop=self._stop,
+            sleep=self._runtime.pause,
+            retry_error_callback=_outcome_of,
+        )
+        try:
+            outcome: T | Failure = await controller(self._attempt)
+        finally:
+            controller.iter_state.reset()  # its list of actions refers back to it
+        if not isinstance(outcome, Failure):
+            self._runtime.budget.give_back(self._last_cost)
+            return outcome
+        if _may_be_settled(self._call, outcome.error):
+            settled = await self._settle()
+            if settled is not None:
+                return settled
+        try:
+            self._give_up(outcome)
+        finally:
+            del outcome
+
+    async def _attempt(self) -> T | Failure:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await self._retry.attempt(self._call)
+
+    def _is_worth_repeating(self, outcome: T | Failure) -> bool:
+        if not isinstance(outcome, Failure) or outcome.permanent:
+            return False
+        if outcome.status is not None:
+            if _is_in_progress(outcome.error):
+                return True
+            if outcome.status not in self._config.retry_on_status_codes:
+                return False
+            if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:
+                return True
+        return outcome.kind is Kind.NOT_SENT or self._call.is_repeatable
+
+    def _wait(self, state: RetryCallState) -> float:
+        failure = _failure_of(state)
+        if failure.disconnected and not self._has_reconnected:
+            # Most likely a kept-alive connection that the server had closed: nothing to wait for.
+            self._has_reconnected = True
+            return 0.0
+        seconds = max(self._jitter(state), failure.retry_after or 0.0)
+        if failure.status == TOO_MANY_REQUESTS and failure.retry_after is None:
+            self._runtime.gate.close_for(seconds)
+        return seconds
+
+    def _stop(self, state: RetryCallState) -> bool:
+        failure = _failure_of(state)
+        error = failure.error
+        if state.attempt_number > self._config.max_retries:
+            self._is_exhausted = self._config.max_retries > 0
+            return True
+        if failure.retry_after is not None and failure.retry_after > self._config.max_retry_delay:
+            error.add_note("not tried again: Retry-After is longer than max_retry_delay")
+            return True
+        expires_at = self._call.expires_at
+        if expires_at is not None:
+            if self._runtime.clock.monotonic() + state.upcoming_sleep >= expires_at:
+                error.add_note("not tried again: the deadline comes first")
+                return True
+        cost = TIMEOUT_COST if failure.timed_out else RETRY_COST
+        if not self._runtime.budget.take(cost):
+            error.retry_budget_exhausted = True
+            error.add_note("not tried again: the client's retry budget is used up")
+            return True
+        self._last_cost = cost
+        return False
+
+    async def _settle(self) -> T | None:
+        """Find out whether an earlier attempt did what this one was refused for (design: §4)."""
+        settlement = self._call.operation.settlement
+        assert settlement is not None  # noqa: S101 # asked before
+        resource_id = self._call.resource_id
+        read = Call(settlement.read, settlement.read.path_for(resource_id), resource_id=resource_id)
+        read.expires_at = self._call.expires_at
+        try:
+            resource = await self._retry.run(read)
+        except PrefactorHttpError as exc:
+            _log.warning("could not read what became of %s: %s", self._call.path, describe(exc))
+            return None  # the 409 is raised, and says that the outcome is unknown
+        took_effect = settlement.took_effect(self._call.request, resource)
+        if took_effect is False:
+            self._call.outcome_unknown = False
+        return resource if took_effect else None
+
+    def _give_up(self, failure: Failure) -> NoReturn:
+        call, last = self._call, failure.error
+        error: PrefactorHttpError = last
+        if self._is_exhausted:
+            error = PrefactorRetryExhaustedError(
+                f"{call.operation.name} failed {call.attempts} times, the last time with: "
+                f"{describe(last)}",
+                last,
+            )
+        for each in {error, last}:
+            _annotate(each, call)
+        if call.attempts > 1 or error.outcome_unknown or self._is_exhausted:
+            _log.warning(
+                "%s %s gave up after %d attempts: %s%s",
+                call.operation.method,
+                call.path,
+                call.attempts,
+                describe(last),
+                ", outcome unknown" if error.outcome_unknown else "",
+            )
+        try:
+            if error is last:
+                raise error
+            raise error from last
+        finally:
+            del error, last, failure, each
+
+
+def _failure_of(state: RetryCallState) -> Failure:
+    failure = _outcome_of(state)
+    assert isinstance(failure, Failure)  # noqa: S101 # only failures are worth repeating
+    return failure
+
+
+def _outcome_of(state: RetryCallState) -> Any:
+    assert state.outcome is not None  # noqa: S101 # tenacity asks after an attempt
+    return state.outcome.result()
+
+
+def _is_in_progress(error: PrefactorHttpError) -> bool:
+    return isinstance(error, PrefactorConflictError) and error.code == IDEMPOTENCY_IN_PROGRESS
+
+
+def _may_be_settled(call: Call[Any], error: PrefactorHttpError) -> bool:
+    return (
+        call.outcome_unknown
+        and call.operation.settlement is not None
+        and isinstance(error, PrefactorConflictError)
+        and error.code == INVALID_ACTION
+    )
+
+
+def _interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttpError:
+    error: PrefactorHttpError
+    if cause is Cause.CLOSING:
+        error = PrefactorClientError("the client was closed while the call was under way")
+    else:
+        error = PrefactorTimeoutError(f"the deadline of {deadline:g} s passed")
+    call.outcome_unknown |= call.in_flight and call.operation.method != GET
+    _annotate(error, call)
+    return error
+
+
+def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
+    error.method = call.operation.method
+    error.path = call.path
+    error.attempts = call.attempts
+    error.idempotency_key = call.key
+    error.outcome_unknown = call.outcome_unknown
+    error.add_note(
+        f"{call.operation.method} {call.path}, {call.attempts} attempt(s)"
+        + (": it may have taken effect all the same" if call.outcome_unknown else "")
+    )

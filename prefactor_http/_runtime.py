@@ -1,0 +1,138 @@
+"""What a client and its views share: the session, the limit, the gate, the budget, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING
+
+from prefactor_http._budget import RetryBudget
+from prefactor_http._clock import Clock
+from prefactor_http._gate import Gate
+from prefactor_http._transport import Transport
+from prefactor_http._watch import Watches
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.exceptions import PrefactorClientError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_CLOSED = "the client is closed"
+
+
+class Runtime:
+    """One client's life on one event loop, from `open` to `close`.
+
+    Args:
+        config: The client's configuration.
+        headers: Headers of every request.
+        clock: Where the time comes from.
+        session: A session to borrow, or None.
+    """
+
+    def __init__(
+        self,
+        config: HttpClientConfig,
+        headers: Mapping[str, str],
+        clock: Clock,
+        session: ClientSession | None,
+    ) -> None:
+        self.clock = clock
+        self.gate = Gate(clock)
+        self.budget = RetryBudget(config.retry_budget)
+        self.watches = Watches()
+        self.transport = Transport(config, headers, self.watches, session)
+        self.is_closed = False
+        self._limit = config.max_connections
+        self._slots = asyncio.Semaphore(self._limit)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Bind the client to the running event loop; a closed client opens again."""
+        if self._loop is None or self.is_closed:
+            self._loop = asyncio.get_running_loop()
+            self._slots = asyncio.Semaphore(self._limit)
+            self.is_closed = False
+            self.transport.open()
+
+    def check_usable(self) -> None:
+        """Let a call in, or say why not.
+
+        Raises:
+            PrefactorClientError: The client is closed, or belongs to another event loop: a loop
+                that ended, one of another thread, or one from before a fork.
+        """
+        if self.is_closed:
+            raise PrefactorClientError(f"{_CLOSED}: enter it again with `async with`")
+        if asyncio.get_running_loop() is not self._loop:
+            if self._loop is not None:
+                raise PrefactorClientError(
+                    "the client belongs to another event loop (or to the process before a fork): "
+                    "make one client for each, or close it there first"
+                )
+            self.open()
+
+    async def admit(self) -> bool:
+        """Wait for a free slot, and for the gate to open; a slot taken is given back by `leave`.
+
+        Returns:
+            False, and no slot, when the client closes meanwhile.
+        """
+        if self._slots.locked():
+            if not await self._unless_closing(self._slots.acquire()):
+                return False
+        else:
+            await self._slots.acquire()
+        # Look again after each wait: meanwhile another call may have been told to wait longer.
+        while self.gate.is_closed and (seconds := self.gate.wait_time()):
+            try:
+                passed = await self.pause(seconds)
+            except BaseException:
+                self._slots.release()
+                raise
+            if not passed:
+                break
+        if self.is_closed:
+            self._slots.release()
+            return False
+        return True
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._slots.release()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait, unless the client closes.
+
+        Returns:
+            False when the client closes meanwhile.
+        """
+        return await self._unless_closing(self.clock.sleep(seconds))
+
+    async def close(self, drain_timeout: float) -> None:
+        """End: refuse new calls, wake those that wait, let those in flight end, close the session.
+
+        Args:
+            drain_timeout: Seconds for those in flight; then they are interrupted.
+        """
+        self.is_closed = True
+        try:
+            if self._loop is asyncio.get_running_loop():
+                self.watches.interrupt(only_endless=True)
+                await self.watches.wait_until_empty(drain_timeout)
+        finally:
+            self.watches.interrupt(only_endless=False)
+            self.watches.stop()
+            await self.transport.close()
+
+    async def _unless_closing(self, wait: Awaitable[object]) -> bool:
+        watch = self.watches.begin(None)
+        try:
+            await wait
+        except asyncio.CancelledError:
+            if watch.caused() is None:
+                raise
+            return False
+        finally:
+            self.watches.end(watch)
+        return True

@@ -1,0 +1,133 @@
+"""Interrupts what takes too long: attempts, whole calls, and the waits of a client that closes.
+
+`asyncio.timeout` does this for one block, at the price of a timer each. Here all blocks of one
+length share a timer: they expire in the order in which they began, so the oldest tells when to
+look again. A block costs about a microsecond, whether or not anything ever expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+
+
+class Cause(Enum):
+    """Why a watched block was interrupted."""
+
+    EXPIRED = auto()
+    CLOSING = auto()
+
+
+class Watch:
+    """One watched block of one task; make it with `Watches.begin`, end it with `Watches.end`."""
+
+    __slots__ = ("_cancelling", "_task", "_uncancelled", "cause", "expires_at", "length")
+
+    def __init__(self, task: asyncio.Task[object], length: float | None, expires_at: float) -> None:
+        self.length = length
+        self.expires_at = expires_at
+        self.cause: Cause | None = None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._uncancelled = False
+
+    def interrupt(self, cause: Cause) -> None:
+        """Cancel the block; the first cause counts."""
+        if self.cause is None:
+            self.cause = cause
+            self._task.cancel()
+
+    def caused(self) -> Cause | None:
+        """Tell, in a handler of CancelledError, whether it is this watch's doing.
+
+        Returns:
+            The cause, or None when somebody else cancelled the task (too): then it must go on.
+        """
+        if self.cause is None:
+            return None
+        self._uncancelled = True
+        return self.cause if self._task.uncancel() <= self._cancelling else None
+
+    def settle(self) -> None:
+        """Take back a cancellation that never arrived, because the block ended first."""
+        if self.cause is not None and not self._uncancelled:
+            self._task.uncancel()
+
+
+class Watches:
+    """All watched blocks of a client, by length; those without a length end only by closing."""
+
+    def __init__(self) -> None:
+        self._queues: dict[float | None, dict[Watch, None]] = {}
+        self._timers: dict[float, asyncio.TimerHandle] = {}
+        self._count = 0
+        self._empty: asyncio.Future[None] | None = None
+
+    def begin(self, length: float | None) -> Watch:
+        """Watch the current task from here on.
+
+        Args:
+            length: Seconds until it is interrupted; None for never.
+
+        Returns:
+            The watch, to be ended in a ``finally``.
+        """
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101 # a coroutine that awaits runs in a task
+        queue = self._queues.get(length)
+        if queue is None:
+            queue = self._queues[length] = {}
+        if length is None:
+            watch = Watch(task, None, 0.0)
+        else:
+            watch = Watch(task, length, loop.time() + length)
+            if length not in self._timers:
+                self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
+        queue[watch] = None
+        self._count += 1
+        return watch
+
+    def end(self, watch: Watch) -> None:
+        """Stop watching."""
+        del self._queues[watch.length][watch]
+        watch.settle()
+        self._count -= 1
+        if not self._count and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+
+    def interrupt(self, *, only_endless: bool) -> None:
+        """Interrupt the blocks because the client closes.
+
+        Args:
+            only_endless: Only those without a length: calls that wait, not attempts in flight.
+        """
+        for length, queue in self._queues.items():
+            if length is None or not only_endless:
+                for watch in queue:
+                    watch.interrupt(Cause.CLOSING)
+
+    async def wait_until_empty(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
+        """Wait until nothing is watched any more, or so many seconds."""
+        if self._count:
+            self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._empty], timeout=timeout)
+
+    def stop(self) -> None:
+        """Drop the timers, so that the event loop holds nothing of this client."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _look(self, length: float, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        queue = self._queues[length]
+        for watch in queue:
+            if watch.expires_at > now:
+                self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
+                return
+            watch.interrupt(Cause.EXPIRED)
+        # Nothing is left to expire: the next block of this length starts a timer of its own.
+        del self._timers[length]
+        if not queue:
+            del self._queues[length]

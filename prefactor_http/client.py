@@ -1,0 +1,252 @@
+"""The client: owns the session, hands out the endpoints, and ends it all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+
+from prefactor_http import _api, _wire
+from prefactor_http._clock import Clock, SystemClock
+from prefactor_http._operation import Operation, RawOperation
+from prefactor_http._outcome import Attempt
+from prefactor_http._retry import Retry
+from prefactor_http._runtime import Runtime
+from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
+from prefactor_http._wire import Call
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.endpoints.agent_instance import AgentInstanceClient
+from prefactor_http.idempotency import check_key, new_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from aiohttp import ClientSession
+
+T = TypeVar("T")
+
+_SDK_HEADER = "X-Prefactor-SDK"
+_SDK_ENTRY = f"{PACKAGE_NAME}@{PACKAGE_VERSION}"
+
+
+class Options(TypedDict, total=False):
+    """What `PrefactorHttpClient.with_options` can change; see `HttpClientConfig`."""
+
+    request_timeout: float
+    max_retries: int
+    initial_retry_delay: float
+    max_retry_delay: float
+    retry_multiplier: float
+    retry_on_status_codes: tuple[int, ...]
+    default_idempotency_key: str | None
+    deadline: float | None
+    on_attempt: Callable[[Attempt], object] | None
+
+
+class PrefactorHttpClient:
+    """Client of the Prefactor API: writes are safe to repeat, and it repeats them.
+
+    Use it as ``async with PrefactorHttpClient(config) as client``; or make it, and `close` it.
+    Any number of tasks of one event loop may share it. Every call raises an error of
+    `prefactor_http.exceptions` when it fails, and ``ValueError`` or ``TypeError`` before any I/O
+    when its arguments cannot be right.
+
+    Args:
+        config: Configuration; `HttpClientConfig.from_env` reads it from the environment.
+        sdk_header: Value of ``X-Prefactor-SDK``, adapters first, this package last; by default
+            this package alone.
+        session: An aiohttp session to borrow. It stays open, and its own settings hold:
+            ``max_connections`` counts calls, but ``trust_env`` and pooling are the session's.
+        clock: Where waits take the time from; for tests.
+    """
+
+    def __init__(
+        self,
+        config: HttpClientConfig,
+        sdk_header: str | None = None,
+        *,
+        session: ClientSession | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.__sdk_header = sdk_header or _SDK_ENTRY
+        headers = {
+            "Authorization": f"Bearer {config.api_token}",
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "User-Agent": f"{PACKAGE_NAME}/{PACKAGE_VERSION} Python/{sys.version_info.major}."
+            f"{sys.version_info.minor}",
+            _SDK_HEADER: self.__sdk_header,
+        }
+        self._runtime = Runtime(config, headers, clock or SystemClock(), session)
+        self._retry = Retry(config, self._runtime)
+        self._is_view = False
+
+    def __repr__(self) -> str:
+        kind = "view of a client" if self._is_view else "client"
+        return f"<{type(self).__name__} ({kind}) of {self.config.api_url}>"
+
+    @property
+    def _sdk_header(self) -> str:
+        # Private by name, yet adapters assign it after construction to name themselves first.
+        return self.__sdk_header
+
+    @_sdk_header.setter
+    def _sdk_header(self, value: str) -> None:
+        self.__sdk_header = value
+        self._runtime.transport.set_header(_SDK_HEADER, value)
+
+    @cached_property
+    def agent_instances(self) -> AgentInstanceClient:
+        """Register, start, finish and read agent instances (contract §7)."""
+        return AgentInstanceClient(self)
+
+    async def __aenter__(self) -> Self:
+        if not self._is_view:
+            self._runtime.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self, drain_timeout: float = 10.0) -> None:
+        """End the client; to do so twice is no harm.
+
+        New calls are refused, calls waiting for a retry end with their error, those in flight may
+        finish. A view's close does nothing: the client that it views goes on.
+
+        Args:
+            drain_timeout: Seconds for the calls in flight; then they end with an error, too.
+        """
+        if not self._is_view:
+            await self._runtime.close(drain_timeout)
+
+    def with_options(self, **options: Unpack[Options]) -> Self:
+        """Make a view of this client that differs in some options.
+
+        Session, limit, gate and retry budget stay shared, so views are cheap: make one for a call.
+
+        Args:
+            options: Fields of `HttpClientConfig` that may differ from call to call.
+
+        Returns:
+            The view; closing it does nothing.
+
+        Raises:
+            TypeError: A field belongs to the client as a whole.
+            ValueError: A value is out of range.
+        """
+        unknown = options.keys() - Options.__annotations__.keys()
+        if unknown:
+            raise TypeError(
+                f"with_options cannot change {', '.join(sorted(unknown))}; it can change "
+                f"{', '.join(sorted(Options.__annotations__))}"
+            )
+        view = object.__new__(type(self))
+        view.config = replace(self.config, **options)
+        view.__sdk_header = self.__sdk_header
+        view._runtime = self._runtime
+        view._retry = Retry(view.config, self._runtime)
+        view._is_view = True
+        return view
+
+    async def send(
+        self, operation: Operation[T], request: object = None, resource_id: str | None = None
+    ) -> T:
+        """Make a call that `prefactor_http._api` declares; endpoint methods end here.
+
+        Args:
+            operation: The call.
+            request: Its body, with the idempotency key in it; None for a read.
+            resource_id: The id that its path needs.
+
+        Returns:
+            The operation's result.
+        """
+        call = Call(
+            operation,
+            operation.path_for(resource_id),
+            None if request is None else _wire.encode(operation, request),
+            None if request is None else cast("Any", request).idempotency_key,
+            request,
+            resource_id,
+        )
+        return await self._retry.run(call)
+
+    async def read(
+        self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
+    ) -> T:
+        """Make a reading call with query parameters."""
+        path = operation.path_for(resource_id)
+        return await self._retry.run(Call(operation, path, params=params))
+
+    def key(self, given: str | None) -> str:
+        """Check a caller's idempotency key, or make one (contract §10).
+
+        Args:
+            given: The caller's key, or None.
+
+        Returns:
+            The key for the call.
+
+        Raises:
+            ValueError: The caller's key is not allowed.
+        """
+        if given is not None:
+            return check_key(given)
+        prefix = self.config.default_idempotency_key
+        return new_key() if prefix is None else f"{prefix}-{new_key()}"
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json_data: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:
+        """Make any call of the API by verb and path, with the same care as the others.
+
+        A write without a key gets one: at the top level of its body, unless its items carry their
+        own, and as ``Idempotency-Key`` (contract §10).
+
+        Args:
+            method: HTTP verb.
+            path: Path from the root, such as ``/api/v1/agent``.
+            params: Query parameters.
+            json_data: Body, for a write.
+            idempotency_key: The write's key; by default the body's own, or a new one.
+
+        Returns:
+            The reply, a JSON object.
+
+        Raises:
+            PrefactorHttpError: The call failed.
+            ValueError: The path is not one, a GET has a body or key, or two keys differ.
+        """
+        return await self._retry.run(
+            _wire.raw_call(method, path, params, json_data, idempotency_key, self.key)
+        )
+
+    async def validate_token(self) -> dict[str, Any]:
+        """Ask the API whether it accepts the token: ``GET /api/v1/ping`` (contract §6).
+
+        Returns:
+            The reply, a JSON object.
+
+        Raises:
+            PrefactorAuthError: It does not.
+        """
+        return await self._retry.run(Call(_api.PING, _api.PING.path))
+
+
+__all__ = ["Options", "PrefactorHttpClient", "RawOperation"]

@@ -1,0 +1,167 @@
+"""What a client is configured with: checked when made, and printed without the token."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from prefactor_http._outcome import Attempt
+from prefactor_http.idempotency import MAX_LENGTH, check_key
+
+DEFAULT_API_URL = "https://app.prefactorai.com"
+_GENERATED_KEY_LENGTH = 36
+_FIRST_STATUS, _LAST_STATUS = 100, 599
+
+
+@dataclass(frozen=True)
+class HttpClientConfig:
+    """Configuration of a `PrefactorHttpClient`; every time is in seconds.
+
+    Attributes:
+        api_url: Base URL of the API, such as ``https://app.prefactorai.com``, without ``/api/v1``.
+        api_token: Bearer token; never shown.
+        request_timeout: Longest that one attempt may take, from its connection to the reply's end.
+        connect_timeout: Longest that opening a connection may take.
+        max_retries: Attempts after the first.
+        initial_retry_delay: Upper bound of the wait before the first retry.
+        max_retry_delay: Upper bound of any wait; a longer ``Retry-After`` raises at once.
+        retry_multiplier: Growth of that bound from retry to retry.
+        retry_on_status_codes: Statuses that are tried again.
+        default_idempotency_key: Prefix for generated keys (``prefix-uuid``), 27 characters at most.
+        deadline: Longest that a whole call may take, all waits included; None for no limit.
+        max_connections: Attempts in flight at a time; further calls wait.
+        max_response_bytes: Largest reply that is accepted, decompressed.
+        allow_insecure_http: Accept ``http://`` for hosts other than this machine.
+        trust_env: Take proxies from the environment, as aiohttp does.
+        retry_budget: Size of the client's retry budget (a retry takes 5, after a timeout 10,
+            successes pay back); None for no budget.
+        on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.
+
+    Raises:
+        ValueError: A value is out of range; the message says which, and what is allowed.
+    """
+
+    api_url: str
+    api_token: str = field(repr=False)
+    request_timeout: float = 30.0
+    connect_timeout: float = 10.0
+    max_retries: int = 3
+    initial_retry_delay: float = 1.0
+    max_retry_delay: float = 60.0
+    retry_multiplier: float = 2.0
+    retry_on_status_codes: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
+    default_idempotency_key: str | None = None
+    deadline: float | None = None
+    max_connections: int = 100
+    max_response_bytes: int = 64 * 1024 * 1024
+    allow_insecure_http: bool = False
+    trust_env: bool = False
+    retry_budget: int | None = 500
+    on_attempt: Callable[[Attempt], object] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        self._check_url()
+        self._check_token()
+        for name in ("request_timeout", "connect_timeout", "initial_retry_delay"):
+            _check(name, getattr(self, name) > 0, "must be positive")
+        _check("max_retry_delay", self.max_retry_delay > 0, "must be positive")
+        for name in ("request_timeout", "connect_timeout", "max_retry_delay"):
+            _check(name, math.isfinite(getattr(self, name)), "must be finite")
+        _check("max_retries", self.max_retries >= 0, "must be non-negative")
+        _check(
+            "initial_retry_delay",
+            self.initial_retry_delay <= self.max_retry_delay,
+            "must be <= max_retry_delay",
+        )
+        _check("retry_multiplier", self.retry_multiplier >= 1, "must be >= 1")
+        _check(
+            "retry_on_status_codes",
+            all(_FIRST_STATUS <= code <= _LAST_STATUS for code in self.retry_on_status_codes),
+            "must hold HTTP statuses from 100 to 599",
+        )
+        _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
+        _check("max_connections", self.max_connections >= 1, "must be at least 1")
+        _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")
+        _check(
+            "retry_budget",
+            self.retry_budget is None or self.retry_budget >= 0,
+            "must be non-negative or None",
+        )
+        if self.default_idempotency_key is not None:
+            check_key(self.default_idempotency_key, "default_idempotency_key")
+            _check(
+                "default_idempotency_key",
+                len(self.default_idempotency_key) + 1 + _GENERATED_KEY_LENGTH <= MAX_LENGTH,
+                f"must leave room for a UUID: {MAX_LENGTH - _GENERATED_KEY_LENGTH - 1} characters",
+            )
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Read ``PREFACTOR_API_URL`` and ``PREFACTOR_API_TOKEN`` from the environment.
+
+        Args:
+            overrides: Any field; it wins over the environment.
+
+        Returns:
+            The configuration; the URL defaults to ``https://app.prefactorai.com``.
+
+        Raises:
+            ValueError: There is no token, or a value is out of range.
+        """
+        overrides.setdefault("api_url", os.environ.get("PREFACTOR_API_URL") or DEFAULT_API_URL)
+        overrides.setdefault("api_token", os.environ.get("PREFACTOR_API_TOKEN", "").strip())
+        if not overrides["api_token"]:
+            raise ValueError("api_token is required: set PREFACTOR_API_TOKEN or pass api_token")
+        return cls(**overrides)
+
+    def _check_url(self) -> None:
+        _check("api_url", bool(self.api_url), "is required")
+        parts = urlsplit(self.api_url)
+        _check(
+            "api_url",
+            parts.scheme in {"http", "https"} and bool(parts.hostname),
+            "must be an absolute http(s) URL, such as https://app.prefactorai.com",
+        )
+        _check(
+            "api_url",
+            not (parts.username or parts.password or parts.query or parts.fragment),
+            "must have no credentials, query or fragment",
+        )
+        _check(
+            "api_url",
+            not parts.path.rstrip("/").endswith("/api/v1"),
+            "must be the base URL: leave out /api/v1",
+        )
+        _check(
+            "api_url",
+            parts.scheme == "https" or self.allow_insecure_http or _is_loopback(parts.hostname),
+            "must use https, or the token travels in the clear (allow_insecure_http=True allows)",
+        )
+
+    def _check_token(self) -> None:
+        _check("api_token", bool(self.api_token), "is required")
+        _check(
+            "api_token",
+            self.api_token.isascii() and self.api_token.isprintable() and " " not in self.api_token,
+            "must be printable ASCII without spaces",
+        )
+
+
+def _check(name: str, ok: bool, rule: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} {rule}")
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""Idempotency keys: made for a call that has none, derived for a job, checked for a caller.
+
+A write that carries a key takes effect once, however often it is sent (contract §10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+MAX_LENGTH = 64
+MIN_LENGTH_IN_BULK = 8
+
+_VARIANT = "89ab"
+# The namespace of derived keys. It is part of every derived key, so it never changes.
+_NAMESPACE = bytes.fromhex("6a1c3d4f8b9e5d2aa0c7e41f93b5d806")
+
+
+def new_key() -> str:
+    """Make a new idempotency key.
+
+    Returns:
+        A random UUID (version 4) as text.
+    """
+    # Twice as fast as str(uuid4()), which matters: every write makes one.
+    digits = os.urandom(16).hex()
+    return _as_uuid(digits, "4")
+
+
+def derive_key(*parts: str | int | bytes) -> str:
+    """Derive an idempotency key from what identifies the write.
+
+    The same parts give the same key on any machine, in any process, for ever; other parts give
+    another one: ``("a", "bc")`` and ``("ab", "c")``, ``1`` and ``"1"`` are all different.
+
+    Args:
+        parts: What identifies the write, such as a job's name and a row's id; at least one.
+
+    Returns:
+        A UUID (version 5) as text.
+
+    Raises:
+        ValueError: No part was given.
+        TypeError: A part is not a str, int or bytes.
+    """
+    if not parts:
+        raise ValueError("derive_key needs at least one part")
+    digest = hashlib.sha1(_NAMESPACE, usedforsecurity=False)
+    for part in parts:
+        kind, data = _tagged(part)
+        digest.update(b"%c%d:" % (kind, len(data)))
+        digest.update(data)
+    return _as_uuid(digest.hexdigest(), "5")
+
+
+def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -> str:
+    """Check a caller's idempotency key.
+
+    Args:
+        key: The key.
+        name: What the message calls it.
+        min_length: Fewest characters: 1 in single calls, 8 in bulk items.
+
+    Returns:
+        The key, unchanged.
+
+    Raises:
+        TypeError: The key is not a str.
+        ValueError: Its length or a character of it is not allowed.
+    """
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        raise TypeError(f"{name} must be a str, not {type(key).__name__}")
+    if not min_length <= len(key) <= MAX_LENGTH:
+        raise ValueError(f"{name} must have {min_length} to {MAX_LENGTH} characters, got {len(key)}")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"{name} must be printable ASCII without spaces")
+    return key
+
+
+def _tagged(part: str | int | bytes) -> tuple[bytes, bytes]:
+    if isinstance(part, str):
+        return b"s", part.encode()
+    if isinstance(part, bytes):
+        return b"b", part
+    if isinstance(part, int) and not isinstance(part, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        return b"i", b"%d" % part
+    raise TypeError(f"derive_key takes str, int or bytes, not {type(part).__name__}")
+
+
+def _as_uuid(digits: str, version: str) -> str:
+    variant = _VARIANT[int(digits[16], 16) & 3]
+    return (
+        f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-"
+        f"{variant}{digits[17:20]}-{digits[20:32]}"
+    )

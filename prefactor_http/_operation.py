@@ -33,9 +33,7 @@ class Settlement(Generic[T]):
             would have left it, False if the call cannot have happened, None if nobody can tell.
     """
 
-    def __init__(
-        self, read: Operation[T], took_effect: Callable[[Any, T], bool | None]
-    ) -> None:
+    def __init__(self, read: Operation[T], took_effect: Callable[[Any, T], bool | None]) -> None:
         self.read = read
         self.took_effect = took_effect
 
@@ -86,7 +84,7 @@ class Operation(Generic[T]):
             The call's result.
 
         Raises:
-            msgspec.DecodeError: The reply is not what the API promises; the message names the field.
+            msgspec.DecodeError: The reply breaks the contract; the message names the field.
         """
         return self._decoder.decode(body).result
 

@@ -95,7 +95,9 @@ class Retry:
         """Make one attempt, as soon as the limit and the gate let it through."""
         runtime, config = self.runtime, self.config
         if not await runtime.admit():
-            return Failure(PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True)
+            return Failure(
+                PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True
+            )
         call.attempts += 1
         call.in_flight = True
         is_observed = config.on_attempt is not None or _log.isEnabledFor(logging.DEBUG)
@@ -105,7 +107,9 @@ class Retry:
         finally:
             runtime.leave()
         call.in_flight = False
-        outcome = reply if isinstance(reply, Failure) else decipher(call, reply, config.api_token)
+        outcome: T | Failure = (
+            reply if isinstance(reply, Failure) else decipher(call, reply, config.api_token)
+        )
         if isinstance(outcome, Failure):
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
             self._heed(outcome)
@@ -124,7 +128,9 @@ class Retry:
         ):
             self.runtime.gate.close_for(seconds)
 
-    def _report(self, call: Call[T], outcome: T | Failure, status: int | None, seconds: float) -> None:
+    def _report(
+        self, call: Call[T], outcome: T | Failure, status: int | None, seconds: float
+    ) -> None:
         error = describe(outcome.error) if isinstance(outcome, Failure) else None
         _log.debug(
             "%s %s attempt %d: %s in %.1f ms (key %s)",
@@ -150,7 +156,7 @@ class Retry:
                     idempotency_key=call.key,
                 )
             )
-        except Exception:
+        except Exception:  # noqa: BLE001 # whatever a hook of the caller's raises
             # The hook watches; what it does wrong must not change what the call reports.
             _log.exception("on_attempt raised")
 
@@ -182,7 +188,7 @@ class _Recovery(Generic[T]):
             retry=tenacity.retry_if_result(self._is_worth_repeating),
             wait=self._wait,
             stop=self._stop,
-            sleep=self._runtime.pause,
+            sleep=self._sleep,
             retry_error_callback=_outcome_of,
         )
         try:
@@ -240,10 +246,10 @@ class _Recovery(Generic[T]):
             error.add_note("not tried again: Retry-After is longer than max_retry_delay")
             return True
         expires_at = self._call.expires_at
-        if expires_at is not None:
-            if self._runtime.clock.monotonic() + state.upcoming_sleep >= expires_at:
-                error.add_note("not tried again: the deadline comes first")
-                return True
+        now = self._runtime.clock.monotonic()
+        if expires_at is not None and now + state.upcoming_sleep >= expires_at:
+            error.add_note("not tried again: the deadline comes first")
+            return True
         cost = TIMEOUT_COST if failure.timed_out else RETRY_COST
         if not self._runtime.budget.take(cost):
             error.retry_budget_exhausted = True
@@ -251,6 +257,9 @@ class _Recovery(Generic[T]):
             return True
         self._last_cost = cost
         return False
+
+    async def _sleep(self, seconds: float) -> None:
+        await self._runtime.pause(seconds)  # a closing client wakes it; the attempt is then refused
 
     async def _settle(self) -> T | None:
         """Find out whether an earlier attempt did what this one was refused for (design: §4)."""
@@ -278,8 +287,9 @@ class _Recovery(Generic[T]):
                 f"{describe(last)}",
                 last,
             )
-        for each in {error, last}:
-            _annotate(each, call)
+        _annotate(error, call)
+        if error is not last:
+            _annotate(last, call)
         if call.attempts > 1 or error.outcome_unknown or self._is_exhausted:
             _log.warning(
                 "%s %s gave up after %d attempts: %s%s",
@@ -294,7 +304,7 @@ class _Recovery(Generic[T]):
                 raise error
             raise error from last
         finally:
-            del error, last, failure, each
+            del error, last, failure
 
 
 def _failure_of(state: RetryCallState) -> Failure:

@@ -15,6 +15,7 @@ from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorConnectionError,
+    PrefactorHttpError,
     PrefactorResponseContractError,
     PrefactorTimeoutError,
 )
@@ -50,7 +51,7 @@ class Transport:
         """Change a header of every later request."""
         self._headers[name] = value
         if self._session is not None and self._borrowed is None:
-            self._session.headers[name] = value  # type: ignore[index] # a CIMultiDict at run time
+            self._session.headers[name] = value
 
     def open(self) -> None:
         """Make the session, on the running event loop."""
@@ -104,7 +105,7 @@ class Transport:
                 raise
             return _interrupted(cause, timeout)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
-            return _failure(exc, closed=session.closed)
+            return _failure(exc, is_open=not session.closed)
         finally:
             self._watches.end(watch)
         if body is None:
@@ -150,38 +151,39 @@ def _interrupted(cause: Cause, seconds: float) -> Failure:
     return Failure(late, Kind.UNKNOWN, timed_out=True)
 
 
-def _failure(exc: Exception, *, closed: bool) -> Failure:
-    """Classify what aiohttp raised; its exceptions hold headers, so they are never chained."""
-    text = str(exc) or type(exc).__name__
-    match exc:
-        case aiohttp.ServerDisconnectedError():
-            gone = PrefactorConnectionError("the server closed the connection without a reply")
-            return Failure(gone, Kind.UNKNOWN, disconnected=True)
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ServerFingerprintMismatch():
-            certificate = PrefactorConnectionError(f"the server's certificate is not valid: {text}")
-            certificate.certificate_error = True
-            return Failure(certificate, Kind.NOT_SENT, permanent=True)
-        case aiohttp.InvalidURL():
-            return _refused(f"the URL cannot be used: {text}")
-        case aiohttp.ConnectionTimeoutError():
-            return Failure(PrefactorTimeoutError(text), Kind.NOT_SENT, timed_out=True)
-        case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
-            return Failure(PrefactorConnectionError(text), Kind.NOT_SENT)
-        case TimeoutError():
-            return Failure(PrefactorTimeoutError(text), Kind.UNKNOWN, timed_out=True)
-        case aiohttp.ClientPayloadError():
-            cut = PrefactorConnectionError(f"the reply was cut off: {text}")
-            return Failure(cut, Kind.UNKNOWN)
-        case aiohttp.ClientResponseError():
-            garbled = PrefactorConnectionError(f"the reply is not HTTP: {exc.message}")
-            return Failure(garbled, Kind.UNKNOWN)
-        case aiohttp.ClientError() | OSError():
-            return Failure(PrefactorConnectionError(text), Kind.UNKNOWN, disconnected=True)
-        case RuntimeError() if not closed:
-            return Failure(PrefactorConnectionError(text), Kind.UNKNOWN)
-        case _:
-            return _refused(text)
+# What aiohttp raises, most specific first; what it means; what is known of the write then.
+_FAILURES: tuple[tuple[type[Exception], type[PrefactorHttpError], str, Kind], ...] = (
+    (aiohttp.InvalidURL, PrefactorClientError, "the URL cannot be used", Kind.NOT_SENT),
+    (aiohttp.ConnectionTimeoutError, PrefactorTimeoutError, "no connection in time", Kind.NOT_SENT),
+    (aiohttp.ClientConnectorError, PrefactorConnectionError, "no connection", Kind.NOT_SENT),
+    (aiohttp.ClientHttpProxyError, PrefactorConnectionError, "no proxy", Kind.NOT_SENT),
+    (TimeoutError, PrefactorTimeoutError, "no reply in time", Kind.UNKNOWN),
+    (aiohttp.ClientPayloadError, PrefactorConnectionError, "the reply was cut off", Kind.UNKNOWN),
+    (aiohttp.ClientResponseError, PrefactorConnectionError, "the reply is not HTTP", Kind.UNKNOWN),
+    (aiohttp.ClientError, PrefactorConnectionError, "the connection broke", Kind.UNKNOWN),
+    (OSError, PrefactorConnectionError, "the connection broke", Kind.UNKNOWN),
+)
+_CERTIFICATE_ERRORS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
-def _refused(text: str) -> Failure:
-    return Failure(PrefactorClientError(text), Kind.NOT_SENT, permanent=True)
+def _failure(exc: Exception, *, is_open: bool) -> Failure:
+    """Say in our words what aiohttp raised: its exceptions hold headers, so none is chained."""
+    # A reply that is not HTTP raises with a status of 400, which nobody sent.
+    detail = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
+    if isinstance(exc, _CERTIFICATE_ERRORS):
+        certificate = PrefactorConnectionError(f"the server's certificate is not valid: {detail}")
+        certificate.certificate_error = True
+        return Failure(certificate, Kind.NOT_SENT, permanent=True)
+    for raised, error, meaning, kind in _FAILURES:
+        if isinstance(exc, raised):
+            return Failure(
+                error(f"{meaning}: {detail or raised.__name__}"),
+                kind,
+                permanent=error is PrefactorClientError,
+                disconnected=meaning == "the connection broke",
+                timed_out=error is PrefactorTimeoutError,
+            )
+    if isinstance(exc, RuntimeError) and is_open:
+        return Failure(PrefactorConnectionError(detail), Kind.UNKNOWN)
+    # A borrowed session that its owner closed, or settings of it that contradict ours.
+    return Failure(PrefactorClientError(detail), Kind.NOT_SENT, permanent=True)

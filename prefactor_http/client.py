@@ -6,22 +6,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from prefactor_http import _api, _wire
 from prefactor_http._clock import Clock, SystemClock
-from prefactor_http._operation import Operation, RawOperation
-from prefactor_http._outcome import Attempt
+from prefactor_http._operation import Operation
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
-from prefactor_http.config import HttpClientConfig
+from prefactor_http.config import HttpClientConfig, Options
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.idempotency import check_key, new_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from aiohttp import ClientSession
@@ -30,20 +28,6 @@ T = TypeVar("T")
 
 _SDK_HEADER = "X-Prefactor-SDK"
 _SDK_ENTRY = f"{PACKAGE_NAME}@{PACKAGE_VERSION}"
-
-
-class Options(TypedDict, total=False):
-    """What `PrefactorHttpClient.with_options` can change; see `HttpClientConfig`."""
-
-    request_timeout: float
-    max_retries: int
-    initial_retry_delay: float
-    max_retry_delay: float
-    retry_multiplier: float
-    retry_on_status_codes: tuple[int, ...]
-    default_idempotency_key: str | None
-    deadline: float | None
-    on_attempt: Callable[[Attempt], object] | None
 
 
 class PrefactorHttpClient:
@@ -98,6 +82,11 @@ class PrefactorHttpClient:
     def _sdk_header(self, value: str) -> None:
         self.__sdk_header = value
         self._runtime.transport.set_header(_SDK_HEADER, value)
+
+    @property
+    def clock(self) -> Clock:
+        """Where the client takes the time from."""
+        return self._runtime.clock
 
     @cached_property
     def agent_instances(self) -> AgentInstanceClient:
@@ -249,4 +238,4 @@ class PrefactorHttpClient:
         return await self._retry.run(Call(_api.PING, _api.PING.path))
 
 
-__all__ = ["Options", "PrefactorHttpClient", "RawOperation"]
+__all__ = ["PrefactorHttpClient"]

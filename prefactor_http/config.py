@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
 from prefactor_http._outcome import Attempt
@@ -85,6 +86,8 @@ class HttpClientConfig:
             all(_FIRST_STATUS <= code <= _LAST_STATUS for code in self.retry_on_status_codes),
             "must hold HTTP statuses from 100 to 599",
         )
+        if inspect.iscoroutinefunction(self.on_attempt):
+            raise ValueError("on_attempt must be a plain function: it is called, not awaited")
         _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
         _check("max_connections", self.max_connections >= 1, "must be at least 1")
         _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")
@@ -151,6 +154,20 @@ class HttpClientConfig:
             self.api_token.isascii() and self.api_token.isprintable() and " " not in self.api_token,
             "must be printable ASCII without spaces",
         )
+
+
+class Options(TypedDict, total=False):
+    """What `PrefactorHttpClient.with_options` can change; see `HttpClientConfig`."""
+
+    request_timeout: float
+    max_retries: int
+    initial_retry_delay: float
+    max_retry_delay: float
+    retry_multiplier: float
+    retry_on_status_codes: tuple[int, ...]
+    default_idempotency_key: str | None
+    deadline: float | None
+    on_attempt: Callable[[Attempt], object] | None
 
 
 def _check(name: str, ok: bool, rule: str) -> None:

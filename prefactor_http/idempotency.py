@@ -71,7 +71,9 @@ def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
         raise TypeError(f"{name} must be a str, not {type(key).__name__}")
     if not min_length <= len(key) <= MAX_LENGTH:
-        raise ValueError(f"{name} must have {min_length} to {MAX_LENGTH} characters, got {len(key)}")
+        raise ValueError(
+            f"{name} must have {min_length} to {MAX_LENGTH} characters, got {len(key)}"
+        )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"{name} must be printable ASCII without spaces")
     return key

@@ -1,0 +1,67 @@
+"""Async client of the Prefactor API, whose writes are safe to repeat."""
+
+from prefactor_http._outcome import Attempt
+from prefactor_http._version import __version__
+from prefactor_http.client import PrefactorHttpClient
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.exceptions import (
+    PrefactorApiError,
+    PrefactorAuthError,
+    PrefactorClientError,
+    PrefactorConflictError,
+    PrefactorConnectionError,
+    PrefactorHttpError,
+    PrefactorNotFoundError,
+    PrefactorRateLimitError,
+    PrefactorResponseContractError,
+    PrefactorRetryExhaustedError,
+    PrefactorTimeoutError,
+    PrefactorValidationError,
+)
+from prefactor_http.models.agent_instance import (
+    AgentInstance,
+    AgentInstanceRecordQuality,
+    AgentInstanceSpanCounts,
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+    FinishInstanceRequest,
+    QualitySchemaDetails,
+    QualitySchemaForCreate,
+    RuntimeEnvironment,
+    SpanTypeSchemaForCreate,
+)
+from prefactor_http.models.base import ApiResponse
+from prefactor_http.models.types import AgentStatus, FinishStatus, InstancePurpose
+
+__all__ = [
+    "AgentInstance",
+    "AgentInstanceRecordQuality",
+    "AgentInstanceSpanCounts",
+    "AgentSchemaVersionForRegister",
+    "AgentStatus",
+    "AgentVersionForRegister",
+    "ApiResponse",
+    "Attempt",
+    "FinishInstanceRequest",
+    "FinishStatus",
+    "HttpClientConfig",
+    "InstancePurpose",
+    "PrefactorApiError",
+    "PrefactorAuthError",
+    "PrefactorClientError",
+    "PrefactorConflictError",
+    "PrefactorConnectionError",
+    "PrefactorHttpClient",
+    "PrefactorHttpError",
+    "PrefactorNotFoundError",
+    "PrefactorRateLimitError",
+    "PrefactorResponseContractError",
+    "PrefactorRetryExhaustedError",
+    "PrefactorTimeoutError",
+    "PrefactorValidationError",
+    "QualitySchemaDetails",
+    "QualitySchemaForCreate",
+    "RuntimeEnvironment",
+    "SpanTypeSchemaForCreate",
+    "__version__",
+]

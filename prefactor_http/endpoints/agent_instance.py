@@ -1,0 +1,324 @@
+"""Agent instances: register, start, finish, and what else can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, get_args
+
+from msgspec import UNSET
+
+from prefactor_http import _api
+from prefactor_http.endpoints._sender import Sender, moment, one_of
+from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
+from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.models.agent_instance import (
+    AgentInstance,
+    AgentInstanceRecordQuality,
+    AgentInstanceSummary,
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+    FinishInstanceRequest,
+    RegisterAgentInstanceRequest,
+    TerminateInstanceRequest,
+    TimestampRequest,
+)
+from prefactor_http.models.types import FinishStatus, InstancePurpose
+
+_PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
+_FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
+
+
+class AgentInstanceClient:
+    """Calls on agent instances (contract §7); `PrefactorHttpClient.agent_instances` is one.
+
+    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
+    makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
+    when it fails, of which `PrefactorNotFoundError` means that there is no such instance.
+
+    Args:
+        http_client: The client that sends.
+    """
+
+    def __init__(self, http_client: Sender) -> None:
+        self._client = http_client
+
+    async def register(
+        self,
+        agent_id: str | None = None,
+        agent_version: AgentVersionForRegister | Mapping[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | Mapping[str, Any] | None = None,
+        id: str | None = None,
+        idempotency_key: str | None = None,
+        update_current_version: bool = True,
+        *,
+        environment_id: str | None = None,
+        purpose: InstancePurpose | None = None,
+        external_identifier: str | None = None,
+    ) -> AgentInstance:
+        """Register an instance: ``POST /agent_instance/register`` (contract §7.1).
+
+        Args:
+            agent_id: Agent that will run; leave it out with a deployment's token.
+            agent_version: Version of the agent.
+            agent_schema_version: Types of the spans that the instance will record.
+            id: Id for the instance, made with `idempotency.new_id`; by default the API's.
+            idempotency_key: The call's key.
+            update_current_version: Whether the deployment is to run this version from now on.
+            environment_id: Environment to run in; leave it out with a deployment's token.
+            purpose: Why it runs; the API takes ``live`` where nothing is said.
+            external_identifier: Your own name for the instance, unique for the agent.
+
+        Returns:
+            The instance, ``pending``.
+
+        Raises:
+            TypeError: A version is missing or is not a Struct or dict.
+            ValueError: The key or the purpose is not allowed.
+            PrefactorValidationError: The API refuses a field.
+        """
+        _check_versions(agent_id, agent_version, agent_schema_version)
+        one_of(purpose, "purpose", _PURPOSES)
+        return await self._client.send(
+            _api.REGISTER,
+            RegisterAgentInstanceRequest(
+                agent_id=UNSET if agent_id is None else agent_id,
+                environment_id=UNSET if environment_id is None else environment_id,
+                agent_version=agent_version,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # checked above
+                agent_schema_version=agent_schema_version,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # checked above
+                id=UNSET if id is None else id,
+                external_identifier=UNSET if external_identifier is None else external_identifier,
+                purpose=UNSET if purpose is None else purpose,
+                update_current_version=update_current_version,
+                idempotency_key=self._client.key(idempotency_key),
+            ),
+        )
+
+    async def start(
+        self,
+        agent_instance_id: str,
+        timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> AgentInstance:
+        """Start a pending instance: ``POST /agent_instance/{id}/start`` (contract §7.2).
+
+        Args:
+            agent_instance_id: The instance.
+            timestamp: When it started, with a time zone; by default the moment of this call.
+            idempotency_key: The call's key.
+
+        Returns:
+            The instance, ``active``. If a lost reply leaves it open whether this call did it, it is
+            read, and may by then have gone further.
+
+        Raises:
+            ValueError: The timestamp has no zone, or the key is not allowed.
+            PrefactorConflictError: The instance is not pending.
+        """
+        return await self._client.send(
+            _api.START,
+            TimestampRequest(
+                timestamp=moment(timestamp, self._client.clock),
+                idempotency_key=self._client.key(idempotency_key),
+            ),
+            agent_instance_id,
+        )
+
+    async def finish(
+        self,
+        agent_instance_id: str,
+        status: FinishStatus | None = None,
+        timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
+    ) -> AgentInstance:
+        """Finish an instance: ``POST /agent_instance/{id}/finish`` (contract §7.2).
+
+        Args:
+            agent_instance_id: The instance.
+            status: ``complete`` (the API's default) or ``failed`` for an active instance,
+                ``cancelled`` for a pending one.
+            timestamp: When it ended, with a time zone; by default the moment of this call.
+            idempotency_key: The call's key.
+
+        Returns:
+            The instance in its final state.
+
+        Raises:
+            ValueError: The status or the key is not allowed, or the timestamp has no zone.
+            PrefactorConflictError: The instance's state does not allow it.
+        """
+        one_of(status, "status", _FINISH_STATUSES)
+        return await self._client.send(
+            _api.FINISH,
+            FinishInstanceRequest(
+                status=UNSET if status is None else status,
+                timestamp=moment(timestamp, self._client.clock),
+                idempotency_key=self._client.key(idempotency_key),
+            ),
+            agent_instance_id,
+        )
+
+    async def get(self, agent_instance_id: str) -> AgentInstance:
+        """Read an instance: ``GET /agent_instance/{id}`` (contract §7.2).
+
+        Args:
+            agent_instance_id: The instance.
+
+        Returns:
+            The instance.
+        """
+        return await self._client.send(_api.GET_INSTANCE, None, agent_instance_id)
+
+    async def list(
+        self,
+        agent_id: str | None = None,
+        agent_version_id: str | None = None,
+        sorting: str | None = None,
+        offset: int | None = None,
+        page_size: int | None = None,
+    ) -> Page[AgentInstanceSummary]:
+        """List instances: ``GET /agent_instance`` (contract §2, §7.2).
+
+        Args:
+            agent_id: Only those of this agent.
+            agent_version_id: Only those of this version.
+            sorting: Field to sort by, ``-field`` for descending; by default oldest first.
+            offset: Items to skip, from 0.
+            page_size: Items on a page, 1 to 100; 50 by default.
+
+        Returns:
+            The page; ``async for`` over it goes through all later pages too.
+
+        Raises:
+            ValueError: The offset or the page size is out of range.
+        """
+        filters = {"agent_id": agent_id, "agent_version_id": agent_version_id}
+        return await list_page(
+            self._client, _api.LIST_INSTANCES, filters, sorting, offset, page_size
+        )
+
+    async def terminate(
+        self, agent_instance_id: str, reason: str, idempotency_key: str | None = None
+    ) -> AgentInstance:
+        """Terminate an active instance for good: ``POST …/{id}/terminate`` (contract §7.2).
+
+        Args:
+            agent_instance_id: The instance.
+            reason: Why; not blank.
+            idempotency_key: The call's key.
+
+        Returns:
+            The instance, ``terminated``.
+
+        Raises:
+            ValueError: The reason is blank, or the key is not allowed.
+            PrefactorConflictError: The instance is not active.
+        """
+        if not reason.strip():
+            raise ValueError("reason must not be blank")
+        return await self._client.send(
+            _api.TERMINATE,
+            TerminateInstanceRequest(
+                reason=reason, idempotency_key=self._client.key(idempotency_key)
+            ),
+            agent_instance_id,
+        )
+
+    async def record_quality(
+        self,
+        agent_instance_id: str,
+        name: str,
+        payload: dict[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> AgentInstance:
+        """Record a quality payload: ``POST …/{id}/record_quality`` (contract §7.2).
+
+        Args:
+            agent_instance_id: The instance, in any state.
+            name: Name of the quality schema, as registered.
+            payload: The payload; None removes the one recorded under this name.
+            idempotency_key: The call's key.
+
+        Returns:
+            The instance.
+
+        Raises:
+            ValueError: The name is empty, or the key is not allowed.
+        """
+        if not name:
+            raise ValueError("name must not be empty")
+        return await self._client.send(
+            _api.RECORD_QUALITY,
+            AgentInstanceRecordQuality(
+                name=name, payload=payload, idempotency_key=self._client.key(idempotency_key)
+            ),
+            agent_instance_id,
+        )
+
+    def run(
+        self,
+        agent_id: str | None = None,
+        agent_version: AgentVersionForRegister | Mapping[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        environment_id: str | None = None,
+        purpose: InstancePurpose | None = None,
+        external_identifier: str | None = None,
+        update_current_version: bool = True,
+        finish_timeout: float = 10.0,
+    ) -> AgentInstanceRun:
+        """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
+
+        Registers and starts the instance, and finishes it when the block ends: ``complete``, or
+        ``failed`` when the block raises or its task is cancelled. The block's exception is the one
+        that comes out. The finish is shielded from cancellation and takes ``finish_timeout``
+        seconds at most.
+
+        Args:
+            agent_id: See `register`, as for all arguments but the last.
+            agent_version: Version of the agent.
+            agent_schema_version: Types of the spans that the instance will record.
+            id: Id for the instance.
+            environment_id: Environment to run in.
+            purpose: Why it runs.
+            external_identifier: Your own name for the instance.
+            update_current_version: Whether the deployment is to run this version from now on.
+            finish_timeout: Longest that finishing may take, in seconds.
+
+        Returns:
+            The context manager.
+        """
+
+        def register() -> Any:
+            return self.register(
+                agent_id,
+                agent_version,
+                agent_schema_version,
+                id,
+                None,
+                update_current_version,
+                environment_id=environment_id,
+                purpose=purpose,
+                external_identifier=external_identifier,
+            )
+
+        bounded = AgentInstanceClient(self._client.with_options(deadline=finish_timeout))
+        return AgentInstanceRun(register, self.start, bounded.finish)
+
+
+def _check_versions(agent_id: object, agent_version: object, agent_schema_version: object) -> None:
+    if isinstance(agent_id, Mapping):
+        raise TypeError(
+            "register takes agent_id first, then agent_version and agent_schema_version; "
+            "pass agent_version=… and agent_schema_version=… by name"
+        )
+    for name, value, struct in (
+        ("agent_version", agent_version, AgentVersionForRegister),
+        ("agent_schema_version", agent_schema_version, AgentSchemaVersionForRegister),
+    ):
+        if not isinstance(value, dict | struct):
+            raise TypeError(
+                f"{name} must be a dict or {struct.__name__}, "
+                + ("it is missing" if value is None else f"not {type(value).__name__}")
+            )

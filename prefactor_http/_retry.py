@@ -107,15 +107,12 @@ class Retry:
         finally:
             runtime.leave()
         call.in_flight = False
-        outcome: T | Failure = (
-            reply if isinstance(reply, Failure) else decipher(call, reply, config.api_token)
-        )
+        outcome = decipher(call, reply, config.api_token)
         if isinstance(outcome, Failure):
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
             self._heed(outcome)
         if is_observed:
-            status = outcome.status if isinstance(outcome, Failure) else reply.status
-            self._report(call, outcome, status, runtime.clock.monotonic() - started)
+            self._report(call, outcome, reply.status, runtime.clock.monotonic() - started)
         return outcome
 
     def _heed(self, failure: Failure) -> None:

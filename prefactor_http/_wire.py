@@ -168,8 +168,10 @@ def _as_query(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def decipher(call: Call[T], reply: Reply, secret: str) -> T | Failure:
+def decipher(call: Call[T], reply: Reply | Failure, secret: str) -> T | Failure:
     """Turn a reply into the call's result, or into what went wrong.
+
+    An attempt that failed on the way stays what it is.
 
     Args:
         call: The call that it answers.
@@ -179,6 +181,8 @@ def decipher(call: Call[T], reply: Reply, secret: str) -> T | Failure:
     Returns:
         The result, or the failure.
     """
+    if isinstance(reply, Failure):
+        return reply
     if not _OK <= reply.status < _REDIRECT:
         return _refusal(reply, secret)
     try:

@@ -40,5 +40,5 @@ class RetryBudget:
 
     def give_back(self, amount: int) -> None:
         """Bring tokens back after a success."""
-        if self._capacity is not None:
+        if self._capacity is not None and self._tokens < self._capacity:
             self._tokens = min(self._capacity, self._tokens + amount)

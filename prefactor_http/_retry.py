@@ -68,36 +68,35 @@ class Retry:
             PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
         """
         self.runtime.check_usable()
-        if self.config.deadline is None:
-            return await self._run(call)
-        watch = self.runtime.watches.begin(self.config.deadline)
-        call.expires_at = self.runtime.clock.monotonic() + self.config.deadline
+        if self.config.deadline is not None and call.expires_at is None:
+            return await self._run_within(call, self.config.deadline)
+        outcome = await self.attempt(call)
+        if isinstance(outcome, Failure):
+            recovery = _Recovery(self, call, outcome)
+            del outcome  # or a raised error and this frame would hold each other
+            return await recovery.run()
+        self.runtime.budget.give_back(FIRST_SUCCESS)
+        return outcome
+
+    async def _run_within(self, call: Call[T], deadline: float) -> T:
+        watch = self.runtime.watches.begin(deadline)
+        call.expires_at = self.runtime.clock.monotonic() + deadline
         try:
-            return await self._run(call)
+            return await self.run(call)
         except asyncio.CancelledError:
             cause = watch.caused()
             if cause is None:
                 raise
         finally:
             self.runtime.watches.end(watch)
-        raise _interrupted(call, cause, self.config.deadline)
-
-    async def _run(self, call: Call[T]) -> T:
-        outcome = await self.attempt(call)
-        if not isinstance(outcome, Failure):
-            self.runtime.budget.give_back(FIRST_SUCCESS)
-            return outcome
-        recovery = _Recovery(self, call, outcome)
-        del outcome  # or a raised error and this frame would hold each other
-        return await recovery.run()
+        raise _interrupted(call, cause, deadline)
 
     async def attempt(self, call: Call[T]) -> T | Failure:
         """Make one attempt, as soon as the limit and the gate let it through."""
         runtime, config = self.runtime, self.config
-        if not await runtime.admit():
-            return Failure(
-                PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True
-            )
+        if not (runtime.admit_now() or await runtime.admit()):
+            closed = PrefactorClientError("the client was closed")
+            return Failure(closed, Kind.NOT_SENT, permanent=True)
         call.attempts += 1
         call.in_flight = True
         is_observed = config.on_attempt is not None or _log.isEnabledFor(logging.DEBUG)
@@ -105,7 +104,7 @@ class Retry:
         try:
             reply = await runtime.transport.attempt(call, config.request_timeout)
         finally:
-            runtime.leave()
+            runtime.limit.give_back()
         call.in_flight = False
         outcome = decipher(call, reply, config.api_token)
         if isinstance(outcome, Failure):

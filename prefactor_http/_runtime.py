@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
 from prefactor_http._gate import Gate
+from prefactor_http._limit import Limit
 from prefactor_http._transport import Transport
 from prefactor_http._watch import Watches
 from prefactor_http.config import HttpClientConfig
@@ -43,15 +44,15 @@ class Runtime:
         self.watches = Watches()
         self.transport = Transport(config, headers, self.watches, session)
         self.is_closed = False
-        self._limit = config.max_connections
-        self._slots = asyncio.Semaphore(self._limit)
+        self._max_connections = config.max_connections
+        self.limit = Limit(self._max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
         """Bind the client to the running event loop; a closed client opens again."""
         if self._loop is None or self.is_closed:
             self._loop = asyncio.get_running_loop()
-            self._slots = asyncio.Semaphore(self._limit)
+            self.limit = Limit(self._max_connections)
             self.is_closed = False
             self.transport.open()
 
@@ -72,34 +73,35 @@ class Runtime:
                 )
             self.open()
 
+    def admit_now(self) -> bool:
+        """Let an attempt in at once, if nothing speaks against it; it gives its slot back.
+
+        Returns:
+            False, and no slot, when it has to ask `admit`.
+        """
+        return not (self.gate.is_closed or self.is_closed) and self.limit.take_free()
+
     async def admit(self) -> bool:
-        """Wait for a free slot, and for the gate to open; a slot taken is given back by `leave`.
+        """Wait for a free slot, and for the gate to open; who is let in gives the slot back.
 
         Returns:
             False, and no slot, when the client closes meanwhile.
         """
-        if self._slots.locked():
-            if not await self._unless_closing(self._slots.acquire()):
-                return False
-        else:
-            await self._slots.acquire()
+        if not self.limit.take_free() and not await self._unless_closing(self.limit.take()):
+            return False
         # Look again after each wait: meanwhile another call may have been told to wait longer.
         while self.gate.is_closed and (seconds := self.gate.wait_time()):
             try:
                 passed = await self.pause(seconds)
             except BaseException:
-                self._slots.release()
+                self.limit.give_back()
                 raise
             if not passed:
                 break
         if self.is_closed:
-            self._slots.release()
+            self.limit.give_back()
             return False
         return True
-
-    def leave(self) -> None:
-        """Give the slot back."""
-        self._slots.release()
 
     async def pause(self, seconds: float) -> bool:
         """Wait, unless the client closes.

@@ -39,7 +39,8 @@ class Transport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self._base_url = config.api_url.rstrip("/")
-        self._config = config
+        self._limit = config.max_response_bytes
+        self._trust_env = config.trust_env
         self._headers = dict(headers)
         self._watches = watches
         self._borrowed = session
@@ -63,7 +64,7 @@ class Transport:
                 headers=self._headers,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=self._config.trust_env,
+                trust_env=self._trust_env,
             )
 
     async def close(self) -> None:
@@ -98,7 +99,9 @@ class Transport:
                 raise_for_status=False,
                 timeout=self._timeout,
             )
-            body = await self._read(response)
+            content = response.content
+            # It came with the head, as short replies do: saves 6 % of a call.
+            body = content.read_nowait() if content.is_eof() else await self._read(response)
         except asyncio.CancelledError:
             cause = watch.caused()
             if cause is None:
@@ -108,7 +111,7 @@ class Transport:
             return _failure(exc, is_open=not session.closed)
         finally:
             self._watches.end(watch)
-        if body is None:
+        if body is None or len(body) > self._limit:
             return self._too_large(response)
         return Reply(response.status, response.headers, body)
 
@@ -116,18 +119,13 @@ class Transport:
         return {**self._headers, **call.headers} if call.headers else self._headers
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
-        content = response.content
-        limit = self._config.max_response_bytes
-        if content.is_eof():  # it came with the head, as short replies do: saves 6 % of a call
-            body = content.read_nowait()
-            return body if len(body) <= limit else None
         parts: list[bytes] = []
         size = 0
         try:
-            while part := await content.readany():
+            while part := await response.content.readany():
                 parts.append(part)
                 size += len(part)
-                if size > limit:
+                if size > self._limit:
                     response.close()
                     return None
         except BaseException:
@@ -137,7 +135,7 @@ class Transport:
 
     def _too_large(self, response: aiohttp.ClientResponse) -> Failure:
         error = PrefactorResponseContractError(
-            f"the reply is larger than max_response_bytes ({self._config.max_response_bytes})",
+            f"the reply is larger than max_response_bytes ({self._limit})",
             status_code=response.status,
         )
         return Failure(error, Kind.UNKNOWN, status=response.status, permanent=True)

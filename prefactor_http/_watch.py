@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from enum import Enum, auto
 
+from msgspec import Struct
+
 
 class Cause(Enum):
     """Why a watched block was interrupted."""
@@ -18,24 +20,21 @@ class Cause(Enum):
     CLOSING = auto()
 
 
-class Watch:
-    """One watched block of one task; make it with `Watches.begin`, end it with `Watches.end`."""
+class Watch(Struct, eq=False):
+    """One watched block of one task; `Watches.begin` makes it, `Watches.end` ends it."""
 
-    __slots__ = ("_cancelling", "_task", "_uncancelled", "cause", "expires_at", "length")
-
-    def __init__(self, task: asyncio.Task[object], length: float | None, expires_at: float) -> None:
-        self.length = length
-        self.expires_at = expires_at
-        self.cause: Cause | None = None
-        self._task = task
-        self._cancelling = task.cancelling()
-        self._uncancelled = False
+    task: asyncio.Task[object]
+    length: float | None
+    expires_at: float
+    cancelling: int
+    cause: Cause | None = None
+    is_uncancelled: bool = False
 
     def interrupt(self, cause: Cause) -> None:
         """Cancel the block; the first cause counts."""
         if self.cause is None:
             self.cause = cause
-            self._task.cancel()
+            self.task.cancel()
 
     def caused(self) -> Cause | None:
         """Tell, in a handler of CancelledError, whether it is this watch's doing.
@@ -45,13 +44,13 @@ class Watch:
         """
         if self.cause is None:
             return None
-        self._uncancelled = True
-        return self.cause if self._task.uncancel() <= self._cancelling else None
+        self.is_uncancelled = True
+        return self.cause if self.task.uncancel() <= self.cancelling else None
 
     def settle(self) -> None:
         """Take back a cancellation that never arrived, because the block ended first."""
-        if self.cause is not None and not self._uncancelled:
-            self._task.uncancel()
+        if not self.is_uncancelled:
+            self.task.uncancel()
 
 
 class Watches:
@@ -60,7 +59,6 @@ class Watches:
     def __init__(self) -> None:
         self._queues: dict[float | None, dict[Watch, None]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
-        self._count = 0
         self._empty: asyncio.Future[None] | None = None
 
     def begin(self, length: float | None) -> Watch:
@@ -79,22 +77,26 @@ class Watches:
         if queue is None:
             queue = self._queues[length] = {}
         if length is None:
-            watch = Watch(task, None, 0.0)
+            watch = Watch(task, None, 0.0, task.cancelling())
         else:
-            watch = Watch(task, length, loop.time() + length)
+            watch = Watch(task, length, loop.time() + length, task.cancelling())
             if length not in self._timers:
                 self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
         queue[watch] = None
-        self._count += 1
         return watch
 
     def end(self, watch: Watch) -> None:
         """Stop watching."""
         del self._queues[watch.length][watch]
-        watch.settle()
-        self._count -= 1
-        if not self._count and self._empty is not None and not self._empty.done():
+        if watch.cause is not None:
+            watch.settle()
+        if self._empty is not None and not self.is_busy and not self._empty.done():
             self._empty.set_result(None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any block is being watched."""
+        return any(self._queues.values())
 
     def interrupt(self, *, only_endless: bool) -> None:
         """Interrupt the blocks because the client closes.
@@ -109,7 +111,7 @@ class Watches:
 
     async def wait_until_empty(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
         """Wait until nothing is watched any more, or so many seconds."""
-        if self._count:
+        if self.is_busy:
             self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._empty], timeout=timeout)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Protocol, Self, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
@@ -21,9 +21,9 @@ class Sender(Protocol):
         """Where a call without a timestamp takes it from."""
         ...
 
-    async def send(
+    def send(
         self, operation: Operation[T], request: object = None, resource_id: str | None = None
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Make a call."""
         ...
 

@@ -25,6 +25,8 @@ from prefactor_http.models.agent_instance import (
 )
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
+_VERSION = (dict, AgentVersionForRegister)
+_SCHEMA = (dict, AgentSchemaVersionForRegister)
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
@@ -46,8 +48,8 @@ class AgentInstanceClient:
     async def register(
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | Mapping[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | Mapping[str, Any] | None = None,
+        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
         id: str | None = None,
         idempotency_key: str | None = None,
         update_current_version: bool = True,
@@ -77,15 +79,16 @@ class AgentInstanceClient:
             ValueError: The key or the purpose is not allowed.
             PrefactorValidationError: The API refuses a field.
         """
-        _check_versions(agent_id, agent_version, agent_schema_version)
+        if not (isinstance(agent_version, _VERSION) and isinstance(agent_schema_version, _SCHEMA)):
+            raise _wrong_versions(agent_id, agent_version, agent_schema_version)
         one_of(purpose, "purpose", _PURPOSES)
         return await self._client.send(
             _api.REGISTER,
             RegisterAgentInstanceRequest(
                 agent_id=UNSET if agent_id is None else agent_id,
                 environment_id=UNSET if environment_id is None else environment_id,
-                agent_version=agent_version,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # checked above
-                agent_schema_version=agent_schema_version,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # checked above
+                agent_version=agent_version,
+                agent_schema_version=agent_schema_version,
                 id=UNSET if id is None else id,
                 external_identifier=UNSET if external_identifier is None else external_identifier,
                 purpose=UNSET if purpose is None else purpose,
@@ -258,8 +261,8 @@ class AgentInstanceClient:
     def run(
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | Mapping[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | Mapping[str, Any] | None = None,
+        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
         *,
         id: str | None = None,
         environment_id: str | None = None,
@@ -307,18 +310,16 @@ class AgentInstanceClient:
         return AgentInstanceRun(register, self.start, bounded.finish)
 
 
-def _check_versions(agent_id: object, agent_version: object, agent_schema_version: object) -> None:
+def _wrong_versions(
+    agent_id: object, agent_version: object, agent_schema_version: object
+) -> TypeError:
     if isinstance(agent_id, Mapping):
-        raise TypeError(
+        return TypeError(
             "register takes agent_id first, then agent_version and agent_schema_version; "
             "pass agent_version=… and agent_schema_version=… by name"
         )
-    for name, value, struct in (
-        ("agent_version", agent_version, AgentVersionForRegister),
-        ("agent_schema_version", agent_schema_version, AgentSchemaVersionForRegister),
-    ):
-        if not isinstance(value, dict | struct):
-            raise TypeError(
-                f"{name} must be a dict or {struct.__name__}, "
-                + ("it is missing" if value is None else f"not {type(value).__name__}")
-            )
+    name, value = "agent_version", agent_version
+    if isinstance(agent_version, _VERSION):
+        name, value = "agent_schema_version", agent_schema_version
+    problem = "it is missing" if value is None else f"not {type(value).__name__}"
+    return TypeError(f"{name} must be a dict or its Struct, {problem}")

@@ -1,0 +1,87 @@
+"""What an application of the benchmark server answers, and the plain one: constant replies."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import msgspec
+from msgspec import Struct
+
+from benchmarks import replies
+
+OK = "200 OK"
+
+
+class End(Enum):
+    """What becomes of the connection after an answer."""
+
+    KEEP = auto()
+    CLOSE = auto()
+    RESET = auto()
+
+
+class Answer(Struct):
+    """How a reply is sent.
+
+    Attributes:
+        data: The bytes, which may be none, or a part of a response.
+        delay: Seconds to wait first.
+        end: What becomes of the connection.
+    """
+
+    data: bytes
+    delay: float = 0.0
+    end: End = End.KEEP
+
+
+class _Item(Struct):
+    idempotency_key: str
+
+
+class _Bulk(Struct):
+    items: list[_Item]
+
+
+_read_bulk = msgspec.json.Decoder(_Bulk).decode
+
+
+class Canned:
+    """Answers every write at once, with the same bytes.
+
+    Args:
+        delay: Seconds before each reply.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self._delay = delay
+        self._by_ending = {
+            b"register": replies.http(OK, replies.registered()),
+            b"start": replies.http(OK, replies.success(replies.instance("active"))),
+            b"finish": replies.http(OK, replies.success(replies.instance("complete"))),
+            b"agent_spans": replies.http(OK, replies.success(replies.span("active"))),
+            b"span_finish": replies.http(OK, replies.success(replies.span("complete"))),
+        }
+        self._output = b'":' + replies.registered() + b',"'
+
+    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
+        """Answer a request."""
+        ending = path[path.rfind(b"/") + 1 :]
+        if ending == b"bulk":
+            data = self._bulk(body)
+        elif ending == b"finish" and b"/agent_spans/" in path:
+            data = self._by_ending[b"span_finish"]
+        else:
+            data = self._by_ending[ending]
+        return Answer(data, self._delay) if self._delay else data
+
+    def stats(self) -> dict[str, object]:
+        """Count nothing."""
+        return {}
+
+    def _bulk(self, body: bytes) -> bytes:
+        # Every item is a register, and every register has the same reply: only keys are read.
+        output = self._output
+        keys = [item.idempotency_key for item in _read_bulk(body).items]
+        joined = output.join([key.encode() for key in keys])
+        body = b'{"status":"success","outputs":{"' + joined + output[:-2] + b"}}"
+        return replies.http(OK, body)

@@ -1,7 +1,7 @@
 """Bulk: many calls in one request, and what became of them (contract §9)."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import Raw, Struct
 
@@ -45,7 +45,7 @@ class BulkItem:
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if isinstance(other, BulkItem) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # equal today is not equal for ever
 
     def __repr__(self) -> str:
         return f"BulkItem({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"

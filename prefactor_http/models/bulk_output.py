@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -100,7 +100,7 @@ class BulkOutput:
     def __eq__(self, other: object) -> bool:
         return self.fields == other.fields if isinstance(other, BulkOutput) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # equal today is not equal for ever
 
     def __repr__(self) -> str:
         return f"BulkOutput({', '.join(f'{k}={v!r}' for k, v in self.fields.items())})"

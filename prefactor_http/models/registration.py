@@ -1,11 +1,13 @@
 """The agent version and the schema version that an instance registers with (contract §7.1)."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct, StructMeta, UnsetType
 
 from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models.data_risk import DataRisk
+
+T = TypeVar("T")
 
 
 class RuntimeEnvironment(CheckedModel, frozen=True, kw_only=True):
@@ -76,10 +78,10 @@ class SpanTypeSchemaForCreate(CheckedModel, frozen=True, kw_only=True):
 class _SchemaKeyword(StructMeta):
     """Takes ``schema_`` for ``schema`` in the constructor, as releases before 1.0 did."""
 
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 # an instance is a class
+    def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:  # noqa: N805 # an instance is a class
         if "schema_" in kwargs and "schema" not in kwargs:
             kwargs["schema"] = kwargs.pop("schema_")
-        return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs)  # type: ignore[misc, no-any-return]
 
 
 class QualitySchemaForCreate(CheckedModel, frozen=True, kw_only=True, metaclass=_SchemaKeyword):

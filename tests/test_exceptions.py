@@ -1,0 +1,202 @@
+"""The errors: their tree, what they carry, and what they say about another attempt."""
+
+import asyncio
+import copy
+import pickle
+
+import aiohttp
+import pytest
+
+from prefactor_http import exceptions as e
+
+API_ERRORS = [
+    e.PrefactorApiError,
+    e.PrefactorAuthError,
+    e.PrefactorNotFoundError,
+    e.PrefactorConflictError,
+    e.PrefactorValidationError,
+    e.PrefactorRateLimitError,
+]
+PLAIN_ERRORS = [
+    e.PrefactorHttpError,
+    e.PrefactorClientError,
+    e.PrefactorConnectionError,
+    e.PrefactorTimeoutError,
+]
+CALL = {
+    "method": "POST",
+    "path": "/api/v1/agent_instance/register",
+    "attempts": 3,
+    "idempotency_key": "key-1",
+    "outcome_unknown": True,
+    "retry_budget_exhausted": True,
+}
+
+
+def api(status, code="some_code", of=e.PrefactorApiError):
+    return of("message", code, status)
+
+
+def exhausted(last):
+    return e.PrefactorRetryExhaustedError("message", last)
+
+
+def breach(status):
+    return e.PrefactorResponseContractError("message", status_code=status)
+
+
+def without_certificate():
+    error = e.PrefactorConnectionError("message")
+    error.certificate_error = True
+    return error
+
+
+def with_all_attributes(error, **more):
+    for name, value in {**CALL, **more}.items():
+        setattr(error, name, value)
+    error.add_note("a note")
+    return error
+
+
+def every_error():
+    for cls in PLAIN_ERRORS:
+        yield with_all_attributes(cls("message"))
+    for cls in API_ERRORS:
+        error = cls("message", "code", 422, {"name": ["is blank"]})
+        yield with_all_attributes(error, retry_after=1.5, request_id="r-1", body_snippet="<html>")
+    yield with_all_attributes(without_certificate())
+    yield with_all_attributes(
+        e.PrefactorResponseContractError(
+            "message", status_code=200, body_snippet="<html>", cause=ValueError("broken")
+        )
+    )
+    yield with_all_attributes(exhausted(api(503)))
+
+
+def state(error):
+    """Everything that an error carries, errors within it too."""
+    return {
+        name: (type(value), value.args, state(value)) if isinstance(value, Exception) else value
+        for name, value in vars(error).items()
+    }
+
+
+def test_all_errors_are_of_one_family():
+    errors = {cls for cls in vars(e).values() if isinstance(cls, type) and "Prefactor" in str(cls)}
+    assert errors == {type(error) for error in every_error()}
+    assert all(issubclass(error, e.PrefactorHttpError) for error in errors)
+
+
+@pytest.mark.parametrize("cls", API_ERRORS[1:])
+def test_what_the_api_answered_is_an_api_error(cls):
+    assert cls.__bases__ == (e.PrefactorApiError,)
+
+
+@pytest.mark.parametrize(
+    ("cls", "builtin"),
+    [
+        (e.PrefactorConnectionError, ConnectionError),
+        (e.PrefactorTimeoutError, TimeoutError),
+        (e.PrefactorTimeoutError, asyncio.TimeoutError),
+    ],
+)
+def test_pythons_own_names_catch_ours(cls, builtin):
+    with pytest.raises(builtin):
+        raise cls("message")
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "renew",
+    [copy.copy, copy.deepcopy]
+    + [lambda error, p=p: pickle.loads(pickle.dumps(error, p)) for p in range(6)],
+    ids=["copy", "deepcopy", *(f"pickle {p}" for p in range(6))],
+)
+def test_an_error_comes_through_a_pickle_or_copy_whole(error, renew):
+    renewed = renew(error)
+    assert type(renewed) is type(error)
+    assert renewed.args == error.args
+    assert str(renewed) == str(error)
+    assert state(renewed) == state(error)
+    assert renewed.__notes__ == ["a note"]
+
+
+@pytest.mark.parametrize("cls", PLAIN_ERRORS)
+def test_a_bare_error_says_nothing_of_a_call(cls):
+    error = cls("message")
+    assert str(error) == "message"
+    assert {name: getattr(error, name) for name in CALL} == {
+        "method": None,
+        "path": None,
+        "attempts": 0,
+        "idempotency_key": None,
+        "outcome_unknown": False,
+        "retry_budget_exhausted": False,
+    }
+
+
+def test_the_constructors_of_0_4_3_still_hold():
+    error = e.PrefactorApiError("message", "code", 418)
+    assert (str(error), error.code, error.status_code, error.errors) == ("message", "code", 418, {})
+    error = e.PrefactorApiError(message="message", code="code", status_code=418)
+    assert error.args == ("message",)
+    error = e.PrefactorValidationError("message", "code", 422, {"name": ["is blank"]})
+    assert error.errors == {"name": ["is blank"]}
+    error = e.PrefactorValidationError(message="m", code="c", status_code=400, errors={})
+    assert (error.errors, error.status_code) == ({}, 400)
+    assert e.PrefactorRetryExhaustedError("message").last_error is None
+    last = ValueError("last")
+    assert e.PrefactorRetryExhaustedError("message", last).last_error is last
+    assert e.PrefactorRetryExhaustedError("message", last_error=last).last_error is last
+    error = e.PrefactorResponseContractError(
+        "message", status_code=200, body_snippet="<html>", cause=last
+    )
+    assert (error.status_code, error.body_snippet, error.cause) == (200, "<html>", last)
+    bare = e.PrefactorResponseContractError("message")
+    assert (bare.status_code, bare.body_snippet, bare.cause) == (None, None, None)
+
+
+def test_two_errors_do_not_share_their_errors_by_field():
+    one, other = api(422), api(422)
+    one.errors["name"] = ["is blank"]
+    assert other.errors == {}
+
+
+TRANSIENT, PERMANENT, NEITHER = (True, False), (False, True), (False, False)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        *((api(status), TRANSIENT) for status in (408, 425, 429, 500, 502, 503, 504, 599)),
+        *((api(status), PERMANENT) for status in (301, 400, 401, 403, 404, 409, 413, 422)),
+        (api(409, "idempotency_in_progress", e.PrefactorConflictError), TRANSIENT),
+        (api(409, "invalid_action", e.PrefactorConflictError), PERMANENT),
+        (api(429, of=e.PrefactorRateLimitError), TRANSIENT),
+        (api(401, of=e.PrefactorAuthError), PERMANENT),
+        (e.PrefactorConnectionError("message"), TRANSIENT),
+        (without_certificate(), PERMANENT),
+        (e.PrefactorTimeoutError("message"), TRANSIENT),
+        (breach(200), PERMANENT),
+        (breach(None), PERMANENT),
+        (breach(502), TRANSIENT),
+        (exhausted(api(503)), TRANSIENT),
+        (exhausted(api(422)), PERMANENT),
+        (exhausted(aiohttp.ServerDisconnectedError()), TRANSIENT),
+        (exhausted(exhausted(api(503))), TRANSIENT),
+        (exhausted(None), NEITHER),
+        (e.PrefactorClientError("message"), NEITHER),
+        (e.PrefactorHttpError("message"), NEITHER),
+        (aiohttp.ClientError(), TRANSIENT),
+        (aiohttp.ClientOSError(), TRANSIENT),
+        (aiohttp.ServerDisconnectedError(), TRANSIENT),
+        (aiohttp.ServerTimeoutError(), TRANSIENT),
+        (aiohttp.ClientPayloadError(), TRANSIENT),
+        (TimeoutError(), TRANSIENT),
+        (ValueError("message"), NEITHER),
+        (OSError(), NEITHER),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, Exception) else "",
+)
+def test_an_error_is_transient_or_permanent_or_says_nothing(error, verdict):
+    assert (e.is_transient_http_error(error), e.is_permanent_http_error(error)) == verdict

@@ -1,0 +1,96 @@
+"""A server that keeps the bytes that it was sent, and answers with bytes that a test wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came."""
+
+    raw: bytes
+
+    @property
+    def method(self) -> str:
+        return self.raw.split(b" ", 2)[0].decode()
+
+    @property
+    def target(self) -> str:
+        return self.raw.split(b" ", 2)[1].decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        lines = self.raw.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+    @property
+    def body(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[2]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def reply(status: int = 200, body: object = None, **headers: str) -> bytes:
+    """Write a reply: bytes as they are, anything else as JSON; a header's ``_`` becomes ``-``."""
+    content = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+    head = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(content)}"]
+    head += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*head, "", ""]).encode() + content
+
+
+@dataclass
+class RawServer:
+    """Answers each request with the next reply of the script, then with an empty object.
+
+    A reply of no bytes cuts the connection.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+    replies: deque[bytes] = field(default_factory=deque)
+    url: str = ""
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def script(self, *replies: bytes) -> None:
+        self.replies.extend(replies)
+
+    @property
+    def request(self) -> Request:
+        """The only request."""
+        (request,) = self.requests
+        return request
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while True:
+                request = Request(await reader.readuntil(b"\r\n\r\n"))
+                length = int(request.headers.get("content-length", "0"))
+                self.requests.append(Request(request.raw + await reader.readexactly(length)))
+                answer = self.replies.popleft() if self.replies else reply()
+                if not answer:
+                    break
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client hung up
+        finally:
+            self._writers.discard(writer)
+            writer.close()

@@ -1,0 +1,269 @@
+"""Arguments that cannot be right are refused before any byte goes out; odd ids come through."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import unquote
+
+import pytest
+from raw_server import reply
+
+from prefactor_http import (
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+    HttpClientConfig,
+    PrefactorHttpClient,
+)
+
+VERSION = {"external_identifier": "v1"}
+SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
+VERSIONS = {"agent_version": VERSION, "agent_schema_version": SCHEMA}
+MOMENT = "2024-05-01T12:00:00Z"
+INSTANCE = {
+    "type": "agent_instance",
+    "id": "i-1",
+    "account_id": "acc-1",
+    "agent_id": "a-1",
+    "agent_version_id": "v-1",
+    "environment_id": "e-1",
+    "status": "active",
+    "inserted_at": MOMENT,
+    "updated_at": MOMENT,
+}
+NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # what is refused
+
+
+@pytest.fixture
+async def instances(raw_server):
+    async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
+        yield client.agent_instances
+
+
+def answer_with_an_instance(raw_server):
+    raw_server.script(reply(body={"status": "success", "details": INSTANCE}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (VERSION, SCHEMA),
+            (
+                "register takes agent_id first, then agent_version and agent_schema_version; "
+                "pass agent_version=… and agent_schema_version=… by name"
+            ),
+        ),
+        (("a-1",), "agent_version must be a dict or its Struct, it is missing"),
+        (("a-1", None, SCHEMA), "agent_version must be a dict or its Struct, it is missing"),
+        (("a-1", VERSION), "agent_schema_version must be a dict or its Struct, it is missing"),
+        (("a-1", "v1", SCHEMA), "agent_version must be a dict or its Struct, not str"),
+        (("a-1", VERSION, [SCHEMA]), "agent_schema_version must be a dict or its Struct, not list"),
+        (
+            (
+                "a-1",
+                AgentSchemaVersionForRegister(external_identifier="s", span_type_schemas=[]),
+                SCHEMA,
+            ),
+            "agent_version must be a dict or its Struct, not AgentSchemaVersionForRegister",
+        ),
+        (
+            ("a-1", VERSION, AgentVersionForRegister(external_identifier="v1")),
+            "agent_schema_version must be a dict or its Struct, not AgentVersionForRegister",
+        ),
+    ],
+    ids=repr,
+)
+async def test_register_says_which_version_is_wrong(raw_server, instances, arguments, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        await instances.register(*arguments)
+    assert raw_server.requests == []
+
+
+# Of each method: its name, an id where it takes one, and arguments with which it would be sent.
+WRITES = [
+    ("register", (), VERSIONS),
+    ("start", ("i-1",), {}),
+    ("finish", ("i-1",), {}),
+    ("terminate", ("i-1",), {"reason": "stop"}),
+    ("record_quality", ("i-1",), {"name": "score"}),
+]
+WITH_ID = [*WRITES[1:], ("get", ("i-1",), {})]
+
+
+@pytest.mark.parametrize(("method", "ids", "arguments"), WRITES)
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ("", ValueError, "idempotency_key must have 1 to 64 characters, got 0"),
+        ("x" * 65, ValueError, "idempotency_key must have 1 to 64 characters, got 65"),
+        ("a b", ValueError, "printable ASCII without spaces"),
+        ("ключ", ValueError, "printable ASCII without spaces"),
+        (17, TypeError, "idempotency_key must be a str, not int"),
+    ],
+)
+async def test_a_key_that_does_not_fit_is_refused(
+    raw_server, instances, method, ids, arguments, key, error, message
+):
+    with pytest.raises(error, match=message):
+        await getattr(instances, method)(*ids, **arguments, idempotency_key=key)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(("method", "ids", "arguments"), WITH_ID)
+@pytest.mark.parametrize("bad", ["", ".", ".."])
+async def test_an_id_is_no_step_in_the_path(raw_server, instances, method, ids, arguments, bad):
+    with pytest.raises(ValueError, match=rf"agent_instances\.{method}: '{bad}' is not an id"):
+        await getattr(instances, method)(bad, **arguments)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(("method", "ids", "arguments"), WITH_ID)
+@pytest.mark.parametrize("bad", [None, 7, b"i-1", INSTANCE], ids=repr)
+async def test_an_id_is_text(raw_server, instances, method, ids, arguments, bad):
+    with pytest.raises(TypeError, match=f"an id must be a str, not {type(bad).__name__}"):
+        await getattr(instances, method)(bad, **arguments)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(("method", "ids", "arguments"), WITH_ID)
+@pytest.mark.parametrize(
+    "odd", ["a/b", "../agent", "a b", "a?b=c", "a#b", "a%2Fb", "a+b", "ünï", "~x", "a;b,c&d", "..."]
+)
+async def test_an_odd_id_is_percent_encoded(raw_server, instances, method, ids, arguments, odd):
+    answer_with_an_instance(raw_server)
+    await getattr(instances, method)(odd, **arguments)
+    target = raw_server.request.target
+    head, tail = "/api/v1/agent_instance/", "" if method == "get" else f"/{method}"
+    assert target.startswith(head)
+    assert target.endswith(tail)
+    sent = target[len(head) : len(target) - len(tail)]
+    assert not set(sent) & set("/?# ")
+    assert unquote(sent, errors="strict") == odd
+
+
+@pytest.mark.parametrize("method", ["start", "finish"])
+async def test_a_moment_without_a_zone_is_refused(raw_server, instances, method):
+    with pytest.raises(ValueError, match="timestamp has no time zone"):
+        await getattr(instances, method)("i-1", timestamp=NAIVE)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("method", ["start", "finish"])
+@pytest.mark.parametrize("timestamp", [MOMENT, 1714564800, datetime(2024, 5, 1, tzinfo=UTC).date()])
+async def test_a_moment_is_a_datetime(raw_server, instances, method, timestamp):
+    kind = type(timestamp).__name__
+    with pytest.raises(TypeError, match=f"timestamp must be a datetime, not {kind}"):
+        await getattr(instances, method)("i-1", timestamp=timestamp)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("method", ["start", "finish"])
+async def test_a_moment_goes_out_in_utc(raw_server, instances, method):
+    answer_with_an_instance(raw_server)
+    east = timezone(timedelta(hours=2))
+    await getattr(instances, method)("i-1", timestamp=datetime(2024, 5, 1, 14, 0, 0, 250, east))
+    assert raw_server.request.json["timestamp"] == "2024-05-01T12:00:00.000250Z"
+
+
+@pytest.mark.parametrize("method", ["start", "finish"])
+async def test_a_moment_left_out_is_that_of_the_call(raw_server, instances, method):
+    answer_with_an_instance(raw_server)
+    before = datetime.now(UTC)
+    await getattr(instances, method)("i-1")
+    text = raw_server.request.json["timestamp"]
+    assert text.endswith("Z")
+    assert before <= datetime.fromisoformat(text) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("purpose", ["", "production", "Live"])
+async def test_a_purpose_is_one_that_the_api_knows(raw_server, instances, purpose):
+    message = f"purpose must be one of live, smoke_test, eval; got '{purpose}'"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        await instances.register("a-1", **VERSIONS, purpose=purpose)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("status", ["", "active", "terminated", "Complete"])
+async def test_a_status_is_one_that_an_instance_ends_in(raw_server, instances, status):
+    message = f"status must be one of complete, failed, cancelled; got '{status}'"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        await instances.finish("i-1", status)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\n\t"])
+async def test_a_reason_is_not_blank(raw_server, instances, reason):
+    with pytest.raises(ValueError, match="reason must not be blank"):
+        await instances.terminate("i-1", reason)
+    assert raw_server.requests == []
+
+
+async def test_a_quality_payload_has_a_name(raw_server, instances):
+    with pytest.raises(ValueError, match="name must not be empty"):
+        await instances.record_quality("i-1", "", {"score": 1})
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"offset": -1}, "offset must be 0 or more, got -1"),
+        ({"page_size": 0}, "page_size must be from 1 to 100, got 0"),
+        ({"page_size": 101}, "page_size must be from 1 to 100, got 101"),
+    ],
+    ids=repr,
+)
+async def test_a_page_lies_within_bounds(raw_server, instances, arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        await instances.list(**arguments)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda i: i.register("a-1", {"name": object()}, SCHEMA), TypeError),
+        (lambda i: i.register("a-1", {"name": "\ud800"}, SCHEMA), ValueError),
+        (lambda i: i.record_quality("i-1", "score", {"value": object()}), TypeError),
+        (lambda i: i.terminate("i-1", "\udfff"), ValueError),
+    ],
+)
+async def test_what_has_no_json_form_is_refused(raw_server, instances, call, error):
+    with pytest.raises(error, match=r"agent_instances\.\w+: the request has no JSON form"):
+        await call(instances)
+    assert raw_server.requests == []
+
+
+async def test_register_sends_nothing_that_was_left_out(raw_server, instances):
+    answer_with_an_instance(raw_server)
+    await instances.register(**VERSIONS, idempotency_key="k-1")
+    assert raw_server.request.json == {
+        **VERSIONS,
+        "update_current_version": True,
+        "idempotency_key": "k-1",
+    }
+
+
+async def test_register_sends_all_that_was_given(raw_server, instances):
+    answer_with_an_instance(raw_server)
+    await instances.register(
+        "a-1",
+        AgentVersionForRegister(external_identifier="v1", name="One"),
+        SCHEMA,
+        "i-1",
+        "k-1",
+        False,
+        environment_id="e-1",
+        purpose="eval",
+        external_identifier="run 7",
+    )
+    assert raw_server.request.json == {
+        "agent_id": "a-1",
+        "agent_version": {"external_identifier": "v1", "name": "One"},
+        "agent_schema_version": SCHEMA,
+        "id": "i-1",
+        "idempotency_key": "k-1",
+        "update_current_version": False,
+        "environment_id": "e-1",
+        "purpose": "eval",
+        "external_identifier": "run 7",
+    }

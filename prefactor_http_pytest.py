@@ -24,8 +24,10 @@ def prefactor_server() -> Iterator[LocalPrefactor]:
     and tests need no asyncio plugin. ``url``, ``token`` and the ids are plain attributes; state
     and counts may be looked at whenever no request is under way.
     """
-    from prefactor_http.testing import LocalPrefactor  # noqa: PLC0415 # costs nothing until used
-    from prefactor_http.testing._thread import serving  # noqa: PLC0415 # likewise
+    from prefactor_http.testing import (  # noqa: PLC0415 # costs nothing until used
+        LocalPrefactor,
+        serving,
+    )
 
     with serving(LocalPrefactor()) as server:
         yield server

@@ -52,7 +52,7 @@ def register(context: Context, fields: Fields) -> Success:
     version = context.versions.find_or_create(agent["id"], fields)
     deployment = context.deployments.find_or_create(agent["id"], str(environment_id))
     if pins:
-        context.deployments.pin(deployment, version)
+        context.deployments.pin(deployment, version.agent_version["id"])
     instance = account.stamped(
         {
             "type": "agent_instance",
@@ -119,7 +119,7 @@ def finish(context: Context, fields: Fields) -> Success:
 def terminate(context: Context, fields: Fields) -> Success:
     """``POST /agent_instance/{id}/terminate``: an active one ends against its will."""
     instance = _instance(context, fields)
-    reason = fields.text("reason", required=True, blank=False)
+    reason = fields.required_text("reason")
     fields.check()
     if instance["status"] != "active":
         raise invalid_action(f"The instance is {instance['status']}; it must be active.")
@@ -134,16 +134,15 @@ def terminate(context: Context, fields: Fields) -> Success:
 def record_quality(context: Context, fields: Fields) -> Success:
     """``POST /agent_instance/{id}/record_quality``: set one named payload, or remove it."""
     instance = _instance(context, fields)
-    name = fields.text("name", required=True, blank=False)
+    name = fields.required_text("name")
     payload = fields.mapping("payload")
     if not fields.has("payload"):
         fields.refuse("payload", "is required; null removes it")
     version = context.account.agent_versions[instance["agent_version_id"]]
     schema = context.account.schema_versions[version["agent_schema_version_id"]]
-    if name is not None and all(quality["name"] != name for quality in schema["quality_schemas"]):
+    if all(quality["name"] != name for quality in schema["quality_schemas"]):
         fields.refuse("name", "is not in the schema's quality_schemas")
     fields.check()
-    assert name is not None
     if payload is None:
         instance["quality_payloads"].pop(name, None)
         instance["quality_summaries"].pop(name, None)
@@ -156,8 +155,7 @@ def record_quality(context: Context, fields: Fields) -> Success:
 def replace_quality(context: Context, fields: Fields) -> Success:
     """``PUT /agent_instance/{id}``: the older way, which replaces the whole payload."""
     instance = _instance(context, fields)
-    wrapper = fields.within("details", required=True)
-    payload = wrapper.mapping("quality_payload", required=True) if wrapper else None
+    payload = fields.required_within("details").required_mapping("quality_payload")
     fields.check()
     instance["quality_payloads"] = payload
     instance["quality_summaries"] = {}

@@ -27,21 +27,19 @@ _MOST_TEST_SPANS = 100
 
 def create(context: Context, fields: Fields) -> Success:
     """``POST /agent_spans``."""
-    wrapped = fields.within("details", required=True)
-    fields.check()
-    assert wrapped is not None
+    wrapped = fields.required_within("details")
     account = context.account
-    wrapped.text("agent_instance_id", required=True)
-    schema_name = wrapped.text("schema_name", required=True, blank=False)
-    status = wrapped.choice("status", STATUSES, required=True)
-    payload = wrapped.mapping("payload", required=True)
+    instance_id = wrapped.required_text("agent_instance_id")
+    schema_name = wrapped.required_text("schema_name")
+    status = wrapped.required_choice("status", STATUSES)
+    payload = wrapped.required_mapping("payload")
     result_payload = wrapped.mapping("result_payload")
     if result_payload is not None and status not in OUTCOMES:
         wrapped.refuse("result_payload", "is for finished spans only")
     sensitive = wrapped.flag("sensitive_encoding", default=False)
     started, finished = wrapped.moment("started_at"), wrapped.moment("finished_at")
     fields.check()
-    instance = find(account.instances, wrapped.value("agent_instance_id"), "The agent instance")
+    instance = find(account.instances, instance_id, "The agent instance")
     if instance["status"] in OUTCOMES:
         raise invalid_action(f"The instance is {instance['status']}; it takes no more spans.")
     parent_id = _parent(context, wrapped, instance)
@@ -63,7 +61,7 @@ def create(context: Context, fields: Fields) -> Success:
             "agent_instance_id": instance["id"],
             "parent_span_id": parent_id,
             "schema_name": schema_name,
-            "schema_title": _title(context, instance, str(schema_name)),
+            "schema_title": _title(context, instance, schema_name),
             "status": status,
             "payload": payload,
             "result_payload": result_payload,
@@ -76,7 +74,7 @@ def create(context: Context, fields: Fields) -> Success:
     account.spans[span_id] = span
     account.spans_of.setdefault(instance["id"], []).append(span)
     instance["span_counts"]["total"] += 1
-    _count(instance, str(status), 1)
+    _count(instance, status, 1)
     return _signalling(span)
 
 
@@ -130,7 +128,7 @@ def create_test_spans(context: Context, fields: Fields) -> Success:
     """``POST /agent_spans/create_test_spans``."""
     count = fields.integer("count", default=1, at_least=1, at_most=_MOST_TEST_SPANS)
     fields.check()
-    span = {
+    span: JsonObject = {
         "agent_instance_id": fields.value("agent_instance_id"),
         "parent_span_id": fields.value("parent_span_id"),
         "schema_name": "test",

@@ -52,10 +52,8 @@ def add_agent(account: Account, name: str, **optional: object) -> JsonObject:
 def create(context: Context, fields: Fields) -> Success:
     """``POST /agent``."""
     account = context.account
-    wrapped = fields.within("details", required=True)
-    fields.check()
-    assert wrapped is not None
-    name = wrapped.text("name", required=True, blank=False)
+    wrapped = fields.required_within("details")
+    name = wrapped.required_text("name")
     optional = {
         "id": account.id_for(wrapped, account.agents),
         "description": wrapped.text("description"),
@@ -63,7 +61,7 @@ def create(context: Context, fields: Fields) -> Success:
         **{reference: wrapped.text(reference) for reference in _REFERENCES},
     }
     fields.check()
-    return _details(context, add_agent(account, str(name), **optional))
+    return _details(context, add_agent(account, name, **optional))
 
 
 def show(context: Context, fields: Fields) -> Success:
@@ -91,12 +89,10 @@ def list_agents(context: Context, fields: Fields) -> Success:
 def update(context: Context, fields: Fields) -> Success:
     """``PUT /agent/{id}``: what is left out stays, a null clears."""
     agent = _agent(context, fields)
-    wrapped = fields.within("details", required=True)
-    fields.check()
-    assert wrapped is not None
+    wrapped = fields.required_within("details")
     changes: JsonObject = {}
     if wrapped.has("name"):
-        changes["name"] = wrapped.text("name", required=True, blank=False)
+        changes["name"] = wrapped.required_text("name")
     for name in ("description", *_REFERENCES):
         if wrapped.has(name):
             changes[name] = wrapped.text(name)

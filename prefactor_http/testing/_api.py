@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from prefactor_http.testing._account import Account
-from prefactor_http.testing._action import Context
+from prefactor_http.testing._action import Action, Context
 from prefactor_http.testing._fields import Fields
+from prefactor_http.testing._item_faults import ItemFaults
 from prefactor_http.testing._key_store import KeyStore, OnMismatch
 from prefactor_http.testing._ledger import Ledger, digest_of
 from prefactor_http.testing._reply import ApiError, JsonObject, Success, bad_token, encode
@@ -43,10 +44,13 @@ def refusal(error: ApiError) -> Answer:
 class Api:
     """Runs what requests ask for, each write once."""
 
-    def __init__(self, account: Account, keys: KeyStore, ledger: Ledger) -> None:
+    def __init__(
+        self, account: Account, keys: KeyStore, ledger: Ledger, item_faults: ItemFaults
+    ) -> None:
         self.account = account
         self._keys = keys
         self._ledger = ledger
+        self._item_faults = item_faults
 
     def reached(self, works: Iterable[Work]) -> None:
         """Note the writes of a request in the ledger, before anything can go wrong."""
@@ -70,6 +74,7 @@ class Api:
         done: list[Work] = []
         for work in works:
             try:
+                self._item_faults.strike(work.key)
                 success = self._perform(context, work)
             except ApiError as error:
                 outputs[str(work.key)] = error.envelope()
@@ -89,15 +94,14 @@ class Api:
                 raise bad_token()
             return action.run(context, Fields(work.fields))
         try:
-            return self._write_once(context, work)
+            return self._write_once(context, action, work)
         except ApiError as error:
             if error.is_final:
                 self._ledger.refused(action.name, work.key)
             raise
 
-    def _write_once(self, context: Context, work: Work) -> Success:
-        action, key = work.action, work.key
-        assert not isinstance(action, ApiError)
+    def _write_once(self, context: Context, action: Action, work: Work) -> Success:
+        key = work.key
         if action.account_only and context.token.deployment is not None:
             raise bad_token()
         if key is None:

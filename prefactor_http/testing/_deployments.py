@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from prefactor_http.testing._account import Account
-from prefactor_http.testing._reply import JsonObject
-from prefactor_http.testing._versions import Version
+from typing import TYPE_CHECKING
+
+from prefactor_http.testing._account import Account, find
+from prefactor_http.testing._lists import page
+from prefactor_http.testing._reply import JsonObject, Success, details
+
+if TYPE_CHECKING:
+    from prefactor_http.testing._action import Context
+    from prefactor_http.testing._fields import Fields
+
+_SORTABLE = frozenset({"id"})
 
 
 class Deployments:
@@ -13,7 +21,6 @@ class Deployments:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._by_place: dict[tuple[str, str], JsonObject] = {}
-        self._pinned: dict[str, Version] = {}
 
     def find_or_create(self, agent_id: str, environment_id: str) -> JsonObject:
         """Return the one deployment of the agent in the environment."""
@@ -33,15 +40,32 @@ class Deployments:
             self._account.deployments[deployment["id"]] = deployment
         return deployment
 
-    def pin(self, deployment: JsonObject, version: Version) -> None:
-        """Make a version the deployment's current one."""
-        deployment_id: str = deployment["id"]
-        previous = self._pinned.get(deployment_id)
-        if previous is version:
+    def pin(self, deployment: JsonObject, version_id: str) -> None:
+        """Make an agent version the deployment's current one."""
+        previous_id = deployment["current_version_id"]
+        if previous_id == version_id:
             return
-        if previous is not None:
-            previous.release(deployment_id)
-        version.take(deployment_id)
-        self._pinned[deployment_id] = version
-        deployment["current_version_id"] = version.agent_version["id"]
+        if previous_id is not None:
+            self._refs(previous_id).remove(deployment["id"])
+        self._refs(version_id).append(deployment["id"])
+        deployment["current_version_id"] = version_id
         self._account.touch(deployment)
+
+    def _refs(self, version_id: str) -> list[str]:
+        """Return the deployments that run the schema of an agent version now."""
+        version = self._account.agent_versions[version_id]
+        schema = self._account.schema_versions[version["agent_schema_version_id"]]
+        refs: list[str] = schema["current_agent_deployment_refs"]
+        return refs
+
+
+def show(context: Context, fields: Fields) -> Success:
+    """``GET /agent_deployment/{id}``."""
+    deployments = context.account.deployments
+    return details(find(deployments, fields.value("agent_deployment_id"), "The agent deployment"))
+
+
+def list_deployments(context: Context, fields: Fields) -> Success:
+    """``GET /agent_deployment``."""
+    wanted = {"agent_id": fields.text("agent_id")}
+    return page(fields, context.account.deployments, wanted=wanted, sortable=_SORTABLE)

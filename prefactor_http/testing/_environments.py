@@ -36,16 +36,15 @@ def add_environment(
 
 def create(context: Context, fields: Fields) -> Success:
     """``POST /environment``."""
-    wrapped = fields.within("details", required=True)
-    fields.check()
-    assert wrapped is not None
-    find(context.account.accounts, wrapped.value("account_id"), "The account")
-    name = wrapped.text("name", required=True, blank=False)
+    wrapped = fields.required_within("details")
+    account_id = wrapped.required_text("account_id")
+    name = wrapped.required_text("name")
     purpose = wrapped.choice("purpose", _PURPOSES)
     description = wrapped.text("description")
     fields.check()
+    find(context.account.accounts, account_id, "The account")
     environment = add_environment(
-        context.account, str(name), purpose=purpose or "testing", description=description
+        context.account, name, purpose=purpose or "testing", description=description
     )
     return details(environment)
 
@@ -53,14 +52,12 @@ def create(context: Context, fields: Fields) -> Success:
 def update(context: Context, fields: Fields) -> Success:
     """``PUT /environment/{id}``."""
     environment = _environment(context, fields)
-    wrapped = fields.within("details", required=True)
-    fields.check()
-    assert wrapped is not None
+    wrapped = fields.required_within("details")
     changes: JsonObject = {}
     if wrapped.has("name"):
-        changes["name"] = wrapped.text("name", required=True, blank=False)
+        changes["name"] = wrapped.required_text("name")
     if wrapped.has("purpose"):
-        changes["purpose"] = wrapped.choice("purpose", _PURPOSES, required=True)
+        changes["purpose"] = wrapped.required_choice("purpose", _PURPOSES)
     if wrapped.has("description"):
         changes["description"] = wrapped.text("description")
     fields.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -15,8 +15,9 @@ _REQUIRED = "is required"
 class Fields:
     """The fields of one request.
 
-    A getter notes what is wrong and goes on, so that ``check()`` refuses with all of it at once.
-    A null is an absent field, save where ``has`` makes the difference.
+    A getter notes what is wrong and goes on with something of the right type, so that ``check()``
+    refuses with all of it at once. A null is an absent field, save where ``has`` makes the
+    difference.
     """
 
     __slots__ = ("_errors", "_prefix", "_values")
@@ -49,52 +50,69 @@ class Fields:
         """Tell whether the field is there, be it null."""
         return name in self._values
 
-    def within(self, name: str, *, required: bool = False) -> Fields | None:
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def within(self, name: str) -> Fields | None:
         """Return the fields of a nested object, which report to this one."""
-        value = self.mapping(name, required=required)
+        value = self.mapping(name)
         if value is None:
             return None
         return Fields(value, prefix=f"{self._prefix}{name}.", errors=self._errors)
 
-    def value(self, name: str, *, required: bool = False) -> Any:
-        """Return a field as it is."""
-        value = self._values.get(name)
-        if value is None and required:
-            self.refuse(name, _REQUIRED)
-        return value
+    def required_within(self, name: str) -> Fields:
+        """Return the fields of a nested object that has to be there."""
+        value = self.required_mapping(name)
+        return Fields(value, prefix=f"{self._prefix}{name}.", errors=self._errors)
 
-    def text(self, name: str, *, required: bool = False, blank: bool = True) -> str | None:
-        """Return a string; with ``blank=False`` it must hold more than white space."""
-        value = self.value(name, required=required)
-        if value is None:
-            return None
-        if not isinstance(value, str):
+    def value(self, name: str) -> Any:
+        """Return a field as it is."""
+        return self._values.get(name)
+
+    def text(self, name: str) -> str | None:
+        """Return a string."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, str):
             self.refuse(name, "must be a string")
             return None
-        if not blank and not value.strip():
+        return value
+
+    def required_text(self, name: str) -> str:
+        """Return a string that holds more than white space."""
+        value = self.text(name)
+        if self._values.get(name) is None:
+            self.refuse(name, _REQUIRED)
+        elif value is not None and not value.strip():
             self.refuse(name, "can't be blank")
+        return value or ""
+
+    def choice(self, name: str, allowed: Collection[str]) -> str | None:
+        """Return one of the allowed strings."""
+        value = self.text(name)
+        if value is not None and value not in allowed:
+            self.refuse(name, f"must be one of {', '.join(sorted(allowed))}")
             return None
         return value
 
-    def choice(self, name: str, allowed: Collection[str], *, required: bool = False) -> str | None:
-        """Return one of the allowed strings."""
-        value = self.value(name, required=required)
-        if value is None:
-            return None
-        if value not in allowed:
-            self.refuse(name, f"must be one of {', '.join(sorted(allowed))}")
-            return None
-        return cast("str", value)
+    def required_choice(self, name: str, allowed: Collection[str]) -> str:
+        """Return one of the allowed strings, which has to be there."""
+        if self._values.get(name) is None:
+            self.refuse(name, _REQUIRED)
+        return self.choice(name, allowed) or ""
 
-    def mapping(self, name: str, *, required: bool = False) -> JsonObject | None:
+    def mapping(self, name: str) -> JsonObject | None:
         """Return a JSON object."""
-        value = self.value(name, required=required)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, dict):
             self.refuse(name, "must be an object")
             return None
-        return cast("JsonObject", value)
+        return cast("JsonObject | None", value)
+
+    def required_mapping(self, name: str) -> JsonObject:
+        """Return a JSON object that has to be there."""
+        if self._values.get(name) is None:
+            self.refuse(name, _REQUIRED)
+        return self.mapping(name) or {}
 
     def objects(self, name: str) -> list[Fields]:
         """Return a list of JSON objects, each as fields that report to this one."""
@@ -104,8 +122,9 @@ class Fields:
         if not isinstance(value, list):
             self.refuse(name, "must be a list")
             return []
+        items = cast("list[object]", value)
         found: list[Fields] = []
-        for position, item in enumerate(cast("list[Any]", value)):
+        for position, item in enumerate(items):
             if isinstance(item, dict):
                 prefix = f"{self._prefix}{name}.{position}."
                 found.append(Fields(cast("JsonObject", item), prefix=prefix, errors=self._errors))

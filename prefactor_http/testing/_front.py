@@ -8,6 +8,7 @@ from aiohttp import web
 
 from prefactor_http.testing._api import Answer, Api, refusal, writes_of
 from prefactor_http.testing._domain import Domain
+from prefactor_http.testing._item_faults import ItemFaults
 from prefactor_http.testing._key_store import KeyStore
 from prefactor_http.testing._ledger import Ledger
 from prefactor_http.testing._rate_limit import TokenBucket
@@ -49,13 +50,14 @@ class Front:
         self,
         *,
         domain: Domain,
+        item_faults: ItemFaults,
         keys: KeyStore,
         ledger: Ledger,
         bucket: TokenBucket | None,
         largest_request: int | None,
     ) -> None:
         self._domain = domain
-        self._api = Api(domain.account, keys, ledger)
+        self._api = Api(domain.account, keys, ledger, item_faults)
         self._keys = keys
         self._ledger = ledger
         self._bucket = bucket

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from prefactor_http.testing._account import Table
@@ -18,7 +18,7 @@ def page(
     table: Table,
     *,
     wanted: Mapping[str, object],
-    sortable: Set[str],
+    sortable: Collection[str],
     summary: Sequence[str] | None = None,
 ) -> Success:
     """Answer a list call.
@@ -65,7 +65,7 @@ def _pagination(fields: Fields) -> tuple[int, int]:
     )
 
 
-def _sorting(fields: Fields, sortable: Set[str]) -> tuple[str, bool]:
+def _sorting(fields: Fields, sortable: Collection[str]) -> tuple[str, bool]:
     sorting = fields.value("sorting")
     if sorting is None:
         return "id", False
@@ -77,7 +77,7 @@ def _sorting(fields: Fields, sortable: Set[str]) -> tuple[str, bool]:
     nested = fields.within("sorting")
     if nested is None:
         return "id", False
-    chosen = nested.choice("field", sortable, required=True) or "id"
+    chosen = nested.required_choice("field", sortable)
     return chosen, nested.choice("direction", ("asc", "desc")) == "desc"
 
 

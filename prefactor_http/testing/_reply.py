@@ -10,6 +10,7 @@ import msgspec
 JsonObject: TypeAlias = dict[str, Any]
 
 encode = msgspec.json.Encoder().encode
+_SERVER_ERROR = 500
 _NO_SIBLINGS: Mapping[str, object] = {}
 
 
@@ -84,7 +85,10 @@ class ApiError(Exception):
     @property
     def is_final(self) -> bool:
         """Whether sending the same request again is pointless."""
-        return self.code not in {"idempotency_in_progress", "rate_limited"} and self.status < 500
+        return (
+            self.code not in {"idempotency_in_progress", "rate_limited"}
+            and self.status < _SERVER_ERROR
+        )
 
 
 def bad_request(message: str) -> ApiError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ import msgspec
 from prefactor_http.testing._action import Action
 from prefactor_http.testing._key_store import check_key
 from prefactor_http.testing._reply import ApiError, JsonObject, bad_request, invalid_field
-from prefactor_http.testing._routes import ACTIONS
+from prefactor_http.testing._routes import BULK_TYPES
 
 _KEY = "idempotency_key"
 _TYPE = "_type"
@@ -59,6 +59,7 @@ def single(
     else:
         fields, key = _query_fields(query), None
     if action.id_field is not None:
+        # The path names the resource, whatever the body says.
         fields[action.id_field] = resource_id
     return Work(action, fields, key, body)
 
@@ -91,7 +92,7 @@ def _item(raw: bytes, longest_key: int) -> Work:
     name = fields.pop(_TYPE, None)
     if not isinstance(name, str):
         raise invalid_field(_TYPE, "is required")
-    action = ACTIONS.get(name.replace("/", ".", 1)) if "." not in name else None
+    action = BULK_TYPES.get(name)
     if action is None:
         return Work(bad_request(f"There is no {name!r}."), fields, key, raw)
     flat = action.wraps and "details" not in fields

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -15,11 +14,13 @@ from prefactor_http.testing._exchange import Exchange
 from prefactor_http.testing._fault_script import FaultScript
 from prefactor_http.testing._faults import RANDOM_FAULTS, Fault, FaultKind
 from prefactor_http.testing._front import Front
+from prefactor_http.testing._item_faults import ItemFaults
 from prefactor_http.testing._key_store import IdempotencyPolicy, KeyStore
 from prefactor_http.testing._ledger import Effect, Ledger, Write
 from prefactor_http.testing._rate_limit import RateLimit, TokenBucket
 from prefactor_http.testing._record import RecordedRequest
 from prefactor_http.testing._reply import JsonObject, encode
+from prefactor_http.testing._stats import stats_of
 
 _STATS_PATH = "/_local/stats"
 _SHUTDOWN_TIMEOUT = 1.0
@@ -55,6 +56,7 @@ class LocalPrefactor:
         policy: How idempotency keys are treated.
         record: Whether ``requests`` keeps every attempt.
         rate_limit: Requests a second that are borne; none where omitted.
+        item_faults: Share of bulk items that fail at random with a transient error, 0 to 1.
         largest_request: Largest body in bytes that is not answered with 413.
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
         refuse_version_clashes: Whether, as on older servers, an external identifier of a version
@@ -82,6 +84,7 @@ class LocalPrefactor:
         policy: IdempotencyPolicy | None = None,
         record: bool = True,
         rate_limit: RateLimit | None = None,
+        item_faults: float = 0.0,
         largest_request: int | None = None,
         close_spans_on_terminate: bool = False,
         refuse_version_clashes: bool = False,
@@ -99,7 +102,9 @@ class LocalPrefactor:
             close_spans_on_terminate=close_spans_on_terminate,
             refuse_version_clashes=refuse_version_clashes,
         )
+        self._item_faults = ItemFaults(rate=item_faults, seed=seed)
         front = Front(
+            item_faults=self._item_faults,
             domain=self._domain,
             keys=self._keys,
             ledger=self._ledger,
@@ -109,8 +114,7 @@ class LocalPrefactor:
         self._exchange = Exchange(
             front=front, keys=self._keys, script=self._script, stall=stall, record=record
         )
-        account = self._domain.account
-        self.account_id = account.account_id
+        self.account_id = self._domain.account.account_id
         self.environment_id: str = self._domain.environment["id"]
         self.agent_id: str = self._domain.agent["id"]
         self.deployment_id: str = self._domain.deployment["id"]
@@ -123,12 +127,7 @@ class LocalPrefactor:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def start(self) -> None:
@@ -185,9 +184,23 @@ class LocalPrefactor:
         """
         self._script.add(faults, method=method, path=path, operation=operation)
 
+    def fail_next_item(self, *codes: str, key: str | None = None) -> None:
+        """Let the next bulk items fail with transient errors, one each, in this order.
+
+        Args:
+            *codes: ``rate_limited``, ``internal_server_error``, ``service_unavailable`` or
+                ``idempotency_in_progress``.
+            key: Only items with this idempotency key.
+
+        Raises:
+            ValueError: A code is not transient.
+        """
+        self._item_faults.add(codes, key)
+
     def calm(self) -> None:
         """Take back all faults that have not struck yet, and throw no more dice."""
         self._script.clear()
+        self._item_faults.clear()
 
     @property
     def faults_pending(self) -> int:
@@ -285,20 +298,4 @@ class LocalPrefactor:
 
     def stats(self) -> JsonObject:
         """Return the counts that ``GET /_local/stats`` answers with."""
-        traffic, ledger = self._exchange.traffic, self._ledger
-        return {
-            "calls": ledger.writes + ledger.keyless + traffic.reads,
-            "attempts": traffic.attempts,
-            "faults": dict(traffic.faults),
-            "replays": ledger.replays,
-            "replies_lost": traffic.replies_lost,
-            "effects": dict(ledger.effects_by_action),
-            "doubled": len(ledger.doubled),
-            "lost": len(ledger.lost),
-            "keyless_writes": ledger.keyless,
-            "bytes_changed": len(ledger.bytes_changed),
-            "keys_reused": len(ledger.content_changed),
-            "largest_bulk": ledger.largest_bulk,
-            "flat_bulk_items": ledger.flat_items,
-            "violations": list(ledger.violations),
-        }
+        return stats_of(self._exchange.traffic, self._ledger)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from prefactor_http.testing._server import LocalPrefactor
 
 
 @contextmanager
-def serving(server: LocalPrefactor) -> Iterator[LocalPrefactor]:
+def serving(server: LocalPrefactor) -> Generator[LocalPrefactor]:
     """Let a server listen in a thread while the block runs.
 
     Args:

@@ -1,0 +1,21 @@
+"""The ``prefactor-http`` command, which the extra ``cli`` brings (click and rich)."""
+
+import sys
+
+_USAGE = 2
+
+
+def main() -> None:
+    """Run the command, or say what to install when click or rich is missing."""
+    try:
+        # Inside, so that the script can be installed without the extra and still say why it fails.
+        from prefactor_http.cli._command import command  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        if exc.name not in {"click", "rich"}:
+            raise
+        print("prefactor-http: install prefactor-http[cli]", file=sys.stderr)
+        sys.exit(_USAGE)
+    command()
+
+
+__all__ = ["main"]

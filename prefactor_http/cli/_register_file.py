@@ -1,0 +1,70 @@
+"""The file that ``prefactor-http register`` reads: a register's fields, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO, NoReturn
+
+import msgspec
+
+from prefactor_http.cli._output import WrongUsage
+from prefactor_http.models.registration import (
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+)
+from prefactor_http.models.types import InstancePurpose
+
+
+class RegisterFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a register (contract §7.1), as `RegisterAgentInstanceRequest` has them."""
+
+    agent_version: AgentVersionForRegister
+    agent_schema_version: AgentSchemaVersionForRegister
+    agent_id: str | None = None
+    environment_id: str | None = None
+    id: str | None = None
+    external_identifier: str | None = None
+    purpose: InstancePurpose | None = None
+    update_current_version: bool | None = None
+    idempotency_key: str | None = None
+
+
+def read_register_file(file: BinaryIO) -> dict[str, Any]:
+    """Read and check a file.
+
+    Args:
+        file: The file, open; standard input too.
+
+    Returns:
+        Its fields. Nested objects are as the file has them, keys that this release does not know
+        included: the API may know them.
+
+    Raises:
+        WrongUsage: It is not JSON, or a field is wrong; the message has the line or the field.
+    """
+    name = "standard input" if file.name == "<stdin>" else file.name
+    try:
+        fields = json.loads(file.read(), parse_constant=_refuse_constant)
+    except json.JSONDecodeError as exc:
+        raise _problem(f"{name}, line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+    except (UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise _problem(f"{name}: not JSON: {exc}") from None
+    try:
+        msgspec.convert(fields, RegisterFile)
+    except msgspec.ValidationError as exc:
+        problem, _, place = str(exc).partition(" - at ")
+        field = place.strip("`").removeprefix("$.")
+        raise _problem(f"{name}{f', {field}' if field else ''}: {problem}") from None
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _problem(message: str) -> WrongUsage:
+    return WrongUsage(
+        message,
+        "The file holds one JSON object with agent_version and agent_schema_version; "
+        "nothing was sent.",
+    )

@@ -228,7 +228,8 @@ def _refusal(reply: Reply, secret: str) -> Failure:
     body = reply.body.replace(secret.encode(), b"[token]")
     fields = _error_fields(body)
     code = fields.get("code")
-    message = fields.get("message")
+    # Whatever a redirect says, what matters is that nobody followed it.
+    message = None if status < _BAD_REQUEST else fields.get("message")
     errors = fields.get("errors")
     error = _ERROR_BY_STATUS.get(status, PrefactorApiError)(
         message if isinstance(message, str) and message else _describe(status),
@@ -236,7 +237,7 @@ def _refusal(reply: Reply, secret: str) -> Failure:
         status,
         cast("dict[str, Any]", errors) if isinstance(errors, dict) else None,
     )
-    error.request_id = reply.headers.get("X-Request-Id")
+    error.request_id = reply.headers.get("X-Request-Id", "").replace(secret, "[token]") or None
     error.retry_after = retry_after(reply.headers)
     if not fields:
         error.body_snippet = snippet(body)
@@ -294,5 +295,5 @@ def snippet(body: bytes) -> str | None:
 def describe(error: PrefactorHttpError) -> str:
     """Put an error into one line, for a log."""
     if isinstance(error, PrefactorApiError):
-        return f"{error.status_code} {error.code}: {error}"
-    return f"{type(error).__name__}: {error}"
+        return " ".join(f"{error.status_code} {error.code}: {error}".split())
+    return " ".join(f"{type(error).__name__}: {error}".split())

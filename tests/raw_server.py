@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -55,6 +56,7 @@ class RawServer:
     requests: list[Request] = field(default_factory=list)
     replies: deque[bytes] = field(default_factory=deque)
     url: str = ""
+    on_request: Callable[[], object] = lambda: None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def script(self, *replies: bytes) -> None:
@@ -85,6 +87,7 @@ class RawServer:
                 request = Request(await reader.readuntil(b"\r\n\r\n"))
                 length = int(request.headers.get("content-length", "0"))
                 self.requests.append(Request(request.raw + await reader.readexactly(length)))
+                self.on_request()
                 answer = self.replies.popleft() if self.replies else reply()
                 if not answer:
                     break

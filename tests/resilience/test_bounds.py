@@ -1,0 +1,202 @@
+"""Timeouts, the deadline, the limit on attempts, the gate, the budget and the largest reply."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import accumulate
+
+import pytest
+
+from prefactor_http import (
+    PrefactorApiError,
+    PrefactorRateLimitError,
+    PrefactorResponseContractError,
+    PrefactorRetryExhaustedError,
+    PrefactorTimeoutError,
+)
+from prefactor_http.testing import Fault, FaultKind
+
+
+async def test_a_deadline_ends_an_attempt_in_flight(api, client_for, register):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+    client = (await client_for(api)).with_options(deadline=0.2)
+    started = time.monotonic()
+    with pytest.raises(PrefactorTimeoutError, match="deadline of 0.2 s") as caught:
+        await register(client)
+    assert time.monotonic() - started < 5
+    assert caught.value.outcome_unknown
+    assert caught.value.attempts == 1
+
+
+async def test_a_deadline_ends_a_wait_for_the_gate(api, client_for, register):
+    client = await client_for(api, max_retry_delay=60.0)
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=50))
+    waiting = asyncio.create_task(register(client))
+    while not api.requests:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    with pytest.raises(PrefactorTimeoutError) as caught:
+        await register(client.with_options(deadline=0.1))
+    assert caught.value.attempts == 0
+    assert not caught.value.outcome_unknown
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_a_wait_beyond_the_deadline_raises_at_once(api, client_for, register, clock):
+    api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=30))
+    client = await client_for(api, clock=clock, max_retry_delay=60.0, deadline=20.0)
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(client)
+    assert caught.value.status_code == 503
+    assert caught.value.retry_after == 30
+    assert clock.sleeps == []
+    assert any("deadline" in note for note in caught.value.__notes__)
+
+
+async def test_settling_stays_within_the_deadline(api, client_for, register):
+    client = await client_for(api, request_timeout=0.3, deadline=30.0)
+    assert (await register(client)).status == "pending"
+
+
+class Overlap:
+    """Counts from `on_attempt` how many attempts were in flight at a time."""
+
+    def __init__(self) -> None:
+        self.edges: list[tuple[float, int]] = []
+
+    def __call__(self, attempt):
+        now = time.monotonic()
+        self.edges += [(now - attempt.seconds, 1), (now, -1)]
+
+    @property
+    def most(self) -> int:
+        return max(accumulate(step for _, step in sorted(self.edges)))
+
+
+async def test_waiting_for_a_free_slot_is_no_attempts_timeout(api, client_for, register):
+    api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.25)] * 6)
+    overlap = Overlap()
+    client = await client_for(
+        api, max_connections=1, request_timeout=0.9, max_retries=0, on_attempt=overlap
+    )
+    instances = await asyncio.gather(*(register(client) for _ in range(6)))  # 1.5 s in all
+    assert len({instance.id for instance in instances}) == 6
+    assert overlap.most == 1
+
+
+async def test_the_limit_on_attempts_in_flight_holds(api, client_for, register):
+    api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.05)] * 30)
+    overlap = Overlap()
+    client = await client_for(api, max_connections=5, on_attempt=overlap)
+    await asyncio.gather(*(register(client) for _ in range(30)))
+    assert overlap.most == 5
+
+
+async def test_a_slot_handed_to_a_cancelled_call_is_not_lost(api, client_for, register):
+    client = await client_for(api, max_connections=1)
+    for _ in range(20):
+        calls = [asyncio.create_task(register(client)) for _ in range(4)]
+        await asyncio.sleep(0.003)
+        for call in calls[:3]:
+            call.cancel()
+        await asyncio.wait(calls)
+    assert (await asyncio.wait_for(register(client), 10)).status == "pending"
+
+
+async def test_a_429_holds_every_call_of_the_client(api, client_for, register, clock):
+    client = await client_for(api, clock=clock, max_retry_delay=60.0)
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=12))
+    first = asyncio.create_task(register(client))
+    while not clock.sleeps:
+        await asyncio.sleep(0)
+    clock.now -= clock.sleeps[0]  # the first call's wait has not passed for the second
+    await register(client.with_options(max_retries=0))
+    await first
+    assert any(11 < wait <= 12 for wait in clock.sleeps[1:])
+
+
+async def test_a_429_without_a_time_holds_the_others_as_long_as_the_call_itself(
+    api, client_for, register, clock
+):
+    client = await client_for(
+        api, clock=clock, initial_retry_delay=5.0, max_retry_delay=60.0, retry_multiplier=1.0
+    )
+    api.fail_next(*[Fault(FaultKind.RATE_LIMITED)] * 3)
+    await register(client)
+    assert len([wait for wait in clock.sleeps if wait > 0]) >= 3
+
+
+async def test_an_empty_retry_budget_raises_at_once_and_says_so(api, client_for, register, clock):
+    client = await client_for(api, clock=clock, retry_budget=10, max_retries=9)
+    api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 9)
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(client)
+    assert caught.value.retry_budget_exhausted
+    assert caught.value.attempts == 3  # two retries at 5
+    assert caught.value.outcome_unknown
+
+
+async def test_a_retry_after_a_timeout_costs_twice(api, client_for, register, clock):
+    client = await client_for(
+        api, clock=clock, retry_budget=10, max_retries=9, request_timeout=0.15
+    )
+    api.fail_next(*[Fault(FaultKind.STALLED_BEFORE_REPLY)] * 3)
+    with pytest.raises(PrefactorTimeoutError) as caught:
+        await register(client)
+    assert caught.value.attempts == 2
+
+
+async def test_successes_fill_the_retry_budget(api, client_for, register, clock):
+    client = await client_for(api, clock=clock, retry_budget=5, max_retries=1)
+    for _ in range(3):  # a success after a retry brings back what the retry took
+        api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
+        await register(client)
+    api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 2)
+    with pytest.raises(PrefactorRetryExhaustedError):
+        await register(client)
+    for _ in range(5):  # and one without a retry brings back one
+        await register(client)
+    api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
+    await register(client)
+
+
+async def test_the_budget_is_shared_by_views(api, client_for, register, clock):
+    client = await client_for(api, clock=clock, retry_budget=5, max_retries=5)
+    api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 3)
+    with pytest.raises(PrefactorApiError):
+        await register(client.with_options(max_retries=4))
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(client)
+    assert caught.value.retry_budget_exhausted
+    assert caught.value.attempts == 1
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("size", [70_000, 3_000_000])
+async def test_a_reply_larger_than_allowed_is_refused_unread(
+    api, client_for, register, size, compressed
+):
+    client = await client_for(api, max_response_bytes=50_000)
+    api.fail_next(Fault(FaultKind.OVERSIZED_REPLY, size=size, compressed=compressed))
+    with pytest.raises(PrefactorResponseContractError, match="max_response_bytes") as caught:
+        await register(client)
+    assert caught.value.outcome_unknown
+    assert (await register(client)).status == "pending"
+
+
+async def test_a_large_reply_within_the_limit_is_read(api, client_for, register):
+    client = await client_for(api)
+    api.fail_next(Fault(FaultKind.OVERSIZED_REPLY, size=3_000_000))
+    assert (await register(client)).status == "pending"
+
+
+async def test_a_rate_limit_error_is_one_of_its_own(api, client_for, register):
+    client = await client_for(api, max_retries=0)
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=3))
+    with pytest.raises(PrefactorRateLimitError) as caught:
+        await register(client)
+    assert caught.value.retry_after == 3
+    assert caught.value.code == "rate_limited"
+    assert not caught.value.outcome_unknown

@@ -1,0 +1,327 @@
+"""What is tried again, and what is not, by kind of fault (design: attempts)."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+
+from prefactor_http import (
+    PrefactorApiError,
+    PrefactorConflictError,
+    PrefactorConnectionError,
+    PrefactorHttpError,
+    PrefactorNotFoundError,
+    PrefactorRateLimitError,
+    PrefactorResponseContractError,
+    PrefactorRetryExhaustedError,
+    PrefactorTimeoutError,
+    PrefactorValidationError,
+)
+from prefactor_http.testing import Fault, FaultKind
+
+RETRIED = [
+    FaultKind.RESET_BEFORE_READING,
+    FaultKind.APPLIED_THEN_RESET,
+    FaultKind.CUT_IN_BODY,
+    FaultKind.STALLED_BEFORE_REPLY,
+    FaultKind.STALLED_IN_BODY,
+    FaultKind.RATE_LIMITED,
+    FaultKind.INTERNAL_ERROR,
+    FaultKind.BAD_GATEWAY,
+    FaultKind.TRUNCATED_ERROR,
+    FaultKind.UNAVAILABLE,
+    FaultKind.GATEWAY_TIMEOUT,
+    FaultKind.APPLIED_THEN_500,
+    FaultKind.APPLIED_THEN_503,
+    FaultKind.GARBAGE_STATUS_LINE,
+    FaultKind.IN_PROGRESS,
+]
+# The reply tells that the write did not happen; after the others nobody knows.
+REFUSED = {FaultKind.RATE_LIMITED}
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def keys_of(api):
+    return {request.idempotency_key for request in api.requests if request.method == "POST"}
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+async def test_a_fault_is_retried_with_the_same_bytes_and_takes_effect_once(
+    api, client_for, register, kind
+):
+    api.fail_next(Fault(kind))
+    client = await client_for(api, request_timeout=0.5)
+    instance = await register(client)
+    assert list(api.instances) == [instance.id]
+    assert api.doubled == []
+    assert api.lost == []
+    bodies = {request.body for request in api.requests if request.body}
+    assert len(bodies) == 1
+    assert len(keys_of(api) - {None}) == 1
+    assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize("kind", RETRIED)
+async def test_with_retries_used_up_the_error_says_whether_the_outcome_is_known(
+    api, client_for, register, kind
+):
+    api.fail_next(Fault(kind), Fault(kind))
+    client = await client_for(api, request_timeout=0.3, max_retries=1)
+    with pytest.raises(PrefactorRetryExhaustedError) as caught:
+        await register(client)
+    error = caught.value
+    assert error.attempts == 2
+    assert error.outcome_unknown is (kind not in REFUSED)
+    assert error.method == "POST"
+    assert error.path == "/api/v1/agent_instance/register"
+    assert error.idempotency_key in keys_of(api) | {error.idempotency_key}
+    assert isinstance(error.last_error, PrefactorHttpError)
+    assert error.last_error.outcome_unknown is error.outcome_unknown
+    assert error.__cause__ is error.last_error
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (FaultKind.RESET_BEFORE_READING, PrefactorConnectionError),
+        (FaultKind.CUT_IN_BODY, PrefactorConnectionError),
+        (FaultKind.GARBAGE_STATUS_LINE, PrefactorConnectionError),
+        (FaultKind.STALLED_BEFORE_REPLY, PrefactorTimeoutError),
+        (FaultKind.STALLED_IN_BODY, PrefactorTimeoutError),
+        (FaultKind.RATE_LIMITED, PrefactorRateLimitError),
+        (FaultKind.BAD_GATEWAY, PrefactorApiError),
+        (FaultKind.IN_PROGRESS, PrefactorConflictError),
+    ],
+)
+async def test_without_retries_the_error_itself_is_raised(api, client_for, register, kind, error):
+    api.fail_next(Fault(kind))
+    client = await client_for(api, request_timeout=0.3, max_retries=0)
+    with pytest.raises(error) as caught:
+        await register(client)
+    assert caught.value.attempts == 1
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(FaultKind.INVALID_JSON), PrefactorResponseContractError),
+        (Fault(FaultKind.JSON_ARRAY), PrefactorResponseContractError),
+        (Fault(FaultKind.MISSING_DETAILS), PrefactorResponseContractError),
+        (Fault(FaultKind.REDIRECTED), PrefactorApiError),
+        (Fault(FaultKind.REDIRECTED, status=302), PrefactorApiError),
+        (Fault(FaultKind.TOO_LARGE), PrefactorApiError),
+        (Fault(FaultKind.INTERNAL_ERROR, status=501), PrefactorApiError),
+    ],
+)
+async def test_what_another_attempt_cannot_change_is_not_retried(
+    api, client_for, register, fault, error
+):
+    api.fail_next(fault)
+    client = await client_for(api)
+    with pytest.raises(error):
+        await register(client)
+    assert len(api.requests) == 1
+
+
+async def test_a_reply_without_its_details_names_the_field_and_leaves_the_outcome_open(
+    api, client_for, register
+):
+    api.fail_next(Fault(FaultKind.MISSING_DETAILS))
+    client = await client_for(api)
+    with pytest.raises(PrefactorResponseContractError, match="details") as caught:
+        await register(client)
+    assert caught.value.outcome_unknown
+    assert caught.value.status_code == 200
+
+
+@pytest.mark.parametrize("kind", [FaultKind.UNKNOWN_FIELDS, FaultKind.UNKNOWN_STATUS])
+async def test_what_the_api_learns_later_is_not_refused(api, client_for, register, kind):
+    api.fail_next(Fault(kind))
+    client = await client_for(api)
+    instance = await register(client)
+    assert instance.id in api.instances
+    assert len(api.requests) == 1
+
+
+async def test_a_redirect_is_told_as_one_and_not_followed(api, client_for, register):
+    api.fail_next(Fault(FaultKind.REDIRECTED))
+    client = await client_for(api)
+    with pytest.raises(PrefactorApiError, match="redirects are not followed") as caught:
+        await register(client)
+    assert caught.value.status_code == 307
+    assert [request.method for request in api.requests] == ["POST"]
+
+
+async def test_statuses_left_out_of_the_list_are_not_retried(api, client_for, register):
+    api.fail_next(Fault(FaultKind.UNAVAILABLE))
+    client = await client_for(api, retry_on_status_codes=(500,))
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(client)
+    assert caught.value.status_code == 503
+    assert caught.value.outcome_unknown
+
+
+async def test_a_refused_connection_is_retried_and_the_write_is_known_not_to_have_happened(
+    client_for, register, free_port, clock, api
+):
+    client = await client_for(api, clock=clock)
+    gone = await client_for(
+        SimpleNamespace(url=f"http://127.0.0.1:{free_port}", token="t"),
+        clock=clock,
+        max_retries=2,
+    )
+    with pytest.raises(PrefactorRetryExhaustedError) as caught:
+        await register(gone)
+    assert not caught.value.outcome_unknown
+    assert isinstance(caught.value.last_error, PrefactorConnectionError)
+    assert caught.value.attempts == 3
+    assert len(clock.sleeps) == 2
+    assert (await register(client)).status == "pending"
+
+
+async def test_answers_are_final(api, client_for, register):
+    client = await client_for(api)
+    with pytest.raises(PrefactorNotFoundError):
+        await client.agent_instances.get("0" * 32)
+    with pytest.raises(PrefactorValidationError) as caught:
+        await register(client, id="not-a-pfid")
+    assert "id" in caught.value.errors
+    assert not caught.value.outcome_unknown
+    instance = await register(client)
+    with pytest.raises(PrefactorConflictError) as conflict:
+        await client.agent_instances.finish(instance.id)
+    assert conflict.value.code == "invalid_action"
+    assert not conflict.value.outcome_unknown
+    assert conflict.value.attempts == 1
+
+
+async def test_the_outcome_stays_unknown_when_a_later_attempt_is_refused(api, client_for, register):
+    api.fail_next(
+        Fault(FaultKind.APPLIED_THEN_RESET),
+        Fault(FaultKind.RATE_LIMITED),
+        Fault(FaultKind.TOO_LARGE),
+    )
+    client = await client_for(api)
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(client)
+    assert caught.value.status_code == 413
+    assert caught.value.outcome_unknown
+    assert caught.value.attempts == 3
+
+
+async def test_backoff_is_full_jitter_that_grows_up_to_its_bound(api, client_for, register, clock):
+    client = await client_for(
+        api,
+        clock=clock,
+        initial_retry_delay=1.0,
+        retry_multiplier=2.0,
+        max_retry_delay=4.0,
+        max_retries=6,
+    )
+    for _ in range(12):
+        api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 6)
+        await register(client)
+    rounds = [clock.sleeps[start : start + 6] for start in range(0, 72, 6)]
+    for bound, waits in zip((1, 2, 4, 4, 4, 4), zip(*rounds, strict=True), strict=True):
+        assert all(0 <= wait <= bound for wait in waits)
+        assert max(waits) > bound / 2  # 12 draws below the half: once in 4096 times six
+        assert len(set(waits)) == 12
+
+
+async def test_the_first_disconnect_is_retried_at_once_and_the_second_waits(
+    api, client_for, register, clock
+):
+    api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET), Fault(FaultKind.APPLIED_THEN_RESET))
+    client = await client_for(api, clock=clock, initial_retry_delay=1.0, max_retry_delay=4.0)
+    await register(client)
+    first, second = clock.sleeps
+    assert first == 0
+    assert second > 0
+
+
+async def test_retry_after_in_seconds_is_a_floor_for_the_wait(api, client_for, register, clock):
+    api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=7))
+    client = await client_for(api, clock=clock, max_retry_delay=60.0)
+    await register(client)
+    assert max(clock.sleeps) >= 7
+    assert max(clock.sleeps) < 9
+
+
+async def test_retry_after_as_a_date_counts_from_the_replys_own_date(
+    api, client_for, register, clock
+):
+    then = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)  # a server whose clock is far off
+    api.fail_next(
+        Fault(
+            FaultKind.RATE_LIMITED,
+            retry_after=then + timedelta(seconds=9),
+            headers={"Date": then.strftime("%a, %d %b %Y %H:%M:%S GMT")},
+        )
+    )
+    client = await client_for(api, clock=clock, max_retry_delay=60.0)
+    await register(client)
+    assert 9 <= max(clock.sleeps) < 11
+
+
+@pytest.mark.parametrize("value", ["nan", "-5", "1e99", "soon", "inf", "Wed, 99 Foo 2026"])
+async def test_a_retry_after_that_makes_no_sense_is_ignored(
+    api, client_for, register, clock, value
+):
+    api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=value))
+    client = await client_for(api, clock=clock)
+    await register(client)
+    assert max(clock.sleeps) < 1
+
+
+async def test_a_retry_after_beyond_the_longest_wait_raises_at_once(
+    api, client_for, register, clock
+):
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=3600))
+    client = await client_for(api, clock=clock, max_retry_delay=60.0)
+    with pytest.raises(PrefactorRateLimitError) as caught:
+        await register(client)
+    assert caught.value.retry_after == 3600
+    assert clock.sleeps == []
+
+
+async def test_a_server_certificate_that_is_not_trusted_is_not_retried(
+    client_for, register, untrusted_tls_server, clock
+):
+    client = await client_for(untrusted_tls_server, clock=clock)
+    with pytest.raises(PrefactorConnectionError, match="certificate") as caught:
+        await register(client)
+    assert caught.value.certificate_error
+    assert caught.value.attempts == 1
+    assert clock.sleeps == []
+
+
+async def test_a_borrowed_session_is_used_and_stays_open(api, client_for, register):
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        client = await client_for(api, session=session)
+        api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
+        assert (await register(client)).status == "pending"
+        await client.close()
+        assert not session.closed
+    assert all(r.headers["User-Agent"].startswith("prefactor-http/1") for r in api.requests)
+
+
+async def test_a_borrowed_session_that_its_owner_closed_is_named_as_the_cause(
+    api, client_for, register
+):
+    session = aiohttp.ClientSession()
+    client = await client_for(api, session=session)
+    await session.close()
+    with pytest.raises(PrefactorHttpError, match="[Ss]ession is closed") as caught:
+        await register(client)
+    assert not caught.value.outcome_unknown

@@ -167,7 +167,7 @@ class _Recovery(Generic[T]):
         self._call = call
         self._first: Failure | None = first
         self._has_reconnected = False
-        self._last_cost = 0
+        self._spent = 0
         self._is_exhausted = False
 
     async def run(self) -> T:
@@ -192,11 +192,12 @@ class _Recovery(Generic[T]):
         finally:
             controller.iter_state.reset()  # its list of actions refers back to it
         if not isinstance(outcome, Failure):
-            self._runtime.budget.give_back(self._last_cost)
+            self._runtime.budget.give_back(self._spent)
             return outcome
         if _may_be_settled(self._call, outcome.error):
             settled = await self._settle()
             if settled is not None:
+                self._runtime.budget.give_back(self._spent)
                 return settled
         try:
             self._give_up(outcome)
@@ -251,7 +252,7 @@ class _Recovery(Generic[T]):
             error.retry_budget_exhausted = True
             error.add_note("not tried again: the client's retry budget is used up")
             return True
-        self._last_cost = cost
+        self._spent += cost
         return False
 
     async def _sleep(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ def main() -> None:
         # Inside, so that the script can be installed without the extra and still say why it fails.
         from prefactor_http.cli._command import command  # noqa: PLC0415
     except ModuleNotFoundError as exc:
-        if exc.name not in {"click", "rich"}:
+        if (exc.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
         print("prefactor-http: install prefactor-http[cli]", file=sys.stderr)
         sys.exit(_USAGE)

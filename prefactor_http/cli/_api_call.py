@@ -17,7 +17,6 @@ from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,
-    PrefactorClientError,
     PrefactorConflictError,
     PrefactorHttpError,
     PrefactorNotFoundError,
@@ -167,8 +166,6 @@ def _problem(error: PrefactorHttpError, if_unknown: str | None) -> Problem:
 
 
 def _ending(error: PrefactorHttpError) -> type[Problem]:
-    if isinstance(error, PrefactorClientError):
-        return WrongUsage
     if error.outcome_unknown or is_transient_http_error(error):
         return Unsettled
     return Refused if isinstance(error, PrefactorApiError) else Unsettled

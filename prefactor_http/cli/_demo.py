@@ -36,7 +36,7 @@ class Pace(Struct, frozen=True):
     request_timeout: float
 
 
-TO_BE_WATCHED = Pace(0.35, 0.4, 0.6)
+TO_BE_WATCHED = Pace(0.28, 0.3, 0.5)
 AT_ONCE = Pace(0.0, 0.02, 0.3)
 
 
@@ -53,12 +53,15 @@ def demo(seed: int) -> None:
     names = [agent.name for agent in agents]
     is_watched = sys.stdout.isatty()
     show: Show = Screen(names, FAULTS) if is_watched else Lines(names, FAULTS)
+    pace = TO_BE_WATCHED if is_watched else AT_ONCE
+    sys.exit(0 if asyncio.run(_perform(agents, show, pace, seed)) else 1)
+
+
+async def _perform(agents: list[DemoAgent], show: Show, pace: Pace, seed: int) -> bool:
     with show:
-        verdict = asyncio.run(
-            run_demo(agents, show, TO_BE_WATCHED if is_watched else AT_ONCE, seed)
-        )
+        verdict = await run_demo(agents, show, pace, seed)
     show.conclude(verdict)
-    sys.exit(0 if verdict.holds else 1)
+    return verdict.holds
 
 
 async def run_demo(agents: list[DemoAgent], show: Show, pace: Pace, seed: int) -> Verdict:

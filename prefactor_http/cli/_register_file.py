@@ -14,6 +14,8 @@ from prefactor_http.models.registration import (
 )
 from prefactor_http.models.types import InstancePurpose
 
+_STDIN = "<stdin>"
+
 
 class RegisterFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The fields of a register (contract §7.1), as `RegisterAgentInstanceRequest` has them."""
@@ -42,7 +44,9 @@ def read_register_file(file: BinaryIO) -> dict[str, Any]:
     Raises:
         WrongUsage: It is not JSON, or a field is wrong; the message has the line or the field.
     """
-    name = "standard input" if file.name == "<stdin>" else file.name
+    name = getattr(file, "name", _STDIN)
+    if name == _STDIN:
+        name = "standard input"
     try:
         fields = json.loads(file.read(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:

@@ -1,0 +1,60 @@
+"""The command, run in this process against a local API in a thread of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from prefactor_http.cli._command import command
+from prefactor_http.testing import LocalPrefactor
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def api(prefactor_server: LocalPrefactor, monkeypatch: pytest.MonkeyPatch) -> LocalPrefactor:
+    """Serve an API, to which the environment points."""
+    monkeypatch.setenv("PREFACTOR_API_URL", prefactor_server.url)
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", prefactor_server.token)
+    return prefactor_server
+
+
+@pytest.fixture
+def run() -> Run:
+    def run(*arguments: str, stdin: bytes | None = None) -> Result:
+        return CliRunner().invoke(command, arguments, input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def registration(api: LocalPrefactor, tmp_path: Path) -> Path:
+    """Write a file that registers with the API."""
+    path = tmp_path / "agent.json"
+    path.write_bytes(
+        msgspec.json.encode(
+            {
+                "agent_id": api.agent_id,
+                "environment_id": api.environment_id,
+                "external_identifier": "nightly-42",
+                "agent_version": {"external_identifier": "v1", "name": "Nightly"},
+                "agent_schema_version": {
+                    "external_identifier": "v1",
+                    "span_type_schemas": [
+                        {"name": "llm_call", "params_schema": {"type": "object"}, "new_key": 1}
+                    ],
+                },
+            }
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def instance_id(run: Run, registration: Path) -> str:
+    """Register an instance."""
+    result = run("register", "--json", str(registration))
+    assert result.exit_code == 0, result.output
+    return msgspec.json.decode(result.stdout)["id"]

@@ -1,0 +1,35 @@
+import sys
+
+import pytest
+
+from prefactor_http.cli import main
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys, missing):
+    for name in [name for name in sys.modules if name.startswith("prefactor_http.cli._")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "prefactor-http: install prefactor-http[cli]\n"
+
+
+def test_another_missing_module_is_not_mistaken_for_the_extra(monkeypatch):
+    monkeypatch.delitem(sys.modules, "prefactor_http.cli._command", raising=False)
+    monkeypatch.setitem(sys.modules, "prefactor_http.cli._ping", None)
+    with pytest.raises(ModuleNotFoundError, match="_ping"):
+        main()
+
+
+def test_help_names_every_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["prefactor-http", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    output = capsys.readouterr().out
+    for name in ("demo", "serve", "ping", "register", "start", "finish", "show"):
+        assert f"\n  {name} " in output

@@ -58,59 +58,43 @@ def altered(answer: Answer, fault: Fault, headers: Mapping[str, str]) -> web.Res
     return web.Response(status=answer.status, body=body, headers=merged)
 
 
-def reset(transport: asyncio.Transport | None) -> None:
+def reset(transport: asyncio.Transport) -> None:
     """Cut the connection with RST."""
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        transport.abort()
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    transport.abort()
 
 
-def half(transport: asyncio.Transport | None, answer: Answer, headers: Mapping[str, str]) -> None:
+def half(transport: asyncio.Transport, answer: Answer, headers: Mapping[str, str]) -> None:
     """Send the head and half of the body, of a reply that the connection ends with."""
     head = {**_head_of(answer, headers), "Connection": "close"}
-    _write(transport, _head(answer.status, answer.body, head))
-    _write(transport, answer.body[: len(answer.body) // 2])
+    transport.write(_head(answer.status, answer.body, head))
+    transport.write(answer.body[: len(answer.body) // 2])
 
 
-def other_half(transport: asyncio.Transport | None, answer: Answer) -> None:
+def other_half(transport: asyncio.Transport, answer: Answer) -> None:
     """Send the half of the body that ``half`` left out, and close."""
-    _write(transport, answer.body[len(answer.body) // 2 :])
-    _close(transport)
+    transport.write(answer.body[len(answer.body) // 2 :])
+    transport.close()
 
 
-def close_after(
-    transport: asyncio.Transport | None, answer: Answer, headers: Mapping[str, str]
-) -> None:
+def close_after(transport: asyncio.Transport, answer: Answer, headers: Mapping[str, str]) -> None:
     """Send the whole reply as if the connection were kept, then close it."""
-    _write(transport, _head(answer.status, answer.body, _head_of(answer, headers)) + answer.body)
-    _close(transport)
+    transport.write(_head(answer.status, answer.body, _head_of(answer, headers)) + answer.body)
+    transport.close()
 
 
-def truncate(
-    transport: asyncio.Transport | None, reply: FaultReply, headers: Mapping[str, str]
-) -> None:
+def truncate(transport: asyncio.Transport, reply: FaultReply, headers: Mapping[str, str]) -> None:
     """Send the head and half of the body of an error reply, then close in good order."""
-    _write(transport, _head(reply.status, reply.body, {**headers, **reply.headers}))
-    _write(transport, reply.body[: len(reply.body) // 2])
-    _close(transport)
+    transport.write(_head(reply.status, reply.body, {**headers, **reply.headers}))
+    transport.write(reply.body[: len(reply.body) // 2])
+    transport.close()
 
 
-def garble(transport: asyncio.Transport | None) -> None:
+def garble(transport: asyncio.Transport) -> None:
     """Send what is not HTTP, then close."""
-    _write(transport, b"ICY 2OO all is well\r\n\r\n")
-    _close(transport)
-
-
-def _write(transport: asyncio.Transport | None, data: bytes) -> None:
-    # None once the client has gone; then there is nobody to write to.
-    if transport is not None:
-        transport.write(data)
-
-
-def _close(transport: asyncio.Transport | None) -> None:
-    if transport is not None:
-        transport.close()
+    transport.write(b"ICY 2OO all is well\r\n\r\n")
+    transport.close()
 
 
 def _head_of(answer: Answer, headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -63,7 +65,7 @@ class Exchange:
         record = self._noted(call, fault)
         headers = {"X-Request-Id": f"local-{self.traffic.attempts}"}
         if fault is not None and fault.kind is FaultKind.RESET_BEFORE_READING:
-            delivery.reset(request.transport)
+            delivery.reset(_transport_of(request))
             return web.Response()
         call.body = await request.content.read()
         if record is not None:
@@ -99,16 +101,18 @@ class Exchange:
         return record
 
     def _refuse(self, call: Call, fault: Fault, headers: dict[str, str]) -> web.StreamResponse:
-        self._front.overhear(call)
         reply = fault.reply()
+        # Too large for a bulk call says: send less at once.
+        again = call.is_bulk and reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        self._front.turn_away(call, for_good=reply.is_final and not again)
         if fault.kind is FaultKind.TRUNCATED_ERROR:
-            delivery.truncate(call.request.transport, reply, headers)
+            delivery.truncate(_transport_of(call.request), reply, headers)
         return delivery.error(reply, headers)
 
     async def _break(
         self, call: Call, answer: Answer, fault: Fault, headers: dict[str, str]
     ) -> web.StreamResponse:
-        transport = call.request.transport
+        transport = _transport_of(call.request)
         if fault.kind not in HARMLESS:
             self._lose(answer)
         match fault.kind:
@@ -169,3 +173,8 @@ class Exchange:
         self._outliving.add(task)
         task.add_done_callback(self._outliving.discard)
         return await asyncio.shield(task)
+
+
+def _transport_of(request: web.BaseRequest) -> asyncio.Transport:
+    # Never None here: with the connection, aiohttp cancels the handler.
+    return cast("asyncio.Transport", request.transport)

@@ -63,13 +63,21 @@ class Front:
         self._bucket = bucket
         self._largest_request = largest_request
 
-    def overhear(self, call: Call) -> None:
-        """Note the writes of a call that is refused before it is looked at."""
+    def turn_away(self, call: Call, *, for_good: bool) -> None:
+        """Note the writes of a call that is refused before anything of it is run.
+
+        Args:
+            call: The call.
+            for_good: Whether the refusal is final, so that nothing is lost by it.
+        """
         try:
             works = self._decipher(call)
         except ApiError:
             return  # What cannot be read asks for nothing.
         self._api.reached(works)
+        if for_good:
+            for action, key in writes_of(works):
+                self._ledger.refused(action, key)
 
     async def answer(
         self, call: Call, delay: Callable[[], Awaitable[None]] | None = None

@@ -13,6 +13,10 @@ from prefactor_http.testing._faults import FaultKind
 _MASK = "Bearer ***"
 
 
+class _Keyed(msgspec.Struct):
+    idempotency_key: str | None = None
+
+
 @dataclass(slots=True)
 class RecordedRequest:
     """One attempt, as it arrived.
@@ -59,7 +63,7 @@ class RecordedRequest:
     @property
     def idempotency_key(self) -> str | None:
         """The key at the top level of the body, None where there is none."""
-        if not self.body:
-            return None
-        key: str | None = self.json.get("idempotency_key")
-        return key
+        try:
+            return msgspec.json.decode(self.body, type=_Keyed).idempotency_key
+        except msgspec.DecodeError:
+            return None  # A body that cannot be read carries no key.

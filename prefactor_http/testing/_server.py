@@ -41,9 +41,8 @@ class LocalPrefactor:
     An agent, an environment and the agent's deployment are there from the start. What was
     written outlives ``stop()``: started again, the server goes on with it on the same port.
 
-    Reading its state from another thread is safe while no request is under way: replies are
-    sent only after everything that concerns them was noted. ``fail_next`` and ``calm`` may be
-    called from any thread at any time.
+    From another thread, state may be read while no request is under way: a reply is sent only
+    after all that concerns it was noted. Faults may be scripted from any thread at any time.
 
     Args:
         host: Address to listen on.
@@ -59,8 +58,7 @@ class LocalPrefactor:
         item_faults: Share of bulk items that fail at random with a transient error, 0 to 1.
         largest_request: Largest body in bytes that is not answered with 413.
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
-        refuse_version_clashes: Whether, as on older servers, an external identifier of a version
-            cannot come back with other content.
+        refuse_version_clashes: Whether a version's name cannot come back with other content.
 
     Attributes:
         token: An account token.

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from prefactor_http.testing._reply import JsonObject, bad_token, forbidden
 
 _SCHEME = "Bearer "
-
-
-class Scope(enum.StrEnum):
-    """What a token is good for."""
-
-    ACCOUNT = "account"
-    DEPLOYMENT = "agent_deployment"
 
 
 @dataclass(slots=True)
@@ -23,18 +15,13 @@ class Token:
 
     Attributes:
         secret: What goes into the header.
-        deployment: The deployment a deployment token is bound to.
+        deployment: The deployment that the token is bound to; None for an account token.
         active: False once suspended, revoked or expired.
     """
 
     secret: str
     deployment: JsonObject | None = None
     active: bool = True
-
-    @property
-    def scope(self) -> Scope:
-        """Account-wide, or one deployment's."""
-        return Scope.ACCOUNT if self.deployment is None else Scope.DEPLOYMENT
 
     def target(self, field: str, given: str | None) -> str | None:
         """Return the agent or environment that a call is about.

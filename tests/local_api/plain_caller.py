@@ -1,6 +1,9 @@
 """Calls the local API by plain aiohttp, so that the client under test is not its own judge."""
 
+import asyncio
 import itertools
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +39,12 @@ class Reply:
         return self.json["code"]
 
 
+async def arrival_of(api, count):
+    """Wait until so many attempts have arrived at the server."""
+    while len(api.requests) < count:  # noqa: ASYNC110 # the server has no event for tests
+        await asyncio.sleep(0)
+
+
 class Caller:
     """A client without retries, keys or opinions."""
 
@@ -61,10 +70,8 @@ class Caller:
             body = await response.read()
             decoded = None
             if response.content_type == "application/json" and body:
-                try:
-                    decoded = await response.json()
-                except ValueError:
-                    decoded = None
+                with suppress(ValueError):
+                    decoded = json.loads(body)
             return Reply(response.status, response.headers, body, decoded)
 
     async def get(self, path, **options):

@@ -76,6 +76,12 @@ async def test_a_whole_lifecycle_goes_through_one_request(api, call):
     assert api.lost == []
 
 
+async def test_a_wrong_order_is_refused_in_bulk_too(call):
+    item = call.item("agents/list", sorting=5)
+    output = (await call.bulk(item)).json["outputs"][item["idempotency_key"]]
+    assert output["errors"] == {"sorting": ["must be an object"]}
+
+
 async def test_span_outputs_carry_the_control_signal(call):
     instance_id = await call.instance("terminated")
     span = {"agent_instance_id": instance_id, "schema_name": "llm"}

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
-from http import HTTPStatus
 
 import msgspec
 
@@ -102,7 +101,8 @@ _BODY_OF = {
     FaultKind.TRUNCATED_ERROR: ErrorBody.HTML,
     FaultKind.GATEWAY_TIMEOUT: ErrorBody.EMPTY,
 }
-# 409 is what a fault answers only while a key is at work.
+_CLIENT_ERRORS = range(400, 500)
+# A fault answers 409 only to say that a key is at work.
 _TRY_AGAIN = frozenset({408, 409, 425, 429})
 _CODE_OF = {
     409: "idempotency_in_progress",
@@ -126,7 +126,7 @@ class FaultReply:
     @property
     def is_final(self) -> bool:
         """Whether sending the same request again is pointless."""
-        return HTTPStatus(self.status).is_client_error and self.status not in _TRY_AGAIN
+        return self.status in _CLIENT_ERRORS and self.status not in _TRY_AGAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
-from prefactor_http._outcome import Attempt, Failure, Kind
+from prefactor_http._ending import give_up, interrupted
+from prefactor_http._outcome import Failure, Kind
+from prefactor_http._report import LOG, report
 from prefactor_http._runtime import Runtime
-from prefactor_http._watch import Cause
 from prefactor_http._wire import (
     GET,
     IDEMPOTENCY_IN_PROGRESS,
@@ -31,16 +32,12 @@ from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorConflictError,
     PrefactorHttpError,
-    PrefactorRetryExhaustedError,
-    PrefactorTimeoutError,
 )
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
-
-_log = logging.getLogger("prefactor_http")
 
 
 class Retry:
@@ -89,7 +86,7 @@ class Retry:
                 raise
         finally:
             self.runtime.watches.end(watch)
-        raise _interrupted(call, cause, deadline)
+        raise interrupted(call, cause, deadline)
 
     async def attempt(self, call: Call[T]) -> T | Failure:
         """Make one attempt, as soon as the limit and the gate let it through."""
@@ -99,7 +96,7 @@ class Retry:
             return Failure(closed, Kind.NOT_SENT, permanent=True)
         call.attempts += 1
         call.in_flight = True
-        is_observed = config.on_attempt is not None or _log.isEnabledFor(logging.DEBUG)
+        is_observed = config.on_attempt is not None or LOG.isEnabledFor(logging.DEBUG)
         started = runtime.clock.monotonic() if is_observed else 0.0
         try:
             reply = await runtime.transport.attempt(call, config.request_timeout)
@@ -111,7 +108,8 @@ class Retry:
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
             self._heed(outcome)
         if is_observed:
-            self._report(call, outcome, reply.status, runtime.clock.monotonic() - started)
+            seconds = runtime.clock.monotonic() - started
+            report(call, outcome, reply.status, seconds, config.on_attempt)
         return outcome
 
     def _heed(self, failure: Failure) -> None:
@@ -123,38 +121,6 @@ class Retry:
             and seconds <= self.config.max_retry_delay
         ):
             self.runtime.gate.close_for(seconds)
-
-    def _report(
-        self, call: Call[T], outcome: T | Failure, status: int | None, seconds: float
-    ) -> None:
-        error = describe(outcome.error) if isinstance(outcome, Failure) else None
-        _log.debug(
-            "%s %s attempt %d: %s in %.1f ms (key %s)",
-            call.operation.method,
-            call.path,
-            call.attempts,
-            error or status,
-            seconds * 1000,
-            call.key,
-        )
-        if self.config.on_attempt is None:
-            return
-        try:
-            self.config.on_attempt(
-                Attempt(
-                    operation=call.operation.name,
-                    method=call.operation.method,
-                    path=call.path,
-                    number=call.attempts,
-                    status=status,
-                    error=error,
-                    seconds=seconds,
-                    idempotency_key=call.key,
-                )
-            )
-        except Exception:  # noqa: BLE001 # whatever a hook of the caller's raises
-            # The hook watches; what it does wrong must not change what the call reports.
-            _log.exception("on_attempt raised")
 
 
 class _Recovery(Generic[T]):
@@ -200,9 +166,9 @@ class _Recovery(Generic[T]):
                 self._runtime.budget.give_back(self._spent)
                 return settled
         try:
-            self._give_up(outcome)
+            raise give_up(self._call, outcome.error, is_exhausted=self._is_exhausted)
         finally:
-            del outcome
+            del outcome  # or the error and this frame would hold each other
 
     async def _attempt(self) -> T | Failure:
         if self._first is not None:
@@ -268,40 +234,12 @@ class _Recovery(Generic[T]):
         try:
             resource = await self._retry.run(read)
         except PrefactorHttpError as exc:
-            _log.warning("could not read what became of %s: %s", self._call.path, describe(exc))
+            LOG.warning("could not read what became of %s: %s", self._call.path, describe(exc))
             return None  # the 409 is raised, and says that the outcome is unknown
         took_effect = settlement.took_effect(self._call.request, resource)
         if took_effect is False:
             self._call.outcome_unknown = False
         return resource if took_effect else None
-
-    def _give_up(self, failure: Failure) -> NoReturn:
-        call, last = self._call, failure.error
-        error: PrefactorHttpError = last
-        if self._is_exhausted:
-            error = PrefactorRetryExhaustedError(
-                f"{call.operation.name} failed {call.attempts} times, the last time with: "
-                f"{describe(last)}",
-                last,
-            )
-        _annotate(error, call)
-        if error is not last:
-            _annotate(last, call)
-        if call.attempts > 1 or error.outcome_unknown or self._is_exhausted:
-            _log.warning(
-                "%s %s gave up after %d attempts: %s%s",
-                call.operation.method,
-                call.path,
-                call.attempts,
-                describe(last),
-                ", outcome unknown" if error.outcome_unknown else "",
-            )
-        try:
-            if error is last:
-                raise error
-            raise error from last
-        finally:
-            del error, last, failure
 
 
 def _failure_of(state: RetryCallState) -> Failure:
@@ -325,27 +263,4 @@ def _may_be_settled(call: Call[Any], error: PrefactorHttpError) -> bool:
         and call.operation.settlement is not None
         and isinstance(error, PrefactorConflictError)
         and error.code == INVALID_ACTION
-    )
-
-
-def _interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttpError:
-    error: PrefactorHttpError
-    if cause is Cause.CLOSING:
-        error = PrefactorClientError("the client was closed while the call was under way")
-    else:
-        error = PrefactorTimeoutError(f"the deadline of {deadline:g} s passed")
-    call.outcome_unknown |= call.in_flight and call.operation.method != GET
-    _annotate(error, call)
-    return error
-
-
-def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
-    error.method = call.operation.method
-    error.path = call.path
-    error.attempts = call.attempts
-    error.idempotency_key = call.key
-    error.outcome_unknown = call.outcome_unknown
-    error.add_note(
-        f"{call.operation.method} {call.path}, {call.attempts} attempt(s)"
-        + (": it may have taken effect all the same" if call.outcome_unknown else "")
     )

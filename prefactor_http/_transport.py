@@ -39,6 +39,7 @@ class Transport:
         session: aiohttp.ClientSession | None,
     ) -> None:
         self._base_url = config.api_url.rstrip("/")
+        self._secret = config.api_token
         self._limit = config.max_response_bytes
         self._trust_env = config.trust_env
         self._headers = dict(headers)
@@ -108,7 +109,7 @@ class Transport:
                 raise
             return _interrupted(cause, timeout)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
-            return _failure(exc, is_open=not session.closed)
+            return _failure(exc, self._secret, is_open=not session.closed)
         finally:
             self._watches.end(watch)
         if body is None or len(body) > self._limit:
@@ -164,10 +165,12 @@ _FAILURES: tuple[tuple[type[Exception], type[PrefactorHttpError], str, Kind], ..
 _CERTIFICATE_ERRORS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 
 
-def _failure(exc: Exception, *, is_open: bool) -> Failure:
+def _failure(exc: Exception, secret: str, *, is_open: bool) -> Failure:
     """Say in our words what aiohttp raised: its exceptions hold headers, so none is chained."""
     # A reply that is not HTTP raises with a status of 400, which nobody sent.
-    detail = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
+    # It quotes what the server sent, which may be anything.
+    quoted = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
+    detail = " ".join(quoted.replace(secret, "[token]").split())
     if isinstance(exc, _CERTIFICATE_ERRORS):
         certificate = PrefactorConnectionError(f"the server's certificate is not valid: {detail}")
         certificate.certificate_error = True

@@ -6,7 +6,7 @@ Nothing in here waits, retries or tells the time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from prefactor_http._operation import Operation, RawOperation
+from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http.exceptions import (
     PrefactorApiError,
@@ -47,7 +47,6 @@ _ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
     429: PrefactorRateLimitError,
 }
 _UNKNOWN_CODE = "unknown"
-_KEY_FIELD, _BULK_FIELD = "idempotency_key", "items"
 _SNIPPET_LENGTH = 200
 # A Retry-After beyond this is a mistake, not a request.
 _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
@@ -115,57 +114,6 @@ def encode(operation: Operation[Any], request: object) -> bytes:
     except TypeError as exc:
         raise TypeError(f"{operation.name}: the request has no JSON form: {exc}") from None
     raise ValueError(f"{operation.name}: the request has no JSON form: {problem}")
-
-
-def raw_call(
-    method: str,
-    path: str,
-    params: Mapping[str, Any] | None,
-    json_data: Mapping[str, Any] | None,
-    idempotency_key: str | None,
-    make_key: Callable[[str | None], str],
-) -> Call[dict[str, Any]]:
-    """Build a call by verb and path; a write gets a key if it has none (contract §10).
-
-    Args:
-        method: HTTP verb.
-        path: Path from the root.
-        params: Query parameters.
-        json_data: Body of a write.
-        idempotency_key: The caller's key.
-        make_key: Checks a key, or makes one for None.
-
-    Returns:
-        The call.
-
-    Raises:
-        ValueError: The path is not one, a GET has a body or key, or two keys differ.
-    """
-    method = method.upper()
-    if not path.startswith("/") or path.startswith("//"):
-        raise ValueError(f"path must start with one slash, such as /api/v1/ping; got {path!r}")
-    operation = RawOperation(f"request {method} {path}", method, path)
-    call = Call(operation, path)
-    if params:
-        call.params = {name: _as_query(value) for name, value in params.items()}
-    if method == GET:
-        if json_data is not None or idempotency_key is not None:
-            raise ValueError("a GET has no body, and needs no idempotency key")
-        return call
-    body = dict(json_data or {})
-    own = body.get(_KEY_FIELD)
-    if own is not None and idempotency_key not in {None, own}:
-        raise ValueError("idempotency_key differs from the one in json_data")
-    call.key = make_key(own if idempotency_key is None else idempotency_key)
-    call.headers = {"Idempotency-Key": call.key}
-    if _BULK_FIELD not in body:  # there every item has its own
-        body[_KEY_FIELD] = call.key
-    call.body = encode(operation, body)
-    return call
-
-
-def _as_query(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def decipher(call: Call[T], reply: Reply | Failure, secret: str) -> T | Failure:

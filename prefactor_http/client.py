@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 from prefactor_http import _api, _wire
 from prefactor_http._clock import Clock, SystemClock
 from prefactor_http._operation import Operation
+from prefactor_http._raw_call import raw_call
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
@@ -225,7 +226,7 @@ class PrefactorHttpClient:
             ValueError: The path is not one, a GET has a body or key, or two keys differ.
         """
         return await self._retry.run(
-            _wire.raw_call(method, path, params, json_data, idempotency_key, self.key)
+            raw_call(method, path, params, json_data, idempotency_key, self.key)
         )
 
     async def validate_token(self) -> dict[str, Any]:

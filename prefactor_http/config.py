@@ -6,6 +6,7 @@ import inspect
 import ipaddress
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict
@@ -126,6 +127,11 @@ class HttpClientConfig:
     def _check_url(self) -> None:
         _check("api_url", bool(self.api_url), "is required")
         parts = urlsplit(self.api_url)
+        try:
+            _ = parts.port
+        except ValueError as exc:
+            raise ValueError(f"api_url has no valid port: {exc}") from None
+        _check("api_url", not re.search(r"\s", self.api_url), "must have no spaces")
         _check(
             "api_url",
             parts.scheme in {"http", "https"} and bool(parts.hostname),
@@ -151,8 +157,10 @@ class HttpClientConfig:
         _check("api_token", bool(self.api_token), "is required")
         _check(
             "api_token",
-            self.api_token.isascii() and self.api_token.isprintable() and " " not in self.api_token,
-            "must be printable ASCII without spaces",
+            self.api_token.isascii()
+            and self.api_token.isprintable()
+            and not re.search(r'[\s"\\]', self.api_token),
+            "must be printable ASCII without spaces, quotes and backslashes",
         )
 
 

@@ -198,7 +198,7 @@ async def test_a_reason_is_not_blank(raw_server, instances, reason):
 
 
 async def test_a_quality_payload_has_a_name(raw_server, instances):
-    with pytest.raises(ValueError, match="name must not be empty"):
+    with pytest.raises(ValueError, match="name must not be blank"):
         await instances.record_quality("i-1", "", {"score": 1})
     assert raw_server.requests == []
 

@@ -166,7 +166,7 @@ async def test_a_path_leads_nowhere_but_to_the_api(raw_server, client, path):
         ({"idempotency_key": "a b"}, ValueError, "printable ASCII"),
         ({"json_data": {"idempotency_key": "x" * 65}}, ValueError, "1 to 64 characters"),
         ({"json_data": {"idempotency_key": 7}}, TypeError, "must be a str, not int"),
-        ({"json_data": {"a": object()}}, TypeError, "no JSON form"),
+        ({"json_data": {"a": object}}, TypeError, "no JSON form"),
         ({"json_data": {"a": "\ud800"}}, ValueError, "not Unicode"),
     ],
     ids=repr,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, get_args
 
 from msgspec import UNSET
 
 from prefactor_http import _api
-from prefactor_http.endpoints._sender import Sender, moment, one_of
+from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text, versions
+from prefactor_http.endpoints._sender import Sender
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_instance import (
@@ -25,8 +25,6 @@ from prefactor_http.models.agent_instance import (
 )
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
-_VERSION = (dict, AgentVersionForRegister)
-_SCHEMA = (dict, AgentSchemaVersionForRegister)
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
@@ -79,18 +77,17 @@ class AgentInstanceClient:
             ValueError: The key or the purpose is not allowed.
             PrefactorValidationError: The API refuses a field.
         """
-        if not (isinstance(agent_version, _VERSION) and isinstance(agent_schema_version, _SCHEMA)):
-            raise _wrong_versions(agent_id, agent_version, agent_schema_version)
+        version, schema = versions(agent_id, agent_version, agent_schema_version)
         one_of(purpose, "purpose", _PURPOSES)
         return await self._client.send(
             _api.REGISTER,
             RegisterAgentInstanceRequest(
-                agent_id=UNSET if agent_id is None else agent_id,
-                environment_id=UNSET if environment_id is None else environment_id,
-                agent_version=agent_version,
-                agent_schema_version=agent_schema_version,
-                id=UNSET if id is None else id,
-                external_identifier=UNSET if external_identifier is None else external_identifier,
+                agent_id=optional_text(agent_id, "agent_id"),
+                environment_id=optional_text(environment_id, "environment_id"),
+                agent_version=version,
+                agent_schema_version=schema,
+                id=optional_text(id, "id"),
+                external_identifier=optional_text(external_identifier, "external_identifier"),
                 purpose=UNSET if purpose is None else purpose,
                 update_current_version=update_current_version,
                 idempotency_key=self._client.key(idempotency_key),
@@ -217,12 +214,10 @@ class AgentInstanceClient:
             ValueError: The reason is blank, or the key is not allowed.
             PrefactorConflictError: The instance is not active.
         """
-        if not reason.strip():
-            raise ValueError("reason must not be blank")
         return await self._client.send(
             _api.TERMINATE,
             TerminateInstanceRequest(
-                reason=reason, idempotency_key=self._client.key(idempotency_key)
+                reason=text(reason, "reason"), idempotency_key=self._client.key(idempotency_key)
             ),
             agent_instance_id,
         )
@@ -246,19 +241,21 @@ class AgentInstanceClient:
             The instance.
 
         Raises:
-            ValueError: The name is empty, or the key is not allowed.
+            ValueError: The name is blank, or the key is not allowed.
         """
-        if not name:
-            raise ValueError("name must not be empty")
+        if payload is not None and not isinstance(payload, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+            raise TypeError(f"payload must be a dict or None, not {type(payload).__name__}")
         return await self._client.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(
-                name=name, payload=payload, idempotency_key=self._client.key(idempotency_key)
+                name=text(name, "name"),
+                payload=payload,
+                idempotency_key=self._client.key(idempotency_key),
             ),
             agent_instance_id,
         )
 
-    def run(
+    def run(  # noqa: D417 # the others are those of register
         self,
         agent_id: str | None = None,
         agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
@@ -275,18 +272,10 @@ class AgentInstanceClient:
 
         Registers and starts the instance, and finishes it when the block ends: ``complete``, or
         ``failed`` when the block raises or its task is cancelled. The block's exception is the one
-        that comes out. The finish is shielded from cancellation and takes ``finish_timeout``
-        seconds at most.
+        that comes out. The finish is shielded from cancellation. See `register` for all arguments
+        but the last.
 
         Args:
-            agent_id: See `register`, as for all arguments but the last.
-            agent_version: Version of the agent.
-            agent_schema_version: Types of the spans that the instance will record.
-            id: Id for the instance.
-            environment_id: Environment to run in.
-            purpose: Why it runs.
-            external_identifier: Your own name for the instance.
-            update_current_version: Whether the deployment is to run this version from now on.
             finish_timeout: Longest that finishing may take, in seconds.
 
         Returns:
@@ -308,18 +297,3 @@ class AgentInstanceClient:
 
         bounded = AgentInstanceClient(self._client.with_options(deadline=finish_timeout))
         return AgentInstanceRun(register, self.start, bounded.finish)
-
-
-def _wrong_versions(
-    agent_id: object, agent_version: object, agent_schema_version: object
-) -> TypeError:
-    if isinstance(agent_id, Mapping):
-        return TypeError(
-            "register takes agent_id first, then agent_version and agent_schema_version; "
-            "pass agent_version=… and agent_schema_version=… by name"
-        )
-    name, value = "agent_version", agent_version
-    if isinstance(agent_version, _VERSION):
-        name, value = "agent_schema_version", agent_schema_version
-    problem = "it is missing" if value is None else f"not {type(value).__name__}"
-    return TypeError(f"{name} must be a dict or its Struct, {problem}")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
 from prefactor_http._operation import Operation
+from prefactor_http.endpoints._arguments import whole_number
 from prefactor_http.endpoints._sender import Sender
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
@@ -85,10 +86,8 @@ async def list_page(
     Raises:
         ValueError: An offset or a size that cannot be.
     """
-    if offset is not None and offset < 0:
-        raise ValueError(f"offset must be 0 or more, got {offset}")
-    if page_size is not None and not 1 <= page_size <= _LARGEST_PAGE:
-        raise ValueError(f"page_size must be from 1 to {_LARGEST_PAGE}, got {page_size}")
+    whole_number(offset, "offset", 0, None)
+    whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
     params = {name: value for name, value in filters.items() if value is not None}
     if sorting is not None:
         params["sorting"] = sorting

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 VERSION = {"name": "resilience", "external_identifier": "v1"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 
-# A certificate made for these tests alone, with its key; valid for a hundred years, trusted nowhere.
+# A certificate and its key, made for these tests alone and trusted nowhere.
 UNTRUSTED_PEM = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgswqhTIQhMP5pYygN
@@ -29,6 +30,13 @@ jzKr3s7OQl7BfJ6NwsELEXgp
 """
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens elsewhere, and has no event to wait for."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 # a server's state has no event
+            await asyncio.sleep(0.005)
+
+
 class ManualClock:
     """A clock that sleeping moves: no test waits for a backoff, each can read how long it was."""
 
@@ -46,3 +54,19 @@ class ManualClock:
         self.sleeps.append(seconds)
         self.now += seconds
         await asyncio.sleep(0)
+
+
+class HeldClock(ManualClock):
+    """A clock whose sleepers sleep until they are released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        self.now += max(self.sleeps)
+        self._released.set()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        await self._released.wait()

@@ -7,6 +7,7 @@ import time
 from itertools import accumulate
 
 import pytest
+from resilience_support import HeldClock, until
 
 from prefactor_http import (
     PrefactorApiError,
@@ -22,7 +23,7 @@ async def test_a_deadline_ends_an_attempt_in_flight(api, client_for, register):
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     client = (await client_for(api)).with_options(deadline=0.2)
     started = time.monotonic()
-    with pytest.raises(PrefactorTimeoutError, match="deadline of 0.2 s") as caught:
+    with pytest.raises(PrefactorTimeoutError, match=r"deadline of 0\.2 s") as caught:
         await register(client)
     assert time.monotonic() - started < 5
     assert caught.value.outcome_unknown
@@ -33,8 +34,7 @@ async def test_a_deadline_ends_a_wait_for_the_gate(api, client_for, register):
     client = await client_for(api, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=50))
     waiting = asyncio.create_task(register(client))
-    while not api.requests:
-        await asyncio.sleep(0.01)
+    await until(lambda: api.requests)
     await asyncio.sleep(0.05)
     with pytest.raises(PrefactorTimeoutError) as caught:
         await register(client.with_options(deadline=0.1))
@@ -105,16 +105,18 @@ async def test_a_slot_handed_to_a_cancelled_call_is_not_lost(api, client_for, re
     assert (await asyncio.wait_for(register(client), 10)).status == "pending"
 
 
-async def test_a_429_holds_every_call_of_the_client(api, client_for, register, clock):
+async def test_a_429_holds_every_call_of_the_client(api, client_for, register):
+    clock = HeldClock()
     client = await client_for(api, clock=clock, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=12))
     first = asyncio.create_task(register(client))
-    while not clock.sleeps:
-        await asyncio.sleep(0)
-    clock.now -= clock.sleeps[0]  # the first call's wait has not passed for the second
-    await register(client.with_options(max_retries=0))
-    await first
-    assert any(11 < wait <= 12 for wait in clock.sleeps[1:])
+    await until(lambda: len(clock.sleeps) == 1)
+    second = asyncio.create_task(register(client.with_options(max_retries=0)))
+    await until(lambda: len(clock.sleeps) == 2)
+    assert clock.sleeps == [pytest.approx(12, abs=0.5)] * 2
+    assert len(api.requests) == 1
+    clock.release()
+    assert (await first).status == (await second).status == "pending"
 
 
 async def test_a_429_without_a_time_holds_the_others_as_long_as_the_call_itself(

@@ -9,6 +9,7 @@ import sys
 
 import psutil
 import pytest
+from resilience_support import until
 
 from prefactor_http import HttpClientConfig, PrefactorClientError, PrefactorHttpClient
 from prefactor_http.testing import Fault, FaultKind
@@ -45,12 +46,6 @@ def connections_to(api):
         for connection in psutil.Process().net_connections("tcp4")
         if connection.raddr and connection.raddr.port == port
     ]
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_closing_lets_calls_in_flight_end(api, client_for, register):

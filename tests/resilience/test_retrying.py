@@ -322,6 +322,6 @@ async def test_a_borrowed_session_that_its_owner_closed_is_named_as_the_cause(
     session = aiohttp.ClientSession()
     client = await client_for(api, session=session)
     await session.close()
-    with pytest.raises(PrefactorHttpError, match="[Ss]ession is closed") as caught:
+    with pytest.raises(PrefactorHttpError, match=r"[Ss]ession is closed") as caught:
         await register(client)
     assert not caught.value.outcome_unknown

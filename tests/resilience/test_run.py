@@ -105,16 +105,23 @@ async def test_a_cancellation_while_finishing_comes_out_after_it(api, run):
 
 
 async def test_finishing_is_bounded(api, run):
+    handle = run(finish_timeout=0.2)
+    await handle.__aenter__()
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     with pytest.raises(PrefactorHttpError, match="deadline"):
-        async with run(finish_timeout=0.2):
-            api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+        await handle.__aexit__(None, None, None)
+
+
+async def fail_within(handle, api):
+    async with handle:
+        api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+        raise KeyError("mine")
 
 
 async def test_the_blocks_exception_wins_over_a_finish_that_fails(api, run, caplog):
+    handle = run(finish_timeout=0.2)
     with pytest.raises(KeyError) as caught:
-        async with run(finish_timeout=0.2):
-            api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
-            raise KeyError("mine")
+        await fail_within(handle, api)
     assert any("was not finished failed" in note for note in caught.value.__notes__)
     assert "was not finished failed" in caplog.text
 

@@ -1,0 +1,80 @@
+"""How a call ends that has no result: the error, and all that the caller needs to know with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefactor_http._report import LOG
+from prefactor_http._watch import Cause
+from prefactor_http._wire import GET, Call, describe
+from prefactor_http.exceptions import (
+    PrefactorClientError,
+    PrefactorHttpError,
+    PrefactorRetryExhaustedError,
+    PrefactorTimeoutError,
+)
+
+
+def give_up(call: Call[Any], last: PrefactorHttpError, *, is_exhausted: bool) -> PrefactorHttpError:
+    """Make the error of a call that is not tried again.
+
+    Args:
+        call: The call.
+        last: The error of its last attempt.
+        is_exhausted: Whether another attempt would have been worth it, but none was left.
+
+    Returns:
+        The error to raise: the last one, or one that holds it.
+    """
+    _annotate(last, call)
+    error = last
+    if is_exhausted:
+        error = PrefactorRetryExhaustedError(
+            f"{call.operation.name} failed {call.attempts} times, the last time with: "
+            f"{describe(last)}",
+            last,
+        )
+        error.__cause__ = last
+        _annotate(error, call)
+    if call.attempts > 1 or call.outcome_unknown or is_exhausted:
+        LOG.warning(
+            "%s %s gave up after %d attempts: %s%s",
+            call.operation.method,
+            call.path,
+            call.attempts,
+            describe(last),
+            ", outcome unknown" if call.outcome_unknown else "",
+        )
+    return error
+
+
+def interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttpError:
+    """Make the error of a call that was cut short as a whole.
+
+    Args:
+        call: The call.
+        cause: Why.
+        deadline: Seconds that it was given.
+
+    Returns:
+        The error to raise.
+    """
+    error: PrefactorHttpError
+    if cause is Cause.CLOSING:
+        error = PrefactorClientError("the client was closed while the call was under way")
+    else:
+        error = PrefactorTimeoutError(f"the deadline of {deadline:g} s passed")
+    call.outcome_unknown |= call.in_flight and call.operation.method != GET
+    return give_up(call, error, is_exhausted=False)
+
+
+def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
+    error.method = call.operation.method
+    error.path = call.path
+    error.attempts = call.attempts
+    error.idempotency_key = call.key
+    error.outcome_unknown = call.outcome_unknown
+    error.add_note(
+        f"{call.operation.method} {call.path}, {call.attempts} attempt(s)"
+        + (": it may have taken effect all the same" if call.outcome_unknown else "")
+    )

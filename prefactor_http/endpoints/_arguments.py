@@ -1,0 +1,121 @@
+"""Checks of what callers pass, before any I/O: what was wrong, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from prefactor_http._clock import Clock
+from prefactor_http.models.registration import (
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+)
+
+_VERSION = (dict, AgentVersionForRegister)
+_SCHEMA = (dict, AgentSchemaVersionForRegister)
+
+
+def text(value: str, name: str) -> str:
+    """Check a text that the API needs.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It is blank.
+    """
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not value or value.isspace():
+        raise ValueError(f"{name} must not be blank")
+    return value
+
+
+def optional_text(value: str | None, name: str) -> str | UnsetType:
+    """Check a text that may be left out; see `text`."""
+    return UNSET if value is None else text(value, name)
+
+
+def moment(given: datetime | None, clock: Clock, name: str = "timestamp") -> datetime:
+    """Take the caller's moment, or now: a late retry must not move the event (contract §5).
+
+    Args:
+        given: The caller's moment, or None.
+        clock: Where now comes from.
+        name: What the message calls it.
+
+    Returns:
+        The moment in UTC, which is written with a ``Z``.
+
+    Raises:
+        TypeError: It is not a datetime.
+        ValueError: It has no zone: nobody could tell which moment is meant.
+    """
+    return clock.utcnow() if given is None else in_utc(given, name)
+
+
+def in_utc(given: datetime, name: str) -> datetime:
+    """Check a caller's moment; see `moment`."""
+    if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        raise TypeError(f"{name} must be a datetime, not {type(given).__name__}")
+    if given.utcoffset() is None:
+        raise ValueError(
+            f"{name} has no time zone: give it one, such as datetime.now(timezone.utc)"
+        )
+    return given.astimezone(UTC)
+
+
+def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> None:
+    """Check a value that the API defines; None stands for its default.
+
+    Raises:
+        ValueError: It is another one; the message lists those allowed.
+    """
+    if value is not None and value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def whole_number(value: int | None, name: str, least: int, most: int | None) -> None:
+    """Check a number that may be left out.
+
+    Raises:
+        TypeError: It is not an int.
+        ValueError: It is out of range.
+    """
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least or (most is not None and value > most):
+        bounds = f"from {least} to {most}" if most is not None else f"{least} or more"
+        raise ValueError(f"{name} must be {bounds}, got {value}")
+
+
+def versions(
+    agent_id: object,
+    agent_version: AgentVersionForRegister | dict[str, Any] | None,
+    agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None,
+) -> tuple[
+    AgentVersionForRegister | dict[str, Any], AgentSchemaVersionForRegister | dict[str, Any]
+]:
+    """Check what an instance is registered with.
+
+    Raises:
+        TypeError: A version is missing or is neither a dict nor its Struct.
+    """
+    if isinstance(agent_version, _VERSION) and isinstance(agent_schema_version, _SCHEMA):
+        return agent_version, agent_schema_version
+    if isinstance(agent_id, Mapping):
+        raise TypeError(
+            "register takes agent_id first, then agent_version and agent_schema_version; "
+            "pass agent_version=… and agent_schema_version=… by name"
+        )
+    wrong: tuple[str, object, type] = (
+        ("agent_schema_version", agent_schema_version, AgentSchemaVersionForRegister)
+        if isinstance(agent_version, _VERSION)
+        else ("agent_version", agent_version, AgentVersionForRegister)
+    )
+    name, value, struct = wrong
+    problem = "it is missing" if value is None else f"not {type(value).__name__}"
+    raise TypeError(f"{name} must be a dict or {struct.__name__}, {problem}")

@@ -1,0 +1,219 @@
+"""README.md says nothing that is not so: its snippets run, and its tables agree with the code."""
+
+import ast
+import dataclasses
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import prefactor_http
+from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http.config import Options
+from prefactor_http.testing import FaultKind
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMAND = Path(sys.executable).with_name("prefactor-http")
+ROOT_ERROR = "PrefactorHttpError"
+
+
+class Block(NamedTuple):
+    """A fenced block, and the line of README.md on which it begins."""
+
+    line: int
+    text: str
+
+    def compiled(self):
+        # Empty lines before it, so that a traceback names the line of README.md.
+        source = "\n" * (self.line - 1) + self.text
+        return compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def blocks(language):
+    for match in re.finditer(
+        rf"^( *)```{language}\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL
+    ):
+        line = README.count("\n", 0, match.start(2)) + 1
+        yield Block(line, textwrap.dedent(match[2]))
+
+
+def section(title):
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)[1]
+
+
+def rows(title):
+    table = re.search(r"^\|---.*\n((?:\|.*\n)+)", section(title), re.MULTILINE)[1]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+
+def with_line(block):
+    return f"line {block.line}"
+
+
+PYTHON = list(blocks("python"))
+TESTS = [block for block in PYTHON if "def test_" in block.text]
+PROGRAMS = [block for block in PYTHON if "asyncio.run(" in block.text and block not in TESTS]
+CONTINUED = [block for block in PYTHON if block not in TESTS + PROGRAMS]
+COMMANDS = [
+    shlex.split(line, comments=True) for block in blocks("sh") for line in block.text.splitlines()
+] + [shlex.split(code) for code in re.findall(r"`((?:make|prefactor-http|pip) [^`]+)`", README)]
+
+
+@pytest.fixture
+def environment(prefactor_server, monkeypatch):
+    monkeypatch.setenv("PREFACTOR_API_URL", prefactor_server.url)
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", prefactor_server.token)
+    monkeypatch.setenv("AGENT_ID", prefactor_server.agent_id)
+    monkeypatch.setenv("ENVIRONMENT_ID", prefactor_server.environment_id)
+    return prefactor_server
+
+
+async def run_block(block, namespace):
+    outcome = eval(block.compiled(), namespace)  # README.md is ours
+    if inspect.iscoroutine(outcome):
+        await outcome
+
+
+def test_there_are_blocks_of_each_kind():
+    assert TESTS
+    assert PROGRAMS
+    assert CONTINUED
+    assert COMMANDS
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=with_line)
+def test_a_program_runs_as_it_stands(environment, block, capsys):
+    exec(block.compiled(), {"__name__": "__main__"})  # README.md is ours
+    assert [instance["status"] for instance in environment.instances.values()] == ["complete"]
+    assert " complete " in capsys.readouterr().out
+
+
+def test_the_snippets_run_one_after_the_other_in_a_console(environment):
+    snippets = "\n\n".join(block.text for block in CONTINUED)
+    console = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "asyncio"],
+        input=f"{snippets}\n\nawait client.close()\n",
+        env={**os.environ, "PYTHON_BASIC_REPL": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Error" not in console.stderr  # which shows prompts and tracebacks
+    assert "agent_instances.list 1 200" in console.stdout
+    assert environment.doubled == environment.lost == environment.violations == []
+
+
+async def test_the_repeat_after_an_unknown_outcome_registers_once(environment):
+    (block,) = (block for block in CONTINUED if "outcome_unknown" in block.text)
+    environment.fail_next(FaultKind.APPLIED_THEN_RESET)
+    config = HttpClientConfig.from_env(max_retries=0)
+    async with PrefactorHttpClient(config) as client:
+        agent = {
+            "agent_id": environment.agent_id,
+            "environment_id": environment.environment_id,
+            "agent_version": {"external_identifier": "v1"},
+            "agent_schema_version": {"external_identifier": "s1", "span_type_schemas": []},
+        }
+        await run_block(block, {"client": client, "agent": agent})
+    assert (len(environment.instances), environment.replays) == (1, 1)
+
+
+@pytest.mark.parametrize("block", TESTS, ids=with_line)
+def test_a_test_passes(block, tmp_path):
+    (tmp_path / "test_snippet.py").write_text(block.text, encoding="utf-8")
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-W",
+            "error",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 passed" in run.stdout
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {command[1] for command in COMMANDS if command[:1] == ["make"]}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_installed_extra_exists():
+    project = (ROOT / "pyproject.toml").read_text()
+    for command in COMMANDS:
+        if command[:2] == ["pip", "install"]:
+            name, _, extra = command[2].rstrip("]").partition("[")
+            assert f'name = "{name}"' in project
+            assert not extra or re.search(rf"^{extra} = \[", project, re.MULTILINE)
+
+
+def test_every_subcommand_and_option_exists():
+    used = [command[1:] for command in COMMANDS if command[:1] == ["prefactor-http"]]
+    shared = re.findall(r"`(--[a-z-]+)`", section("The command"))
+    used += [["ping", *shared]]
+    helps = {}
+    for subcommand, *arguments in used:
+        if subcommand not in helps:
+            run = subprocess.run(
+                [COMMAND, subcommand, "--help"], capture_output=True, text=True, check=True
+            )
+            helps[subcommand] = run.stdout
+        for option in (argument for argument in arguments if argument.startswith("--")):
+            assert option in helps[subcommand]
+    assert helps.keys() == {"demo", "serve", "ping", "register", "start", "finish", "show"}
+
+
+def test_the_configuration_table_has_every_field_with_its_default():
+    told = {}
+    for field, default, _, _ in rows("Configuration"):
+        text = default.strip("`")
+        told[field.strip("`")] = (
+            dataclasses.MISSING if text == "required" else ast.literal_eval(text)
+        )
+    assert told == {field.name: field.default for field in dataclasses.fields(HttpClientConfig)}
+
+
+def test_the_configuration_table_marks_what_a_view_can_change():
+    marked = {row[0].strip("`") for row in rows("Configuration") if row[3] == "yes"}
+    assert marked == Options.__annotations__.keys()
+
+
+def test_the_tree_has_every_public_error_below_its_base():
+    told = {}
+    bases = {0: ROOT_ERROR}
+    for branch, name in re.findall(r"^([│ ]*[├└]── )(\w+)", section("Errors"), re.MULTILINE):
+        depth = len(branch) // 4
+        told[name] = bases[depth - 1]
+        bases[depth] = name
+    public = [getattr(prefactor_http, name) for name in prefactor_http.__all__]
+    errors = [each for each in public if inspect.isclass(each) and issubclass(each, Exception)]
+    assert told == {
+        error.__name__: error.__bases__[0].__name__
+        for error in errors
+        if error.__name__ != ROOT_ERROR
+    }
+
+
+def test_every_link_into_the_repository_leads_somewhere():
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -89,21 +89,19 @@ class Api:
         action = work.action
         if isinstance(action, ApiError):
             raise action
-        if not action.writes:
+        try:
             if action.account_only and context.token.deployment is not None:
                 raise bad_token()
+            if action.writes:
+                return self._write_once(context, action, work)
             return action.run(context, Fields(work.fields))
-        try:
-            return self._write_once(context, action, work)
         except ApiError as error:
-            if error.is_final:
+            if action.writes and error.is_final:
                 self._ledger.refused(action.name, work.key)
             raise
 
     def _write_once(self, context: Context, action: Action, work: Work) -> Success:
         key = work.key
-        if action.account_only and context.token.deployment is not None:
-            raise bad_token()
         if key is None:
             success = action.run(context, Fields(work.fields))
             self._ledger.took_effect(action.name, None, success.resource_id)

@@ -12,7 +12,7 @@ def stats_of(traffic: Traffic, ledger: Ledger) -> JsonObject:
     return {
         "calls": ledger.writes + ledger.keyless + traffic.reads,
         "attempts": traffic.attempts,
-        "faults": dict(traffic.faults),
+        "faults": {kind.value: count for kind, count in traffic.faults.items()},
         "replays": ledger.replays,
         "replies_lost": traffic.replies_lost,
         "effects": dict(ledger.effects_by_action),

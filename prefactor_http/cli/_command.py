@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from prefactor_http._version import __version__
@@ -11,7 +13,18 @@ from prefactor_http.cli._ping import ping
 from prefactor_http.cli._serve import serve
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Lists its commands as they were added: the order in which one meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, package_name="prefactor-http")
 def command() -> None:
     """Register, start and finish agent instances of the Prefactor API, safely.
@@ -21,6 +34,8 @@ def command() -> None:
 
     Exit codes: 0 done, 1 refused by the API, 2 wrong usage, 3 outcome unknown or API away.
     """
+    # The package warns through logging, too; unconfigured, that would end up among our errors.
+    logging.getLogger("prefactor_http").addHandler(logging.NullHandler())
 
 
 for _subcommand in (demo, serve, ping, register, start, finish, show):

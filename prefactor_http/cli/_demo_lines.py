@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +29,7 @@ class Lines:
         self._width = max(map(len, agents))
 
     def __enter__(self) -> Self:
-        click.echo(
+        _echo(
             f"{len(self._agents)} agents run against a local Prefactor API that makes "
             f"{self._faults:.0%} of attempts faulty."
         )
@@ -59,15 +61,25 @@ class Lines:
 
     def conclude(self, verdict: Verdict) -> None:
         """Print the table."""
-        click.echo()
+        _echo()
         for name, figure, meaning in rows(verdict):
-            click.echo(f"{name:<13}{figure:>4}  {meaning}")
-        click.echo()
+            _echo(f"{name:<13}{figure:>4}  {meaning}")
+        _echo()
         for sentence in sentences(verdict):
-            click.echo(sentence)
+            _echo(sentence)
 
     def _line(self, agent: str, text: str) -> None:
-        click.echo(f"{agent:<{self._width}}  {text}")
+        _echo(f"{agent:<{self._width}}  {text}")
+
+
+def _echo(text: str = "") -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # Whoever read has gone, as `head` does: the rest goes nowhere, the verdict still counts.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _story(sighting: Sighting) -> str:

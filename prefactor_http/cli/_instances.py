@@ -25,11 +25,11 @@ from prefactor_http.models.types import FinishStatus
 )
 @api_options
 def register(connection: Connection, file: BinaryIO, idempotency_key: str | None) -> None:
-    """Register the agent instance that FILE describes; `-` is standard input.
+    """Register the agent instance that FILE describes.
 
-    FILE holds a JSON object: agent_version and agent_schema_version; agent_id and environment_id
-    with an account's token; id, external_identifier, purpose, update_current_version and
-    idempotency_key as you like.
+    FILE, or standard input for `-`, holds a JSON object: agent_version and agent_schema_version;
+    agent_id and environment_id with an account's token; id, external_identifier, purpose,
+    update_current_version and idempotency_key as you like.
     """
     fields = read_register_file(file)
     from_file = fields.pop("idempotency_key", None)

@@ -2,8 +2,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,6 +133,20 @@ def test_errors_are_json_for_machines(api, run, instance_id):
     assert unknown["idempotency_key"]
     usage = run("show", "--json", "..")
     assert json.loads(usage.stderr)["exit_code"] == usage.exit_code == 2
+
+
+def test_nothing_but_json_goes_to_standard_error_for_machines(api, registration):
+    api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    command = Path(sys.executable).with_name("prefactor-http")
+    done = subprocess.run(
+        [command, "register", registration, "--json", *QUICK],
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert json.loads(done.stderr)["outcome_unknown"] is True
+    assert api.token.encode() not in done.stderr
 
 
 @pytest.mark.parametrize(

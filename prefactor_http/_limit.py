@@ -32,9 +32,7 @@ class Limit:
         return False
 
     async def take(self) -> None:
-        """Take a slot, as soon as there is one."""
-        if self.take_free():
-            return
+        """Wait for a slot, after `take_free` found none."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:

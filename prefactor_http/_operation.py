@@ -127,8 +127,3 @@ class RawOperation(Operation[dict[str, Any]]):
     def decode(self, body: bytes) -> dict[str, Any]:
         """Read a successful reply: any JSON object."""
         return self._object_decoder.decode(body)
-
-    def path_for(self, resource_id: str | None) -> str:
-        """Give the path as it is."""
-        del resource_id
-        return self.path

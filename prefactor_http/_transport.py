@@ -109,6 +109,9 @@ class Transport:
                 raise
             return _interrupted(cause, timeout)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
+            # The reply's stream keeps the exception, the traceback would keep this frame, and that
+            # the reply: a cycle for the collector.
+            exc.__traceback__ = None
             return _failure(exc, self._secret, is_open=not session.closed)
         finally:
             self._watches.end(watch)

@@ -52,22 +52,31 @@ def answer_with_an_instance(raw_server):
                 "pass agent_version=… and agent_schema_version=… by name"
             ),
         ),
-        (("a-1",), "agent_version must be a dict or its Struct, it is missing"),
-        (("a-1", None, SCHEMA), "agent_version must be a dict or its Struct, it is missing"),
-        (("a-1", VERSION), "agent_schema_version must be a dict or its Struct, it is missing"),
-        (("a-1", "v1", SCHEMA), "agent_version must be a dict or its Struct, not str"),
-        (("a-1", VERSION, [SCHEMA]), "agent_schema_version must be a dict or its Struct, not list"),
+        (("a-1",), "agent_version must be a dict or AgentVersionForRegister, it is missing"),
+        (
+            ("a-1", None, SCHEMA),
+            "agent_version must be a dict or AgentVersionForRegister, it is missing",
+        ),
+        (
+            ("a-1", VERSION),
+            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, it is missing",
+        ),
+        (("a-1", "v1", SCHEMA), "agent_version must be a dict or AgentVersionForRegister, not str"),
+        (
+            ("a-1", VERSION, [SCHEMA]),
+            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, not list",
+        ),
         (
             (
                 "a-1",
                 AgentSchemaVersionForRegister(external_identifier="s", span_type_schemas=[]),
                 SCHEMA,
             ),
-            "agent_version must be a dict or its Struct, not AgentSchemaVersionForRegister",
+            "agent_version must be a dict or AgentVersionForRegister, not AgentSchemaVersionForRegister",
         ),
         (
             ("a-1", VERSION, AgentVersionForRegister(external_identifier="v1")),
-            "agent_schema_version must be a dict or its Struct, not AgentVersionForRegister",
+            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, not AgentVersionForRegister",
         ),
     ],
     ids=repr,

@@ -1,0 +1,160 @@
+"""Moments that are hard to hit: two things at once, or one just before another."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from resilience_support import ManualClock, until
+
+from prefactor_http import PrefactorApiError, PrefactorClientError, PrefactorHttpError
+from prefactor_http.testing import ErrorBody, Fault, FaultKind
+
+
+class StubbornClock(ManualClock):
+    """A clock whose sleep swallows a cancellation, as careless code does."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            self.now += seconds
+
+
+async def test_a_slot_handed_over_in_the_moment_of_a_cancellation_goes_on_to_the_next(
+    api, client_for, register
+):
+    waiting = []
+    client = await client_for(
+        api,
+        max_connections=1,
+        # The hook runs after the slot was handed over, and before the one who got it runs.
+        on_attempt=lambda _: waiting[0].cancel() if waiting else None,
+    )
+    api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
+    first = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    waiting += [asyncio.create_task(register(client)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    assert (await first).status == "pending"
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    assert (await asyncio.wait_for(waiting[1], 10)).status == "pending"
+
+
+async def test_a_shorter_wait_does_not_open_the_gate_early(api, client_for, register):
+    clock = ManualClock()
+    client = await client_for(api, clock=clock, max_retries=0, max_retry_delay=60.0)
+    api.fail_next(
+        Fault(FaultKind.DELAYED, seconds=0.1),
+        Fault(FaultKind.RATE_LIMITED, retry_after=40),
+    )
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=2))
+    slow = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    refused = await asyncio.gather(register(client), register(client), return_exceptions=True)
+    assert [type(error).__name__ for error in refused] == ["PrefactorRateLimitError"] * 2
+    await slow
+    await register(client)
+    assert sum(clock.sleeps) > 35
+
+
+async def test_a_client_that_closes_before_the_gate_opens_refuses_the_call(
+    api, client_for, register
+):
+    client = await client_for(api, max_retries=0, max_retry_delay=60.0)
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=40))
+    with pytest.raises(PrefactorHttpError):
+        await register(client)
+    call = asyncio.create_task(register(client))
+    await asyncio.sleep(0.05)
+    await client.close()
+    with pytest.raises(PrefactorClientError) as caught:
+        await asyncio.wait_for(call, 5)
+    assert caught.value.attempts == 0
+    assert not caught.value.outcome_unknown
+
+
+async def test_a_call_cancelled_at_the_gate_gives_its_slot_back(api, client_for, register):
+    clock = ManualClock()
+    client = await client_for(api, max_connections=1, max_retries=0, max_retry_delay=60.0)
+    api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=1))
+    with pytest.raises(PrefactorHttpError):
+        await register(client)
+    call = asyncio.create_task(register(client))
+    await asyncio.sleep(0.05)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (await asyncio.wait_for(register(client), 20)).status == "pending"
+    assert clock.sleeps == []
+
+
+async def test_a_cancellation_that_was_swallowed_on_the_way_is_taken_back(
+    api, client_for, register
+):
+    client = await client_for(api, clock=StubbornClock(), max_retry_delay=60.0)
+    api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=5))
+    cancelling = []
+
+    async def call():
+        try:
+            await register(client)
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            cancelling.append(task.cancelling())
+
+    task = asyncio.create_task(call())
+    await until(lambda: api.requests)
+    await asyncio.sleep(0.05)
+    await client.close(drain_timeout=0)
+    with pytest.raises(PrefactorClientError):
+        await asyncio.wait_for(task, 5)
+    assert cancelling == [0]
+
+
+async def test_a_cancelled_call_with_a_deadline_is_cancelled(api, client_for, register):
+    client = await client_for(api, deadline=30.0)
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+    call = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_deadline_holds_for_the_settling_of_a_409_too(api, client_for, register):
+    client = await client_for(api, deadline=30.0)
+    instance = await register(client)
+    api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
+    started = client.agent_instances.start(instance.id)
+    api.forget_keys(["agent_instances.start"])
+    assert (await started).status == "active"
+
+
+async def test_adapters_may_name_themselves_after_construction(api, client_for, register):
+    client = await client_for(api)
+    await register(client)
+    client._sdk_header = f"prefactor-core@0.5.3 {client._sdk_header}"
+    await register(client.with_options(max_retries=1))
+    assert [request.headers["X-Prefactor-SDK"] for request in api.requests] == [
+        "prefactor-http@1.0.0",
+        "prefactor-core@0.5.3 prefactor-http@1.0.0",
+    ]
+
+
+async def test_with_options_names_what_it_cannot_change(api, client_for):
+    client = await client_for(api)
+    with pytest.raises(TypeError, match=r"cannot change max_connections; it can change deadline"):
+        client.with_options(max_connections=7)
+    with pytest.raises(ValueError, match="max_retries must be non-negative"):
+        client.with_options(max_retries=-1)
+
+
+async def test_an_unheard_of_status_has_a_message(api, client_for, register):
+    client = await client_for(api)
+    api.fail_next(Fault(FaultKind.INTERNAL_ERROR, status=599, body=ErrorBody.EMPTY))
+    with pytest.raises(PrefactorApiError, match="HTTP 599"):
+        await register(client)

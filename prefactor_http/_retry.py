@@ -150,7 +150,7 @@ class _Recovery(Generic[T]):
             retry=tenacity.retry_if_result(self._is_worth_repeating),
             wait=self._wait,
             stop=self._stop,
-            sleep=self._sleep,
+            sleep=self._runtime.pause,
             retry_error_callback=_outcome_of,
         )
         try:
@@ -220,9 +220,6 @@ class _Recovery(Generic[T]):
             return True
         self._spent += cost
         return False
-
-    async def _sleep(self, seconds: float) -> None:
-        await self._runtime.pause(seconds)  # a closing client wakes it; the attempt is then refused
 
     async def _settle(self) -> T | None:
         """Find out whether an earlier attempt did what this one was refused for (design: §4)."""

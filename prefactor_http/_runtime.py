@@ -87,29 +87,21 @@ class Runtime:
         Returns:
             False, and no slot, when the client closes meanwhile.
         """
-        if not self.limit.take_free() and not await self._unless_closing(self.limit.take()):
-            return False
-        # Look again after each wait: meanwhile another call may have been told to wait longer.
-        while self.gate.is_closed and (seconds := self.gate.wait_time()):
-            try:
-                passed = await self.pause(seconds)
-            except BaseException:
+        has_slot = self.limit.take_free() or await self._unless_closing(self.limit.take())
+        is_admitted = False
+        try:
+            # Look again after each wait: meanwhile another call may have been told to wait longer.
+            while not self.is_closed and (seconds := self.gate.wait_time()):
+                await self.pause(seconds)
+            is_admitted = not self.is_closed
+        finally:
+            if has_slot and not is_admitted:
                 self.limit.give_back()
-                raise
-            if not passed:
-                break
-        if self.is_closed:
-            self.limit.give_back()
-            return False
-        return True
+        return is_admitted
 
-    async def pause(self, seconds: float) -> bool:
-        """Wait, unless the client closes.
-
-        Returns:
-            False when the client closes meanwhile.
-        """
-        return await self._unless_closing(self.clock.sleep(seconds))
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless the client closes; then the next attempt is refused."""
+        await self._unless_closing(self.clock.sleep(seconds))
 
     async def close(self, drain_timeout: float) -> None:
         """End: refuse new calls, wake those that wait, let those in flight end, close the session.

@@ -72,11 +72,13 @@ def answer_with_an_instance(raw_server):
                 AgentSchemaVersionForRegister(external_identifier="s", span_type_schemas=[]),
                 SCHEMA,
             ),
-            "agent_version must be a dict or AgentVersionForRegister, not AgentSchemaVersionForRegister",
+            "agent_version must be a dict or AgentVersionForRegister, "
+            "not AgentSchemaVersionForRegister",
         ),
         (
             ("a-1", VERSION, AgentVersionForRegister(external_identifier="v1")),
-            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, not AgentVersionForRegister",
+            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, "
+            "not AgentVersionForRegister",
         ),
     ],
     ids=repr,
@@ -276,3 +278,23 @@ async def test_register_sends_all_that_was_given(raw_server, instances):
         "purpose": "eval",
         "external_identifier": "run 7",
     }
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: i.register(7, {}, {}), "agent_id must be a str, not int"),
+        (lambda i: i.terminate("i-1", None), "reason must be a str, not NoneType"),
+        (lambda i: i.record_quality("i-1", 7), "name must be a str, not int"),
+        (
+            lambda i: i.record_quality("i-1", "score", [1]),
+            "payload must be a dict or None, not list",
+        ),
+        (lambda i: i.list(offset=1.5), "offset must be an int, not float"),
+        (lambda i: i.list(page_size=True), "page_size must be an int, not bool"),
+    ],
+)
+async def test_a_value_of_the_wrong_type_is_refused(raw_server, instances, call, message):
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        await call(instances)
+    assert raw_server.requests == []

@@ -156,6 +156,9 @@ async def test_a_path_leads_nowhere_but_to_the_api(raw_server, client, path):
     ("arguments", "error", "message"),
     [
         ({"method": "GET", "json_data": {}}, ValueError, "a GET has no body"),
+        ({"method": "HEAD"}, ValueError, "method must be one of GET, POST, PUT, PATCH, DELETE"),
+        ({"path": "/api/v1/../agent"}, ValueError, "steps such as"),
+        ({"path": "/api/v1/agent#top"}, ValueError, "fragment"),
         ({"method": "get", "idempotency_key": "k"}, ValueError, "a GET has no body"),
         (
             {"json_data": {"idempotency_key": "one"}, "idempotency_key": "two"},

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from resilience_support import ManualClock, until
+from resilience_support import SCHEMA, VERSION, ManualClock, until
 
-from prefactor_http import PrefactorApiError, PrefactorClientError, PrefactorHttpError
+from prefactor_http import (
+    HttpClientConfig,
+    PrefactorApiError,
+    PrefactorClientError,
+    PrefactorHttpClient,
+    PrefactorHttpError,
+)
 from prefactor_http.testing import ErrorBody, Fault, FaultKind
 
 
@@ -158,3 +164,59 @@ async def test_an_unheard_of_status_has_a_message(api, client_for, register):
     api.fail_next(Fault(FaultKind.INTERNAL_ERROR, status=599, body=ErrorBody.EMPTY))
     with pytest.raises(PrefactorApiError, match="HTTP 599"):
         await register(client)
+
+
+async def test_a_client_in_use_may_still_be_entered(api, client_for, register):
+    client = await client_for(api)
+    await register(client)
+    async with client:
+        assert (await register(client)).status == "pending"
+
+
+async def test_adapters_may_name_themselves_before_the_first_call(api, register):
+    client = PrefactorHttpClient(HttpClientConfig(api.url, api.token), "outer@1")
+    client._sdk_header = "outer@2"
+    await register(client)
+    assert api.requests[0].headers["X-Prefactor-SDK"] == "outer@2"
+    await client.close()
+
+
+async def test_two_closings_at_once_interrupt_a_call_once(api, client_for, register):
+    client = await client_for(api)
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+    call = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    closings = [client.close(drain_timeout=0), client.close(drain_timeout=0)]
+    call.cancel()
+    await asyncio.gather(*closings)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_for):
+    client = await client_for(api)
+    body_done = asyncio.Event()
+
+    async def work():
+        async with client.agent_instances.run(
+            api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id
+        ):
+            api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+            body_done.set()
+
+    others = asyncio.all_tasks()
+    asyncio.create_task(work())  # noqa: RUF006 # found below, with the task that finishes it
+    await body_done.wait()
+    await asyncio.sleep(0.05)
+    names = {"work", "_end"}
+    tasks = {
+        task
+        for task in asyncio.all_tasks() - others
+        if names & set(task.get_coro().__qualname__.split("."))
+    }
+    assert len(tasks) == 2
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=10)
+    assert all(task.cancelled() for task in done)
+    assert len(done) == 2

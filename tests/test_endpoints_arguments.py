@@ -72,13 +72,17 @@ def answer_with_an_instance(raw_server):
                 AgentSchemaVersionForRegister(external_identifier="s", span_type_schemas=[]),
                 SCHEMA,
             ),
-            "agent_version must be a dict or AgentVersionForRegister, "
-            "not AgentSchemaVersionForRegister",
+            (
+                "agent_version must be a dict or AgentVersionForRegister, "
+                "not AgentSchemaVersionForRegister"
+            ),
         ),
         (
             ("a-1", VERSION, AgentVersionForRegister(external_identifier="v1")),
-            "agent_schema_version must be a dict or AgentSchemaVersionForRegister, "
-            "not AgentVersionForRegister",
+            (
+                "agent_schema_version must be a dict or AgentSchemaVersionForRegister, "
+                "not AgentVersionForRegister"
+            ),
         ),
     ],
     ids=repr,

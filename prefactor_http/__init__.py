@@ -30,7 +30,9 @@ from prefactor_http.models.agent_instance import (
     RuntimeEnvironment,
     SpanTypeSchemaForCreate,
 )
+from prefactor_http.models.agent_span import AgentSpan
 from prefactor_http.models.base import ApiResponse
+from prefactor_http.models.bulk import BulkItem, BulkOutput, BulkRequest, BulkResponse
 from prefactor_http.models.types import AgentStatus, FinishStatus, InstancePurpose
 
 __all__ = [
@@ -38,10 +40,15 @@ __all__ = [
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
     "AgentSchemaVersionForRegister",
+    "AgentSpan",
     "AgentStatus",
     "AgentVersionForRegister",
     "ApiResponse",
     "Attempt",
+    "BulkItem",
+    "BulkOutput",
+    "BulkRequest",
+    "BulkResponse",
     "FinishInstanceRequest",
     "FinishStatus",
     "HttpClientConfig",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefactor_http._operation import Operation, RawOperation, Settlement
+from prefactor_http.models.account import Account
+from prefactor_http.models.agent import Agent, AgentSummary
+from prefactor_http.models.agent_deployment import AgentDeployment
 from prefactor_http.models.agent_instance import (
     AgentInstance,
     AgentInstanceSummary,
@@ -10,7 +15,11 @@ from prefactor_http.models.agent_instance import (
     TerminateInstanceRequest,
     TimestampRequest,
 )
-from prefactor_http.models.base import ApiResponse, ListResponse
+from prefactor_http.models.agent_span import AgentSpan, AgentSpanReply, FinishSpanRequest
+from prefactor_http.models.agent_version import AgentSchemaVersion, AgentVersion
+from prefactor_http.models.base import ActionRequest, ApiResponse, ListResponse
+from prefactor_http.models.bulk import BulkReply
+from prefactor_http.models.environment import Environment
 
 PING = RawOperation("validate_token", "GET", "/api/v1/ping")
 
@@ -86,3 +95,125 @@ RECORD_QUALITY = Operation(
     ApiResponse[AgentInstance],
     bulk="agent_instances/record_quality",
 )
+
+# Agent spans (contract §8)
+
+# No SDK reads a span by its id: this is tried for settling only, and may be refused.
+GET_SPAN = Operation("agent_spans.get", "GET", "/agent_spans/{agent_span_id}", AgentSpanReply)
+LIST_SPANS = Operation(
+    "agent_spans.list", "GET", "/agent_spans", ListResponse[AgentSpan], bulk="agent_spans/list"
+)
+CREATE_SPAN = Operation(
+    "agent_spans.create", "POST", "/agent_spans", AgentSpanReply, bulk="agent_spans/create"
+)
+
+
+def _has_ended(request: FinishSpanRequest, reply: AgentSpanReply) -> bool:
+    return reply.details.status == (request.status or "complete")
+
+
+FINISH_SPAN = Operation(
+    "agent_spans.finish",
+    "POST",
+    "/agent_spans/{agent_span_id}/finish",
+    AgentSpanReply,
+    bulk="agent_spans/finish",
+    settlement=Settlement(GET_SPAN, _has_ended),
+)
+
+# Bulk (contract §9)
+
+BULK = Operation("bulk.execute", "POST", "/bulk", BulkReply, has_keys_in_items=True)
+
+# Agents (contract §11)
+
+GET_AGENT = Operation("agents.get", "GET", "/agent/{agent_id}", ApiResponse[Agent])
+SHOW_AGENT = Operation("agents.show", "GET", "/agent/show", ApiResponse[Agent], bulk="agents/show")
+LIST_AGENTS = Operation(
+    "agents.list_agents", "GET", "/agent", ListResponse[AgentSummary], bulk="agents/list"
+)
+CREATE_AGENT = Operation(
+    "agents.create", "POST", "/agent", ApiResponse[Agent], bulk="agents/create"
+)
+UPDATE_AGENT = Operation(
+    "agents.update", "PUT", "/agent/{agent_id}", ApiResponse[Agent], bulk="agents/update"
+)
+
+
+# Both can be taken back, so that the other state proves nothing.
+def _has_retired(_: ActionRequest, agent: Agent) -> bool | None:
+    return agent.status == "retired" or None
+
+
+def _has_been_reinstated(_: ActionRequest, agent: Agent) -> bool | None:
+    return agent.status != "retired" or None
+
+
+RETIRE_AGENT = Operation(
+    "agents.retire",
+    "POST",
+    "/agent/{agent_id}/retire",
+    ApiResponse[Agent],
+    bulk="agents/retire",
+    settlement=Settlement(GET_AGENT, _has_retired),
+)
+REINSTATE_AGENT = Operation(
+    "agents.reinstate",
+    "POST",
+    "/agent/{agent_id}/reinstate",
+    ApiResponse[Agent],
+    bulk="agents/reinstate",
+    settlement=Settlement(GET_AGENT, _has_been_reinstated),
+)
+DELETE_AGENT = Operation(
+    "agents.delete", "DELETE", "/agent/{agent_id}", ApiResponse[Agent], bulk="agents/delete"
+)
+
+# What else a registering client may look at (contract §12)
+
+GET_ACCOUNT = Operation("accounts.get", "GET", "/account/{account_id}", ApiResponse[Account])
+GET_ENVIRONMENT = Operation(
+    "environments.get",
+    "GET",
+    "/environment/{environment_id}",
+    ApiResponse[Environment],
+    bulk="environments/show",
+)
+LIST_ENVIRONMENTS = Operation(
+    "environments.list",
+    "GET",
+    "/environment",
+    ListResponse[Environment],
+    bulk="environments/list",
+)
+GET_DEPLOYMENT = Operation(
+    "agent_deployments.get",
+    "GET",
+    "/agent_deployment/{agent_deployment_id}",
+    ApiResponse[AgentDeployment],
+)
+LIST_DEPLOYMENTS = Operation(
+    "agent_deployments.list", "GET", "/agent_deployment", ListResponse[AgentDeployment]
+)
+GET_VERSION = Operation(
+    "agent_versions.get", "GET", "/agent_version/{agent_version_id}", ApiResponse[AgentVersion]
+)
+LIST_VERSIONS = Operation(
+    "agent_versions.list", "GET", "/agent_version", ListResponse[AgentVersion]
+)
+GET_SCHEMA_VERSION = Operation(
+    "agent_schema_versions.get",
+    "GET",
+    "/agent_schema_version/{agent_schema_version_id}",
+    ApiResponse[AgentSchemaVersion],
+)
+LIST_SCHEMA_VERSIONS = Operation(
+    "agent_schema_versions.list",
+    "GET",
+    "/agent_schema_version",
+    ListResponse[AgentSchemaVersion],
+)
+
+BY_BULK_TYPE: dict[str, Operation[Any]] = {
+    value.bulk: value for value in tuple(globals().values()) if getattr(value, "bulk", None)
+}

@@ -48,7 +48,10 @@ class Operation(Generic[T]):
         reply: What a successful reply decodes into; its ``result`` is the call's.
         bulk: Its ``_type`` in a bulk request, where it has one (contract §9).
         settlement: How a 409 after an unknown outcome is settled, where it can be.
+        has_keys_in_items: Whether each item of the body has its own key, and the call none.
     """
+
+    has_keys_in_items = False
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Operation(Generic[T]):
         *,
         bulk: str | None = None,
         settlement: Settlement[T] | None = None,
+        has_keys_in_items: bool = False,
     ) -> None:
         self.name = name
         self.method = method
@@ -66,6 +70,7 @@ class Operation(Generic[T]):
         self.reply = reply
         self.bulk = bulk
         self.settlement = settlement
+        self.has_keys_in_items = has_keys_in_items
         self._before, brace, rest = (PREFIX + path).partition("{")
         self._after = rest.partition("}")[2] if brace else None
 

@@ -37,7 +37,7 @@ INVALID_ACTION = "invalid_action"
 _OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
 _REQUEST_TIMEOUT = 408
 TOO_EARLY, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 425, 429, 503
-_ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
+ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
     400: PrefactorValidationError,
     401: PrefactorAuthError,
     403: PrefactorAuthError,
@@ -88,7 +88,8 @@ class Call(Struct, Generic[T]):
     @property
     def is_repeatable(self) -> bool:
         """Whether an attempt may be repeated although an earlier one may have succeeded."""
-        return self.key is not None or self.operation.method == GET
+        operation = self.operation
+        return self.key is not None or operation.method == GET or operation.has_keys_in_items
 
 
 def encode(operation: Operation[Any], request: object) -> bytes:
@@ -179,7 +180,7 @@ def _refusal(reply: Reply, secret: str) -> Failure:
     # Whatever a redirect says, what matters is that nobody followed it.
     message = None if status < _BAD_REQUEST else fields.get("message")
     errors = fields.get("errors")
-    error = _ERROR_BY_STATUS.get(status, PrefactorApiError)(
+    error = ERROR_BY_STATUS.get(status, PrefactorApiError)(
         message if isinstance(message, str) and message else _describe(status),
         code if isinstance(code, str) and code else _UNKNOWN_CODE,
         status,

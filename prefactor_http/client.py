@@ -17,7 +17,14 @@ from prefactor_http._runtime import Runtime
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig, Options
+from prefactor_http.endpoints.account import AccountClient
+from prefactor_http.endpoints.agent import AgentClient
+from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
+from prefactor_http.endpoints.agent_span import AgentSpanClient
+from prefactor_http.endpoints.agent_version import AgentSchemaVersionClient, AgentVersionClient
+from prefactor_http.endpoints.bulk import BulkClient
+from prefactor_http.endpoints.environment import EnvironmentClient
 from prefactor_http.idempotency import check_key, new_key
 
 if TYPE_CHECKING:
@@ -96,6 +103,46 @@ class PrefactorHttpClient:
         """Register, start, finish and read agent instances (contract §7)."""
         return AgentInstanceClient(self)
 
+    @cached_property
+    def agent_spans(self) -> AgentSpanClient:
+        """Create, finish and list spans (contract §8)."""
+        return AgentSpanClient(self)
+
+    @cached_property
+    def agents(self) -> AgentClient:
+        """Create, read, change, retire and delete agents (contract §11)."""
+        return AgentClient(self)
+
+    @cached_property
+    def bulk(self) -> BulkClient:
+        """Make many calls in one request (contract §9)."""
+        return BulkClient(self)
+
+    @cached_property
+    def accounts(self) -> AccountClient:
+        """Read accounts (contract §12)."""
+        return AccountClient(self)
+
+    @cached_property
+    def environments(self) -> EnvironmentClient:
+        """Read environments (contract §12)."""
+        return EnvironmentClient(self)
+
+    @cached_property
+    def agent_deployments(self) -> AgentDeploymentClient:
+        """Read deployments (contract §12)."""
+        return AgentDeploymentClient(self)
+
+    @cached_property
+    def agent_versions(self) -> AgentVersionClient:
+        """Read agent versions (contract §12)."""
+        return AgentVersionClient(self)
+
+    @cached_property
+    def agent_schema_versions(self) -> AgentSchemaVersionClient:
+        """Read schema versions (contract §12)."""
+        return AgentSchemaVersionClient(self)
+
     async def __aenter__(self) -> Self:
         if not self._is_view:
             self._runtime.open()
@@ -157,17 +204,18 @@ class PrefactorHttpClient:
 
         Args:
             operation: The call.
-            request: Its body, with the idempotency key in it; None for a read.
+            request: Its body, with the idempotency key in it, or one in each item; None for a read.
             resource_id: The id that its path needs.
 
         Returns:
             The operation's result, to be awaited.
         """
+        has_key = request is not None and not operation.has_keys_in_items
         call = Call(
             operation,
             operation.path_for(resource_id),
             None if request is None else _wire.encode(operation, request),
-            None if request is None else cast("Any", request).idempotency_key,
+            cast("Any", request).idempotency_key if has_key else None,
             request,
             resource_id,
         )

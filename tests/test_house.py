@@ -36,10 +36,15 @@ PUBLIC = {
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
     "AgentSchemaVersionForRegister",
+    "AgentSpan",
     "AgentStatus",
     "AgentVersionForRegister",
     "ApiResponse",
     "Attempt",
+    "BulkItem",
+    "BulkOutput",
+    "BulkRequest",
+    "BulkResponse",
     "FinishInstanceRequest",
     "FinishStatus",
     "HttpClientConfig",
@@ -68,9 +73,14 @@ OF_RELEASE_0_4_3 = {
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
     "AgentSchemaVersionForRegister",
+    "AgentSpan",
     "AgentStatus",
     "AgentVersionForRegister",
     "ApiResponse",
+    "BulkItem",
+    "BulkOutput",
+    "BulkRequest",
+    "BulkResponse",
     "FinishInstanceRequest",
     "FinishStatus",
     "HttpClientConfig",
@@ -218,7 +228,6 @@ def test_a_files_name_is_its_subject(module):
 
 
 def test_the_public_names_are_these():
-    # The spans' and bulk's names join the list with their clients.
     assert set(prefactor_http.__all__) == PUBLIC
     assert sorted(prefactor_http.__all__) == prefactor_http.__all__
     for name in prefactor_http.__all__:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http._clock import Clock
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,
 )
+
+S = TypeVar("S", bound=Struct)
 
 _VERSION = (dict, AgentVersionForRegister)
 _SCHEMA = (dict, AgentSchemaVersionForRegister)
@@ -35,6 +37,30 @@ def text(value: str, name: str) -> str:
 def optional_text(value: str | None, name: str) -> str | UnsetType:
     """Check a text that may be left out; see `text`."""
     return UNSET if value is None else text(value, name)
+
+
+def json_object(value: dict[str, Any] | None, name: str) -> dict[str, Any] | UnsetType:
+    """Check a JSON object that may be left out.
+
+    Raises:
+        TypeError: It is not a dict.
+    """
+    if value is None:
+        return UNSET
+    if not isinstance(value, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        raise TypeError(f"{name} must be a dict or None, not {type(value).__name__}")
+    return value
+
+
+def resource_fields(value: S | dict[str, Any], name: str, struct: type[S]) -> S | dict[str, Any]:
+    """Check the fields of a resource: a dict goes out as it is.
+
+    Raises:
+        TypeError: They are neither a dict nor their Struct.
+    """
+    if not isinstance(value, (dict, struct)):
+        raise TypeError(f"{name} must be a dict or {struct.__name__}, not {type(value).__name__}")
+    return value
 
 
 def moment(given: datetime | None, clock: Clock, name: str = "timestamp") -> datetime:
@@ -64,6 +90,11 @@ def in_utc(given: datetime, name: str) -> datetime:
             f"{name} has no time zone: give it one, such as datetime.now(timezone.utc)"
         )
     return given.astimezone(UTC)
+
+
+def optional_moment(given: datetime | None, name: str) -> datetime | UnsetType:
+    """Check a caller's moment that may be left out; see `moment`."""
+    return UNSET if given is None else in_utc(given, name)
 
 
 def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> None:

@@ -24,7 +24,12 @@ from prefactor_http.models.agent_instance import (
     TerminateInstanceRequest,
     TimestampRequest,
 )
-from prefactor_http.models.agent_span import AgentSpan, CreateAgentSpanRequest, FinishSpanRequest
+from prefactor_http.models.agent_span import (
+    AgentSpan,
+    AgentSpanReply,
+    CreateAgentSpanRequest,
+    FinishSpanRequest,
+)
 from prefactor_http.models.agent_version import (
     AgentSchemaVersion,
     AgentVersion,
@@ -81,6 +86,7 @@ __all__ = [
     "AgentSchemaVersion",
     "AgentSchemaVersionForRegister",
     "AgentSpan",
+    "AgentSpanReply",
     "AgentStatus",
     "AgentSummary",
     "AgentVersion",

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from prefactor_http.models.base import Control
 from prefactor_http.models.types import FinishStatus, SpanStatus
 
 
@@ -58,6 +59,25 @@ class AgentSpan(Struct, frozen=True, kw_only=True):
     payload_byte_size_estimate: int | None = None
 
 
+class AgentSpanReply(Struct, frozen=True, kw_only=True):
+    """Reply to a span's create or finish: the span, and what the API wants of its agent (§8.1).
+
+    Attributes:
+        status: ``success``.
+        details: The span.
+        control: Control signal; None where the reply had none.
+    """
+
+    status: str = "success"
+    details: AgentSpan
+    control: Control | None = None
+
+    @property
+    def result(self) -> "AgentSpanReply":
+        """The reply itself: the signal in it is half of the result."""
+        return self
+
+
 class CreateAgentSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Fields of a new span; they go out inside ``details``, with the call's key beside it.
 
@@ -106,4 +126,4 @@ class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=Tr
     idempotency_key: str | UnsetType = UNSET
 
 
-__all__ = ["AgentSpan", "CreateAgentSpanRequest", "FinishSpanRequest"]
+__all__ = ["AgentSpan", "AgentSpanReply", "CreateAgentSpanRequest", "FinishSpanRequest"]

@@ -112,7 +112,8 @@ class Watches:
     async def wait_until_empty(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
         """Wait until nothing is watched any more, or so many seconds."""
         if self.is_busy:
-            self._empty = asyncio.get_running_loop().create_future()
+            if self._empty is None or self._empty.done():
+                self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._empty], timeout=timeout)
 
     def stop(self) -> None:

@@ -187,10 +187,18 @@ async def test_two_closings_at_once_interrupt_a_call_once(api, client_for, regis
     call = asyncio.create_task(register(client))
     await until(lambda: api.requests)
     closings = [client.close(drain_timeout=0), client.close(drain_timeout=0)]
-    call.cancel()
     await asyncio.gather(*closings)
-    with pytest.raises(asyncio.CancelledError):
-        await call
+    with pytest.raises(PrefactorClientError):
+        await asyncio.wait_for(call, 5)
+
+
+async def test_two_closings_at_once_both_wait_for_what_is_in_flight(api, client_for, register):
+    client = await client_for(api)
+    api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
+    call = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    await asyncio.wait_for(asyncio.gather(client.close(60), client.close(60)), 20)
+    assert (await call).status == "pending"
 
 
 async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_for):

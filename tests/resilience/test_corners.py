@@ -228,3 +228,11 @@ async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_fo
     done, _ = await asyncio.wait(tasks, timeout=10)
     assert all(task.cancelled() for task in done)
     assert len(done) == 2
+
+
+async def test_a_timer_that_finds_nothing_left_to_time_goes_away(api, client_for, register):
+    client = await client_for(api, request_timeout=0.3, max_retries=9)
+    await register(client)
+    await asyncio.sleep(0.5)  # the timer of the first attempt has looked by now
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
+    assert (await register(client)).status == "pending"  # and the next attempt has one again

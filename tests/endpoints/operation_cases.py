@@ -1,0 +1,285 @@
+"""Every call of the API, made in full, and what it is on the wire."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from prefactor_http import (
+    AgentInstance,
+    AgentSpan,
+    BulkItem,
+    BulkRequest,
+    BulkResponse,
+    PrefactorHttpClient,
+    _api,
+)
+from prefactor_http._operation import Operation
+from prefactor_http.models import (
+    Account,
+    Agent,
+    AgentDeployment,
+    AgentForCreate,
+    AgentForUpdate,
+    AgentInstanceSummary,
+    AgentSchemaVersion,
+    AgentSpanReply,
+    AgentSummary,
+    AgentVersion,
+    Environment,
+)
+
+ODD_ID = "a/b?c#d%e é"
+QUOTED = "a%2Fb%3Fc%23d%25e%20%C3%A9"
+ODD_VALUE = "a&b=c+d%e é"
+QUOTED_VALUE = "a%26b%3Dc%2Bd%25e%20%C3%A9"
+KEY = "key-0001"
+END = b'"idempotency_key":"key-0001"}'
+THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
+PAGE = "pagination[offset]=0&pagination[page_size]=50"
+
+
+class Case(NamedTuple):
+    """One call, and what it is on the wire."""
+
+    operation: Operation[Any]
+    call: Callable[[PrefactorHttpClient], Awaitable[Any]]
+    request_line: str
+    body: bytes
+    result: type[Any]
+
+
+def get(operation, call, path, result):
+    return Case(operation, call, f"GET /api/v1{path}", b"", result)
+
+
+def post(operation, call, path, body, result, verb="POST"):
+    return Case(operation, call, f"{verb} /api/v1{path}", body, result)
+
+
+CASES = [
+    get(_api.PING, lambda c: c.validate_token(), "/ping", dict),
+    # Agent instances
+    get(
+        _api.GET_INSTANCE,
+        lambda c: c.agent_instances.get(ODD_ID),
+        f"/agent_instance/{QUOTED}",
+        AgentInstance,
+    ),
+    get(
+        _api.LIST_INSTANCES,
+        lambda c: c.agent_instances.list(agent_id=ODD_VALUE, agent_version_id="v-1"),
+        f"/agent_instance?agent_id={QUOTED_VALUE}&agent_version_id=v-1&{PAGE}",
+        AgentInstanceSummary,
+    ),
+    post(
+        _api.REGISTER,
+        lambda c: c.agent_instances.register(
+            "a-1",
+            {"external_identifier": "v1"},
+            {"external_identifier": "s1", "span_type_schemas": []},
+            "i-1",
+            KEY,
+            False,
+            environment_id="e-1",
+            purpose="eval",
+            external_identifier="mine",
+        ),
+        "/agent_instance/register",
+        b'{"agent_id":"a-1","environment_id":"e-1","agent_version":{"external_identifier":"v1"},'
+        b'"agent_schema_version":{"external_identifier":"s1","span_type_schemas":[]},"id":"i-1",'
+        b'"external_identifier":"mine","purpose":"eval","update_current_version":false,' + END,
+        AgentInstance,
+    ),
+    post(
+        _api.START,
+        lambda c: c.agent_instances.start(ODD_ID, THEN, KEY),
+        f"/agent_instance/{QUOTED}/start",
+        b'{"timestamp":"2024-05-01T12:00:00Z",' + END,
+        AgentInstance,
+    ),
+    post(
+        _api.FINISH,
+        lambda c: c.agent_instances.finish(ODD_ID, "failed", THEN, KEY),
+        f"/agent_instance/{QUOTED}/finish",
+        b'{"status":"failed","timestamp":"2024-05-01T12:00:00Z",' + END,
+        AgentInstance,
+    ),
+    post(
+        _api.TERMINATE,
+        lambda c: c.agent_instances.terminate(ODD_ID, "enough", KEY),
+        f"/agent_instance/{QUOTED}/terminate",
+        b'{"reason":"enough",' + END,
+        AgentInstance,
+    ),
+    post(
+        _api.RECORD_QUALITY,
+        lambda c: c.agent_instances.record_quality(ODD_ID, "score", None, KEY),
+        f"/agent_instance/{QUOTED}/record_quality",
+        b'{"name":"score","payload":null,' + END,
+        AgentInstance,
+    ),
+    # Agent spans
+    get(
+        # No method makes this call: it settles a finish.
+        _api.GET_SPAN,
+        lambda c: c.send(_api.GET_SPAN, None, ODD_ID),
+        f"/agent_spans/{QUOTED}",
+        AgentSpanReply,
+    ),
+    get(
+        _api.LIST_SPANS,
+        lambda c: c.agent_spans.list(
+            ODD_VALUE, "a-1", THEN, THEN, include_summaries=True, include_risk_level=True
+        ),
+        f"/agent_spans?agent_instance_id={QUOTED_VALUE}&agent_id=a-1&start_time=2024-05-01T12:00:00Z"
+        "&end_time=2024-05-01T12:00:00Z&include_summaries=true&include_risk_level=true&" + PAGE,
+        AgentSpan,
+    ),
+    post(
+        _api.CREATE_SPAN,
+        lambda c: c.agent_spans.create(
+            *("i-1", "agent:llm", "complete", {"q": 1}, {"a": 2}, "s-1", "s-0", THEN, THEN, KEY),
+            sensitive_encoding=True,
+        ),
+        "/agent_spans",
+        b'{"details":{"agent_instance_id":"i-1","schema_name":"agent:llm","status":"complete",'
+        b'"payload":{"q":1},"result_payload":{"a":2},"id":"s-1","parent_span_id":"s-0",'
+        b'"started_at":"2024-05-01T12:00:00Z","finished_at":"2024-05-01T12:00:00Z",'
+        b'"sensitive_encoding":true},' + END,
+        AgentSpan,
+    ),
+    post(
+        _api.FINISH_SPAN,
+        lambda c: c.agent_spans.finish(
+            ODD_ID, "failed", {"a": None}, THEN, KEY, sensitive_encoding=False
+        ),
+        f"/agent_spans/{QUOTED}/finish",
+        b'{"status":"failed","result_payload":{"a":null},"timestamp":"2024-05-01T12:00:00Z",'
+        b'"sensitive_encoding":false,' + END,
+        AgentSpan,
+    ),
+    # Bulk
+    post(
+        _api.BULK,
+        lambda c: c.bulk.execute(
+            BulkRequest(
+                items=[
+                    BulkItem(_type="agents/show", idempotency_key="key-0001", agent_id=ODD_ID),
+                    BulkItem(_type="agents/list", idempotency_key="key-0002"),
+                ]
+            )
+        ),
+        "/bulk",
+        '{"items":[{"_type":"agents/show","idempotency_key":"key-0001","agent_id":"a/b?c#d%e é"},'
+        '{"_type":"agents/list","idempotency_key":"key-0002"}]}'.encode(),
+        BulkResponse,
+    ),
+    # Agents
+    get(_api.GET_AGENT, lambda c: c.agents.get(ODD_ID), f"/agent/{QUOTED}", Agent),
+    get(
+        _api.SHOW_AGENT,
+        lambda c: c.agents.show(
+            external_identifier=ODD_VALUE,
+            environment_id="e-1",
+            include_counts=True,
+            include_risk_rollup=True,
+        ),
+        f"/agent/show?external_identifier={QUOTED_VALUE}&environment_id=e-1&include_counts=true"
+        "&include_risk_rollup=true",
+        Agent,
+    ),
+    get(
+        _api.LIST_AGENTS,
+        lambda c: c.agents.list_agents("r-1", "t-1", ODD_VALUE, "-name", 100, 20),
+        f"/agent?risk_profile_id=r-1&team_id=t-1&owner_person_id={QUOTED_VALUE}&sorting=-name"
+        "&pagination[offset]=100&pagination[page_size]=20",
+        AgentSummary,
+    ),
+    post(
+        _api.CREATE_AGENT,
+        lambda c: c.agents.create(AgentForCreate(name="n", team_id=None), KEY),
+        "/agent",
+        b'{"details":{"name":"n","team_id":null},' + END,
+        Agent,
+    ),
+    post(
+        _api.UPDATE_AGENT,
+        lambda c: c.agents.update(ODD_ID, AgentForUpdate(name="n", team_id=None), KEY),
+        f"/agent/{QUOTED}",
+        b'{"details":{"name":"n","team_id":null},' + END,
+        Agent,
+        verb="PUT",
+    ),
+    post(
+        _api.RETIRE_AGENT,
+        lambda c: c.agents.retire(ODD_ID, KEY),
+        f"/agent/{QUOTED}/retire",
+        b"{" + END,
+        Agent,
+    ),
+    post(
+        _api.REINSTATE_AGENT,
+        lambda c: c.agents.reinstate(ODD_ID, KEY),
+        f"/agent/{QUOTED}/reinstate",
+        b"{" + END,
+        Agent,
+    ),
+    post(
+        _api.DELETE_AGENT,
+        lambda c: c.agents.delete(ODD_ID, KEY),
+        f"/agent/{QUOTED}",
+        b"{" + END,
+        Agent,
+        verb="DELETE",
+    ),
+    # What else a registering client may look at
+    get(_api.GET_ACCOUNT, lambda c: c.accounts.get(ODD_ID), f"/account/{QUOTED}", Account),
+    get(
+        _api.GET_ENVIRONMENT,
+        lambda c: c.environments.get(ODD_ID),
+        f"/environment/{QUOTED}",
+        Environment,
+    ),
+    get(
+        _api.LIST_ENVIRONMENTS,
+        lambda c: c.environments.list(ODD_VALUE),
+        f"/environment?account_id={QUOTED_VALUE}&{PAGE}",
+        Environment,
+    ),
+    get(
+        _api.GET_DEPLOYMENT,
+        lambda c: c.agent_deployments.get(ODD_ID),
+        f"/agent_deployment/{QUOTED}",
+        AgentDeployment,
+    ),
+    get(
+        _api.LIST_DEPLOYMENTS,
+        lambda c: c.agent_deployments.list(ODD_VALUE),
+        f"/agent_deployment?agent_id={QUOTED_VALUE}&{PAGE}",
+        AgentDeployment,
+    ),
+    get(
+        _api.GET_VERSION,
+        lambda c: c.agent_versions.get(ODD_ID),
+        f"/agent_version/{QUOTED}",
+        AgentVersion,
+    ),
+    get(
+        _api.LIST_VERSIONS,
+        lambda c: c.agent_versions.list(ODD_VALUE),
+        f"/agent_version?agent_id={QUOTED_VALUE}&{PAGE}",
+        AgentVersion,
+    ),
+    get(
+        _api.GET_SCHEMA_VERSION,
+        lambda c: c.agent_schema_versions.get(ODD_ID),
+        f"/agent_schema_version/{QUOTED}",
+        AgentSchemaVersion,
+    ),
+    get(
+        _api.LIST_SCHEMA_VERSIONS,
+        lambda c: c.agent_schema_versions.list(ODD_VALUE),
+        f"/agent_schema_version?agent_id={QUOTED_VALUE}&{PAGE}",
+        AgentSchemaVersion,
+    ),
+]

@@ -1,12 +1,15 @@
 """Idempotency keys: made for a call that has none, derived for a job, checked for a caller.
 
-A write that carries a key takes effect once, however often it is sent (contract §10).
+A write that carries a key takes effect once, however often it is sent (contract §10). An id that
+the caller chooses serves the same end: it is known before the API has answered (contract §4).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+
+from prefactor_http._pfid import generate, partition_of
 
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8
@@ -77,6 +80,21 @@ def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"{name} must be printable ASCII without spaces")
     return key
+
+
+def new_id(related_to: str) -> str:
+    """Make an id for an instance or a span before the API has answered (contract §4).
+
+    Args:
+        related_to: Any id of the same account, such as the agent's: its partition is taken.
+
+    Returns:
+        A partitioned id of 32 characters, which sorts by the time of this call.
+
+    Raises:
+        ValueError: ``related_to`` is not a partitioned id.
+    """
+    return generate(partition_of(related_to))
 
 
 def _tagged(part: str | int | bytes) -> tuple[bytes, bytes]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefactor_http.idempotency import check_key, derive_key, new_key
+from prefactor_http import _pfid
+from prefactor_http.idempotency import check_key, derive_key, new_id, new_key
 
 # Made once and frozen: a derived key must be the same for ever.
 VECTORS = [
@@ -151,3 +152,16 @@ def test_the_name_and_the_shortest_length_can_be_set():
     assert check_key("x" * 8, "items[0].idempotency_key", min_length=8)
     with pytest.raises(ValueError, match=r"items\[0\].idempotency_key must have 8 to 64"):
         check_key("x" * 7, "items[0].idempotency_key", min_length=8)
+
+
+def test_a_new_id_shares_the_partition_of_the_one_it_is_related_to():
+    related = _pfid.encode(1234567890000, 123456789, 0)
+    ids = {new_id(related) for _ in range(100)}
+    assert len(ids) == 100
+    assert {_pfid.partition_of(made) for made in ids} == {123456789}
+    assert all(_pfid.is_valid(made) for made in ids)
+
+
+def test_a_new_id_needs_a_partitioned_one():
+    with pytest.raises(ValueError, match="not a partitioned id: 'agent_123'"):
+        new_id("agent_123")

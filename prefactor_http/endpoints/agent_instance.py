@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any, get_args
 
 from msgspec import UNSET
@@ -10,7 +11,8 @@ from msgspec import UNSET
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text, versions
 from prefactor_http.endpoints._sender import Sender
-from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
+from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun, Calls
+from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_instance import (
     AgentInstance,
@@ -35,9 +37,6 @@ class AgentInstanceClient:
     Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
     makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
     when it fails, of which `PrefactorNotFoundError` means that there is no such instance.
-
-    Args:
-        http_client: The client that sends.
     """
 
     def __init__(self, http_client: Sender) -> None:
@@ -108,8 +107,7 @@ class AgentInstanceClient:
             idempotency_key: The call's key.
 
         Returns:
-            The instance, ``active``. If a lost reply leaves it open whether this call did it, it is
-            read, and may by then have gone further.
+            The instance, ``active``, or further if a lost reply made it necessary to read it.
 
         Raises:
             ValueError: The timestamp has no zone, or the key is not allowed.
@@ -267,33 +265,37 @@ class AgentInstanceClient:
         external_identifier: str | None = None,
         update_current_version: bool = True,
         finish_timeout: float = 10.0,
+        poll_interval: float | None = 30.0,
     ) -> AgentInstanceRun:
         """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
 
-        Registers and starts the instance, and finishes it when the block ends: ``complete``, or
-        ``failed`` when the block raises or its task is cancelled. The block's exception is the one
-        that comes out. The finish is shielded from cancellation. See `register` for all arguments
-        but the last.
+        The instance is registered and started, and finished when the block ends: ``complete``, or
+        ``failed`` when the block raises (its exception comes out) or its task is cancelled. The
+        handle records spans and tells of a termination. See `register` for the first arguments.
 
         Args:
             finish_timeout: Longest that finishing may take, in seconds.
+            poll_interval: Seconds between looks for a termination; None for no looks.
 
         Returns:
             The context manager.
         """
-
-        def register() -> Any:
-            return self.register(
-                agent_id,
-                agent_version,
-                agent_schema_version,
-                id,
-                None,
-                update_current_version,
-                environment_id=environment_id,
-                purpose=purpose,
-                external_identifier=external_identifier,
-            )
-
-        bounded = AgentInstanceClient(self._client.with_options(deadline=finish_timeout))
-        return AgentInstanceRun(register, self.start, bounded.finish)
+        register = partial(
+            self.register,
+            agent_id,
+            agent_version,
+            agent_schema_version,
+            id,
+            update_current_version=update_current_version,
+            environment_id=environment_id,
+            purpose=purpose,
+            external_identifier=external_identifier,
+        )
+        bounded = self._client.with_options(deadline=finish_timeout)
+        return AgentInstanceRun(
+            register,
+            Calls(self, AgentSpanClient(self._client)),
+            Calls(AgentInstanceClient(bounded), AgentSpanClient(bounded)),
+            self._client.clock,
+            poll_interval,
+        )

@@ -5,21 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from prefactor_http._clock import Clock
+from prefactor_http.endpoints._to_the_end import to_the_end
+from prefactor_http.endpoints.agent_span import AgentSpanClient
+from prefactor_http.endpoints.agent_span_run import AgentSpanRun
 from prefactor_http.exceptions import PrefactorConflictError, PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from prefactor_http.endpoints.agent_instance import AgentInstanceClient
     from prefactor_http.models.types import FinishStatus
 
 _log = logging.getLogger("prefactor_http")
 
-Register = Callable[[], Awaitable[AgentInstance]]
-Start = Callable[[str], Awaitable[AgentInstance]]
-Finish = Callable[[str, "FinishStatus"], Awaitable[AgentInstance]]
+
+class Calls(NamedTuple):
+    """The endpoints that a run calls.
+
+    Attributes:
+        instances: Those on instances.
+        spans: Those on spans.
+    """
+
+    instances: AgentInstanceClient
+    spans: AgentSpanClient
 
 
 class AgentInstanceRun:
@@ -28,14 +41,27 @@ class AgentInstanceRun:
     Attributes:
         instance: The instance, as the API last told; set once the block is entered.
         finish_status: How the instance ends when the block does not raise; the block may set it.
+        termination_reason: Why the instance was terminated, where a reason was given.
     """
 
-    def __init__(self, register: Register, start: Start, finish: Finish) -> None:
+    def __init__(
+        self,
+        register: Callable[[], Awaitable[AgentInstance]],
+        calls: Calls,
+        last_calls: Calls,
+        clock: Clock,
+        poll_interval: float | None,
+    ) -> None:
         self.instance: AgentInstance | None = None
         self.finish_status: FinishStatus = "complete"
+        self.termination_reason: str | None = None
+        self.calls = calls
+        self.last_calls = last_calls
         self._register = register
-        self._start = start
-        self._finish = finish
+        self._clock = clock
+        self._poll_interval = poll_interval
+        self._termination = asyncio.Event()
+        self._poll: asyncio.Task[None] | None = None
 
     @property
     def id(self) -> str:
@@ -44,15 +70,56 @@ class AgentInstanceRun:
             raise RuntimeError("the run has no instance yet: use it as `async with run(...)`")
         return self.instance.id
 
+    @property
+    def terminated(self) -> bool:
+        """Whether the instance was terminated: the block should come to its end."""
+        return self._termination.is_set()
+
+    async def wait_until_terminated(self) -> None:
+        """Wait until the instance is terminated, which it may never be."""
+        await self._termination.wait()
+
+    def span(
+        self,
+        schema_name: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        parent_span_id: str | None = None,
+    ) -> AgentSpanRun:
+        """Record a block as a span: ``async with run.span("tool", {...}) as span``.
+
+        The span is created ``active`` and finished when the block ends: ``complete`` with
+        ``span.result_payload``, or ``failed`` when the block raises or its task is cancelled. A
+        span within the block of another has that one as its parent, also in a task begun there.
+
+        Args:
+            schema_name: Its type, by the name in the instance's schema version.
+            payload: What the step is given.
+            id: Id for the span, made with `idempotency.new_id`; by default the API's.
+            parent_span_id: Span that it is part of, if not the one around it.
+
+        Returns:
+            The context manager.
+        """
+        return AgentSpanRun(self, schema_name, payload, id, parent_span_id)
+
+    def note_termination(self, reason: str | None) -> None:
+        """Take note that the instance was terminated; spans' replies and the poll call this."""
+        self.termination_reason = self.termination_reason or reason
+        self._termination.set()
+
     async def __aenter__(self) -> Self:
         if self.instance is not None:
             raise RuntimeError("a run can be entered once")
         self.instance = await self._register()
         try:
-            self.instance = await self._start(self.id)
+            self.instance = await self.calls.instances.start(self.id)
         except BaseException as exc:
-            await _to_the_end(self._abandon(exc))
+            await to_the_end(self._abandon(exc))
             raise
+        if self._poll_interval is not None:
+            self._poll = asyncio.create_task(self._look_for_termination(self._poll_interval))
         return self
 
     async def __aexit__(
@@ -61,13 +128,37 @@ class AgentInstanceRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc is None:
-            await _to_the_end(self._end(self.finish_status))
-        else:
-            await _to_the_end(self._end_failed("failed", exc))
+        if self._poll is not None:
+            self._poll.cancel()
+        await to_the_end(
+            self._end(self.finish_status) if exc is None else self._end_failed("failed", exc)
+        )
+
+    async def _look_for_termination(self, interval: float) -> None:
+        """Poll: without spans there is no reply that could carry the signal (contract §8.1)."""
+        while not self.terminated:
+            await self._clock.sleep(interval)
+            try:
+                self._note(await self.calls.instances.get(self.id))
+            except PrefactorHttpError as problem:
+                _log.debug("could not look at agent instance %s: %s", self.id, problem)
+
+    def _note(self, instance: AgentInstance) -> None:
+        if instance.status == "terminated":
+            self.instance = instance
+            self.note_termination(instance.termination_reason)
 
     async def _end(self, status: FinishStatus) -> None:
-        self.instance = await self._finish(self.id, status)
+        if self._poll is not None:
+            await asyncio.wait([self._poll])
+        if self.terminated:
+            return  # it has ended, and nothing can be finished any more
+        try:
+            self.instance = await self.last_calls.instances.finish(self.id, status)
+        except PrefactorConflictError:
+            self._note(await self.last_calls.instances.get(self.id))
+            if not self.terminated:
+                raise
 
     async def _end_failed(self, status: FinishStatus, exc: BaseException) -> None:
         """Finish after an exception, which must stay the one that comes out."""
@@ -86,26 +177,3 @@ class AgentInstanceRun:
         except PrefactorHttpError as problem:
             exc.add_note(f"agent instance {self.id} was not cancelled: {problem}")
             _log.warning("agent instance %s was not cancelled: %s", self.id, problem)
-
-
-async def _to_the_end(work: Awaitable[None]) -> None:
-    """Await work to its end, also when the task is cancelled meanwhile; then raise that."""
-    task = asyncio.ensure_future(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as exc:
-            if task.cancelled():
-                break
-            cancellation = exc
-        except PrefactorHttpError:
-            break  # the work's own, raised below
-    if cancellation is not None:
-        if not task.cancelled() and task.exception() is not None:
-            _log.warning("finishing failed while the task was cancelled: %s", task.exception())
-        try:
-            raise cancellation
-        finally:
-            del cancellation
-    await task

@@ -1,0 +1,195 @@
+"""Spans of a run, and how it learns that it was terminated."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from resilience_support import SCHEMA, VERSION, until
+
+from prefactor_http import PrefactorApiError, PrefactorConflictError
+from prefactor_http.idempotency import new_id
+from prefactor_http.testing import Fault, FaultKind
+
+
+@pytest.fixture
+async def client(api, client_for):
+    return await client_for(api)
+
+
+@pytest.fixture
+def run(api, client):
+    def call(**kwargs):
+        return client.agent_instances.run(
+            api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, **kwargs
+        )
+
+    return call
+
+
+async def test_a_span_is_created_active_and_finished_with_its_result(api, run):
+    async with run() as handle:
+        async with handle.span("llm", {"prompt": "hi"}) as span:
+            assert api.spans[span.id]["status"] == "active"
+            span.result_payload = {"text": "hello"}
+        kept = api.spans[span.id]
+    assert kept["status"] == "complete"
+    assert kept["payload"] == {"prompt": "hi"}
+    assert kept["result_payload"] == {"text": "hello"}
+    assert kept["parent_span_id"] is None
+    assert span.span.status == "complete"
+
+
+async def test_spans_nest_by_context_also_across_tasks(api, run):
+    async with run() as handle, handle.span("agent") as outer:
+
+        async def step(name):
+            async with handle.span(name) as span:
+                await asyncio.sleep(0.01)
+                return span.id
+
+        children = await asyncio.gather(step("tool"), step("retrieval"))
+        async with handle.span("llm") as llm, handle.span("tool") as tool:
+            pass
+    parents = {span_id: span["parent_span_id"] for span_id, span in api.spans.items()}
+    assert [parents[child] for child in children] == [outer.id, outer.id]
+    assert parents[llm.id] == outer.id
+    assert parents[tool.id] == llm.id
+    assert parents[outer.id] is None
+
+
+async def test_a_span_of_another_run_is_no_parent(api, run):
+    async with run() as first, first.span("agent"):
+        async with run() as second, second.span("agent") as other:
+            pass
+        assert api.spans[other.id]["parent_span_id"] is None
+
+
+async def test_a_callers_id_and_parent_are_taken(api, run):
+    chosen = new_id(api.agent_id)
+    async with run() as handle:
+        async with handle.span("agent") as parent:
+            pass
+        async with handle.span("tool", id=chosen, parent_span_id=parent.id) as span:
+            assert span.id == chosen
+    assert api.spans[chosen]["parent_span_id"] == parent.id
+
+
+async def test_a_span_whose_block_raises_is_failed_and_so_is_the_run(api, run):
+    handle = run()
+
+    async def work():
+        async with handle, handle.span("tool"):
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError):
+        await work()
+    assert [span["status"] for span in api.spans.values()] == ["failed"]
+    assert handle.instance.status == "failed"
+
+
+async def test_a_cancelled_span_is_failed(api, run):
+    entered = asyncio.Event()
+
+    async def work():
+        async with run() as handle, handle.span("tool"):
+            entered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [span["status"] for span in api.spans.values()] == ["failed"]
+
+
+async def test_the_blocks_exception_wins_over_a_span_that_cannot_be_finished(api, run):
+    async def work():
+        async with run() as handle, handle.span("tool"):
+            api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_spans.finish")
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError) as caught:
+        await work()
+    assert any("was not finished failed" in note for note in caught.value.__notes__)
+
+
+async def test_a_span_that_cannot_be_created_raises_and_is_nobodys_parent(api, run):
+    async with run() as handle:
+        api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_spans.create")
+        span = handle.span("tool")
+        with pytest.raises(PrefactorApiError):
+            await span.__aenter__()
+        with pytest.raises(RuntimeError, match="does not exist yet"):
+            _ = span.id
+        async with handle.span("llm") as after:
+            pass
+    assert api.spans[after.id]["parent_span_id"] is None
+
+
+async def test_a_span_is_entered_once(run):
+    async with run() as handle:
+        async with handle.span("tool") as span:
+            pass
+        with pytest.raises(RuntimeError, match="once"):
+            await span.__aenter__()
+
+
+async def test_a_span_tells_the_run_that_it_was_terminated(api, client, run):
+    async with run(poll_interval=None) as handle:
+        assert not handle.terminated
+        await client.agent_instances.terminate(handle.id, "out of bounds")
+        async with handle.span("tool"):
+            assert handle.terminated
+            assert handle.termination_reason == "out of bounds"
+        await handle.wait_until_terminated()
+    assert api.instances[handle.id]["status"] == "terminated"
+
+
+async def test_a_poll_tells_the_run_that_it_was_terminated(client, run):
+    async with run(poll_interval=0.02) as handle:
+        await client.agent_instances.terminate(handle.id, "enough")
+        await asyncio.wait_for(handle.wait_until_terminated(), 10)
+        assert handle.termination_reason == "enough"
+        assert handle.instance.status == "terminated"
+
+
+async def test_a_poll_that_fails_is_made_again(api, client_for):
+    client = await client_for(api, max_retries=0)
+    api.fail_next(Fault(FaultKind.UNAVAILABLE), method="GET")
+    async with client.agent_instances.run(
+        api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, poll_interval=0.02
+    ) as handle:
+        await until(lambda: len([r for r in api.requests if r.method == "GET"]) > 2)
+        assert not handle.terminated
+
+
+async def test_a_termination_that_nobody_noticed_ends_the_run_quietly(api, client, run):
+    async with run(poll_interval=None) as handle:
+        await client.agent_instances.terminate(handle.id, "late")
+    assert handle.terminated
+    assert handle.termination_reason == "late"
+    assert api.instances[handle.id]["status"] == "terminated"
+
+
+async def test_an_instance_that_somebody_else_finished_is_a_conflict(client, run):
+    handle = run(poll_interval=None)
+    await handle.__aenter__()
+    await client.agent_instances.finish(handle.id)
+    with pytest.raises(PrefactorConflictError):
+        await handle.__aexit__(None, None, None)
+
+
+async def test_a_run_leaves_no_poll_behind(prefactor_server, client_for):
+    client = await client_for(prefactor_server)
+    before = asyncio.all_tasks()
+    async with client.agent_instances.run(
+        prefactor_server.agent_id,
+        VERSION,
+        SCHEMA,
+        environment_id=prefactor_server.environment_id,
+        poll_interval=0.01,
+    ):
+        await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() == before

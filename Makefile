@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check fix clean
+.PHONY: demo test test-dropin check bench fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -18,6 +18,14 @@ check: $(VENV)/.ready-check
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py
+
+# Installs the packages built on the reference into an environment of its own: minutes, and network.
+test-dropin: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m dropin -p no:randomly --timeout 900 tests/dropin $(ARGS)
+
+# CPU of one call against the reference's and aiohttp's own, as ratios of interleaved runs.
+bench: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks register
 
 fix: $(VENV)/.ready-check
 	$(BIN)/ruff check --fix .
@@ -42,4 +50,8 @@ $(VENV)/.ready-test: $(VENV)/.ready-cli pyproject.toml
 
 $(VENV)/.ready-check: $(VENV)/.ready-test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
+	touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-cli pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	touch $@

@@ -123,7 +123,7 @@ FINISH_SPAN = Operation(
 
 # Bulk (contract §9)
 
-BULK = Operation("bulk.execute", "POST", "/bulk", BulkReply, has_keys_in_items=True)
+BULK = Operation("bulk.execute", "POST", "/bulk", BulkReply, carries_items=True)
 
 # Agents (contract §11)
 

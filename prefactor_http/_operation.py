@@ -48,10 +48,10 @@ class Operation(Generic[T]):
         reply: What a successful reply decodes into; its ``result`` is the call's.
         bulk: Its ``_type`` in a bulk request, where it has one (contract §9).
         settlement: How a 409 after an unknown outcome is settled, where it can be.
-        has_keys_in_items: Whether each item of the body has its own key, and the call none.
+        carries_items: Whether its body is calls, each with a key and an outcome of its own.
     """
 
-    has_keys_in_items = False
+    carries_items = False
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Operation(Generic[T]):
         *,
         bulk: str | None = None,
         settlement: Settlement[T] | None = None,
-        has_keys_in_items: bool = False,
+        carries_items: bool = False,
     ) -> None:
         self.name = name
         self.method = method
@@ -70,7 +70,7 @@ class Operation(Generic[T]):
         self.reply = reply
         self.bulk = bulk
         self.settlement = settlement
-        self.has_keys_in_items = has_keys_in_items
+        self.carries_items = carries_items
         self._before, brace, rest = (PREFIX + path).partition("{")
         self._after = rest.partition("}")[2] if brace else None
 

@@ -61,7 +61,7 @@ class Call(Struct, Generic[T]):
         operation: The API's call.
         path: The URL's path, ids filled in.
         body: The encoded request, the same bytes for each attempt; None for a GET.
-        key: The idempotency key in the body.
+        key: The idempotency key in the body; None where it has none, or one in each item.
         request: The request as the endpoint built it, for settling a 409.
         resource_id: The id in the path, for the same.
         params: Query parameters.
@@ -89,7 +89,7 @@ class Call(Struct, Generic[T]):
     def is_repeatable(self) -> bool:
         """Whether an attempt may be repeated although an earlier one may have succeeded."""
         operation = self.operation
-        return self.key is not None or operation.method == GET or operation.has_keys_in_items
+        return self.key is not None or operation.method == GET or operation.carries_items
 
 
 def encode(operation: Operation[Any], request: object) -> bytes:

@@ -210,7 +210,7 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
-        has_key = request is not None and not operation.has_keys_in_items
+        has_key = request is not None and not operation.carries_items
         call = Call(
             operation,
             operation.path_for(resource_id),

@@ -17,7 +17,7 @@ check: $(VENV)/.ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py
+	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py tests/test_typing.py
 
 # Installs the packages built on the reference into an environment of its own: minutes, and network.
 test-dropin: $(VENV)/.ready-test
@@ -32,7 +32,7 @@ fix: $(VENV)/.ready-check
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) dist build .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-dropin benchmarks/.venv* dist build .coverage .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.ready:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'

@@ -51,8 +51,6 @@ class Operation(Generic[T]):
         carries_items: Whether its body is calls, each with a key and an outcome of its own.
     """
 
-    carries_items = False
-
     def __init__(
         self,
         name: str,
@@ -70,7 +68,7 @@ class Operation(Generic[T]):
         self.reply = reply
         self.bulk = bulk
         self.settlement = settlement
-        self.carries_items = carries_items
+        self.carries_items: bool = carries_items
         self._before, brace, rest = (PREFIX + path).partition("{")
         self._after = rest.partition("}")[2] if brace else None
 
@@ -124,6 +122,7 @@ class RawOperation(Operation[dict[str, Any]]):
         self.path = path
         self.bulk = None
         self.settlement = None
+        self.carries_items = False
 
     @cached_property
     def _object_decoder(self) -> Decoder[dict[str, Any]]:

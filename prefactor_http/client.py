@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SDK_HEADER = "X-Prefactor-SDK"
-_SDK_ENTRY = f"{PACKAGE_NAME}@{PACKAGE_VERSION}"
+DEFAULT_SDK_HEADER = f"{PACKAGE_NAME}@{PACKAGE_VERSION}"
 
 
 class PrefactorHttpClient:
@@ -64,7 +64,7 @@ class PrefactorHttpClient:
         clock: Clock | None = None,
     ) -> None:
         self.config = config
-        self.__sdk_header = sdk_header or _SDK_ENTRY
+        self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {
             "Authorization": f"Bearer {config.api_token}",
             "Accept": "application/json",

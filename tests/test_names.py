@@ -26,7 +26,7 @@ MODULES = {
         __version__
     """,
     "_version": "PACKAGE_NAME PACKAGE_VERSION",
-    "client": "PACKAGE_NAME PACKAGE_VERSION PrefactorHttpClient",
+    "client": "DEFAULT_SDK_HEADER PACKAGE_NAME PACKAGE_VERSION PrefactorHttpClient",
     "config": "HttpClientConfig",
     "endpoints": "AgentClient AgentInstanceClient AgentSpanClient BulkClient",
     "endpoints.agent": "AgentClient",

@@ -9,7 +9,8 @@ from typing import Any, get_args
 from msgspec import UNSET
 
 from prefactor_http import _api
-from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text, versions
+from prefactor_http.endpoints import _arguments
+from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text
 from prefactor_http.endpoints._sender import Sender
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun, Calls
 from prefactor_http.endpoints.agent_span import AgentSpanClient
@@ -76,7 +77,7 @@ class AgentInstanceClient:
             ValueError: The key or the purpose is not allowed.
             PrefactorValidationError: The API refuses a field.
         """
-        version, schema = versions(agent_id, agent_version, agent_schema_version)
+        version, schema = _arguments.versions(agent_id, agent_version, agent_schema_version)
         one_of(purpose, "purpose", _PURPOSES)
         return await self._client.send(
             _api.REGISTER,
@@ -133,8 +134,7 @@ class AgentInstanceClient:
 
         Args:
             agent_instance_id: The instance.
-            status: ``complete`` (the API's default) or ``failed`` for an active instance,
-                ``cancelled`` for a pending one.
+            status: ``complete`` (default) or ``failed`` if active, ``cancelled`` if pending.
             timestamp: When it ended, with a time zone; by default the moment of this call.
             idempotency_key: The call's key.
 
@@ -241,8 +241,7 @@ class AgentInstanceClient:
         Raises:
             ValueError: The name is blank, or the key is not allowed.
         """
-        if payload is not None and not isinstance(payload, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-            raise TypeError(f"payload must be a dict or None, not {type(payload).__name__}")
+        _arguments.json_object(payload, "payload")  # None goes out as null, which removes
         return await self._client.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(

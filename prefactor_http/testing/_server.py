@@ -112,12 +112,12 @@ class LocalPrefactor:
         self._exchange = Exchange(
             front=front, keys=self._keys, script=self._script, stall=stall, record=record
         )
-        self.account_id = self._domain.account.account_id
+        self.account_id: str = self._domain.account.account_id
         self.environment_id: str = self._domain.environment["id"]
         self.agent_id: str = self._domain.agent["id"]
         self.deployment_id: str = self._domain.deployment["id"]
-        self.token = self._domain.tokens.add("local-account-token")
-        self.deployment_token = self._domain.tokens.add(
+        self.token: str = self._domain.tokens.add("local-account-token")
+        self.deployment_token: str = self._domain.tokens.add(
             "local-deployment-token", self._domain.deployment
         )
 

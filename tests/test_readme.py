@@ -9,13 +9,15 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 import prefactor_http
-from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http import HttpClientConfig, PrefactorHttpClient, _api, endpoints
+from prefactor_http._operation import PREFIX, Operation
 from prefactor_http.config import Options
 from prefactor_http.testing import FaultKind
 
@@ -107,7 +109,11 @@ def test_the_snippets_run_one_after_the_other_in_a_console(environment):
         check=True,
     )
     assert "Error" not in console.stderr  # which shows prompts and tracebacks
-    assert "agent_instances.list 1 200" in console.stdout
+    told = console.stdout
+    assert "agent_instances.list 1 200" in told
+    assert "told to stop: over budget" in told
+    assert "ticket-4713-finish failed" in told
+    assert "not attempted: ()" in told
     assert environment.doubled == environment.lost == environment.violations == []
 
 
@@ -154,7 +160,7 @@ def test_a_test_passes(block, tmp_path):
 def test_every_make_target_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {command[1] for command in COMMANDS if command[:1] == ["make"]}
-    assert {"demo", "test"} <= named <= targets
+    assert {"demo", "test", "check", "test-dropin", "bench"} <= named <= targets
 
 
 def test_every_installed_extra_exists():
@@ -180,6 +186,57 @@ def test_every_subcommand_and_option_exists():
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert option in helps[subcommand]
     assert helps.keys() == {"demo", "serve", "ping", "register", "start", "finish", "show"}
+
+
+def surface():
+    for cells in rows("The whole surface"):
+        call, request, bulk, notes = (cell.strip("`") for cell in cells)
+        yield call, request, bulk, notes
+
+
+def operations():
+    for value in vars(_api).values():
+        if isinstance(value, Operation):
+            yield f"{value.method} {value.path.removeprefix(PREFIX)}", value
+
+
+def test_the_surface_has_every_operation_of_the_api():
+    told = {request: bulk for _, request, bulk, _ in surface() if "/" in request}
+    assert told == {request: each.bulk or "none" for request, each in operations()}
+
+
+def test_the_surface_names_each_operation_as_attempts_do():
+    names = {request: each.name for request, each in operations()}
+    for call, request, _, notes in surface():
+        assert names.get(request, call) == call or f"`{names[request]}`" in notes
+
+
+def test_the_surface_has_every_call_of_every_endpoint():
+    client = PrefactorHttpClient(HttpClientConfig("https://api.example", "token"))
+    resources = [
+        name
+        for name, each in vars(PrefactorHttpClient).items()
+        if isinstance(each, cached_property)
+    ]
+    assert len(resources) == len(endpoints.__all__)
+    calls = [
+        f"{resource}.{name}"
+        for resource in resources
+        for name, _ in inspect.getmembers(getattr(client, resource), inspect.ismethod)
+        if not name.startswith("_")
+    ]
+    told = [call for call, _, _, _ in surface() if call != "none"]
+    assert sorted(told) == sorted([*calls, "validate_token", "request"])
+
+
+def test_the_surface_marks_what_is_settled_pages_and_control_signals():
+    settled = {each.name for _, each in operations() if each.settlement is not None}
+    for call, _, _, notes in surface():
+        resource, _, name = call.partition(".")
+        has_signal = resource == "agent_spans" and name in {"create", "finish"}
+        assert ("Settled after a lost reply" in notes) == (call in settled)
+        assert ("Control signal" in notes) == has_signal
+        assert notes.startswith("A page.") == name.startswith("list")
 
 
 def test_the_configuration_table_has_every_field_with_its_default():

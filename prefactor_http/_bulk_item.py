@@ -14,7 +14,6 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
 )
 from prefactor_http.models.agent_span import AgentSpanReply
-from prefactor_http.models.bulk import BulkItem
 from prefactor_http.models.bulk_output import BulkOutput
 
 E = TypeVar("E", bound=PrefactorHttpError)
@@ -42,12 +41,13 @@ class ItemReader:
     """Reads an item's output as its call's reply would be read.
 
     Args:
-        item: The item.
+        key: The item's idempotency key.
+        type: Its call, such as ``agent_instances/register``.
     """
 
-    def __init__(self, item: BulkItem) -> None:
-        self._key = item.idempotency_key
-        self._type = item.type
+    def __init__(self, key: str, type: str) -> None:
+        self._key = key
+        self._type = type
 
     def __call__(self, output: BulkOutput) -> Any:
         """Read the output.

@@ -7,13 +7,18 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
-from prefactor_http.config import Options
+from prefactor_http.config import HttpClientConfig, Options
 
 T = TypeVar("T")
 
 
 class Sender(Protocol):
     """The client, as its endpoints see it."""
+
+    @property
+    def config(self) -> HttpClientConfig:
+        """How the client was configured."""
+        ...
 
     @property
     def clock(self) -> Clock:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from prefactor_http import _api
 from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text
-from prefactor_http.endpoints._sender import Sender
+from prefactor_http.endpoints.agent_instance_batch import AgentInstanceBatch
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun, Calls
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import Page, list_page
@@ -32,16 +32,13 @@ _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
 
-class AgentInstanceClient:
+class AgentInstanceClient(AgentInstanceBatch):
     """Calls on agent instances (contract §7); `PrefactorHttpClient.agent_instances` is one.
 
     Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
     makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
     when it fails, of which `PrefactorNotFoundError` means that there is no such instance.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def register(
         self,

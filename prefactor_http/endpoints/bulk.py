@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+
 from prefactor_http import _api
+from prefactor_http._batch_items import Group, entries, item_maker
+from prefactor_http._batch_options import BatchOptions
+from prefactor_http._batch_outcome import Outcome
 from prefactor_http._bulk_item import ItemReader
+from prefactor_http.batch import Batch
 from prefactor_http.endpoints._sender import Sender
-from prefactor_http.models.bulk import BulkRequest, BulkResponse
+from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
 
 class BulkClient:
@@ -35,8 +41,59 @@ class BulkClient:
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        readers = {item.idempotency_key: ItemReader(item) for item in request.items}
+        readers = {
+            item.idempotency_key: ItemReader(item.idempotency_key, item.type)
+            for item in request.items
+        }
         return (await self._client.send(_api.BULK, request.body)).to_response(readers)
+
+    def stream(
+        self,
+        items: Iterable[BulkItem] | AsyncIterable[BulkItem],
+        *,
+        chunk_size: int = 100,
+        max_chunk_bytes: int = 1_000_000,
+        concurrency: int = 8,
+        patience: float = 300.0,
+        ordered: bool = False,
+        group: Group = None,
+        max_failures: int | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
+
+        Each item ends in exactly one outcome, given as it is known. An item that fails stops none
+        but those of its group; what the API did not reach is sent again with the same keys. While
+        the API is away nothing more is taken in, and one request asks again. Memory is bounded by
+        what is in flight. Leaving the loop stops the intake and lets what is in flight end.
+
+        Args:
+            items: The calls; pulled while there is room.
+            chunk_size: Most items in a request.
+            max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
+            concurrency: Most requests in flight; fewer while the API answers slowly or refuses.
+            patience: Seconds that the API may be away, or an item refused for the moment.
+            ordered: Whether outcomes come in the order of the items.
+            group: What an item's group is, a callable or the name of a field: items of a group
+                keep their order, and never travel in two requests at once.
+            max_failures: Failed items after which the run stops.
+
+        Returns:
+            The outcomes.
+
+        Raises:
+            PrefactorHttpError: The run ended early, after an outcome for each item taken in.
+            TypeError: The source cannot be iterated.
+            ValueError: A bound is out of range.
+        """
+        options = BatchOptions(
+            chunk_size=chunk_size,
+            max_chunk_bytes=max_chunk_bytes,
+            concurrency=concurrency,
+            patience=patience,
+            ordered=ordered,
+            max_failures=max_failures,
+        )
+        return Batch(self._client, entries(items, item_maker(group)), options).outcomes()
 
 
 __all__ = ["BulkClient"]

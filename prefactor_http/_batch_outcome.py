@@ -1,0 +1,96 @@
+"""What a batch knows of each of its items, from the first line to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import Enum
+
+from msgspec import Struct
+
+from prefactor_http.models.agent_instance import AgentInstance
+from prefactor_http.models.bulk_output import BulkOutput
+
+
+class State(Enum):
+    """How an item of a batch ended; exactly one holds."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    BLOCKED = "blocked"
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of one item of a batch.
+
+    Attributes:
+        index: Its position in the source, from 0.
+        idempotency_key: Its key; None for a row that could not be sent.
+        state: How it ended.
+        output: The API's output, where there is one.
+        error: Why it is not ok.
+        instance: The registered instance, for a row of ``register_many`` that is ok.
+    """
+
+    index: int
+    idempotency_key: str | None
+    state: State
+    output: BulkOutput | None = None
+    error: Exception | None = None
+    instance: AgentInstance | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it took effect."""
+        return self.state is State.OK
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was refused, or never sent."""
+        return self.state is State.FAILED
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it may have taken effect: send it again with the same key to find out."""
+        return self.state is State.UNKNOWN
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it was not sent because an earlier item of its group did not succeed."""
+        return self.state is State.BLOCKED
+
+
+class Entry(Struct, eq=False):
+    """An item under way.
+
+    Attributes:
+        index: Its position in the source.
+        key: Its idempotency key.
+        type: Its call, such as ``agent_instances/register``.
+        body: The item as it goes out, encoded once.
+        group: Items of one group keep their order; None for none.
+        tries: How often it met with a transient error, or was missing from a reply.
+        since: When that happened first.
+    """
+
+    index: int
+    key: str
+    type: str
+    body: bytes
+    group: Hashable | None = None
+    tries: int = 0
+    since: float | None = None
+
+
+class Chunk(Struct, eq=False):
+    """Items that travel in one request, and the request: the same bytes whenever it is repeated.
+
+    Attributes:
+        entries: The items, in order.
+        body: The request.
+        groups: The groups that have an item in it.
+    """
+
+    entries: list[Entry]
+    body: bytes
+    groups: set[Hashable]

@@ -1,0 +1,115 @@
+"""The items of a batch that wait: in order, group by group, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+
+from prefactor_http._batch_outcome import Chunk, Entry
+
+_HEAD, _TAIL = b'{"items":[', b"]}"
+
+
+class BatchQueue:
+    """Hands out chunks such that no group is in two of them at once.
+
+    Attributes:
+        blocked: Items that will not be sent, because one of their group did not succeed.
+    """
+
+    def __init__(self) -> None:
+        self.blocked: list[Entry] = []
+        self._waiting: deque[Entry] = deque()
+        # A group with an item under way, and its items that wait for that one.
+        self._busy: dict[Hashable, deque[Entry]] = {}
+        self._broken: set[Hashable] = set()
+
+    def add(self, entry: Entry) -> None:
+        """Take an item in."""
+        self._waiting.append(entry)
+
+    def take(self, items: int, size: int) -> Chunk | None:
+        """Hand out the next chunk.
+
+        Args:
+            items: Most items in it.
+            size: Most bytes of it; one item alone may have more.
+
+        Returns:
+            The chunk, or None when nothing can be sent now.
+        """
+        chosen: list[Entry] = []
+        keys: set[str] = set()
+        groups: set[Hashable] = set()
+        aside: list[Entry] = []
+        aside_groups: set[Hashable] = set()
+        room = size - len(_HEAD) - len(_TAIL)
+        while self._waiting and len(chosen) < items:
+            entry = self._waiting.popleft()
+            group = entry.group
+            if group is not None:
+                if group in self._broken:
+                    self.blocked.append(entry)
+                    continue
+                if group in self._busy and group not in groups:
+                    self._busy[group].append(entry)
+                    continue
+            # A key that the request has already: the API wants each once, so it goes next time.
+            if entry.key in keys or group in aside_groups:
+                aside.append(entry)
+                if group is not None:
+                    aside_groups.add(group)
+                continue
+            room -= len(entry.body) + 1
+            if room < -1 and chosen:
+                self._waiting.appendleft(entry)
+                break
+            chosen.append(entry)
+            keys.add(entry.key)
+            if group is not None and group not in groups:
+                groups.add(group)
+                self._busy[group] = deque()
+        self._waiting.extendleft(reversed(aside))
+        if not chosen:
+            return None
+        body = _HEAD + b",".join([entry.body for entry in chosen]) + _TAIL
+        return Chunk(chosen, body, groups)
+
+    def give_back(self, chunk: Chunk, rest: Iterable[Entry], held: Entry | None = None) -> None:
+        """Take a chunk's unsettled items back, before all that wait, and free its groups.
+
+        Args:
+            chunk: The chunk.
+            rest: Its items that are to be sent again, in order.
+            held: The one that is to wait first, until it is `resume`-d; its group waits with it.
+        """
+        keep = held.group if held is not None else None
+        back = [entry for entry in rest if entry is not held]
+        for group in chunk.groups:
+            later = self._busy[group]
+            own = [entry for entry in back if entry.group == group]
+            if group == keep:
+                later.extendleft(reversed(own))
+                back = [entry for entry in back if entry.group != group]
+            else:
+                back += self._busy.pop(group)
+        self._waiting.extendleft(reversed(back))
+
+    def resume(self, entry: Entry) -> None:
+        """Let an item go on that was held, and its group with it."""
+        if entry.group is not None:
+            self._waiting.extendleft(reversed(self._busy.pop(entry.group)))
+        self._waiting.appendleft(entry)
+
+    def break_group(self, group: Hashable | None) -> None:
+        """Send nothing more of a group."""
+        if group is not None:
+            self._broken.add(group)
+
+    def drain(self) -> list[Entry]:
+        """Take out everything that waits."""
+        left = [*self._waiting, *(entry for later in self._busy.values() for entry in later)]
+        self._waiting.clear()
+        for later in self._busy.values():
+            later.clear()
+        return left

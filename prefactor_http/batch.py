@@ -1,0 +1,350 @@
+"""Streams any number of calls through the bulk endpoint, each exactly once (contract §9).
+
+The source is pulled only while there is room, requests in flight adapt to what the API bears, and
+every item ends in one `Outcome`. What is sent again is sent with the same keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any, cast
+
+from msgspec import Raw
+
+from prefactor_http import _api
+from prefactor_http._batch_options import BatchOptions
+from prefactor_http._batch_outcome import Chunk, Entry, Outcome, State
+from prefactor_http._batch_pace import Pace
+from prefactor_http._batch_queue import BatchQueue
+from prefactor_http._batch_reply import Verdict, judge
+from prefactor_http._outcome import Attempt
+from prefactor_http.endpoints._sender import Sender
+from prefactor_http.exceptions import (
+    PrefactorApiError,
+    PrefactorAuthError,
+    PrefactorClientError,
+    PrefactorHttpError,
+    PrefactorResponseContractError,
+    is_transient_http_error,
+)
+
+Source = Iterable[Entry | Outcome] | AsyncIterable[Entry | Outcome]
+
+_DRAIN_SECONDS = 10.0
+_BREACHES_BORNE = 2
+_TOO_LARGE, _TOO_MANY = 413, 429
+
+
+class Batch:
+    """One run of a source through the bulk endpoint; iterate over `outcomes` once.
+
+    Args:
+        sender: The client.
+        source: Items to send, or outcomes of rows that cannot be sent.
+        options: How to run.
+    """
+
+    def __init__(self, sender: Sender, source: Source, options: BatchOptions) -> None:
+        self._hook = sender.config.on_attempt
+        self._config = sender.config
+        self._sender = sender.with_options(on_attempt=self._watch, deadline=None)
+        self._clock = sender.clock
+        self._options = options
+        self._pace = Pace(options.concurrency, options.chunk_size, options.max_chunk_bytes)
+        self._queue = BatchQueue()
+        self._source = _Intake(source)
+        self._done: deque[Outcome] = deque()
+        self._early: dict[int, Outcome] = {}
+        self._next_index = 0
+        self._under_way = 0  # items taken in that have no outcome yet
+        self._failures = 0
+        self._in_flight: dict[asyncio.Task[None], Chunk] = {}
+        self._again: deque[Chunk] = deque()
+        self._held: dict[asyncio.Task[None], Entry] = {}
+        self._away_since: float | None = None
+        self._away_tries = 0
+        self._probe: asyncio.Task[None] | None = None
+        self._end: PrefactorHttpError | None = None
+
+    async def outcomes(self) -> AsyncGenerator[Outcome, None]:
+        """Run, and give each item's outcome as it is known."""
+        try:
+            while True:
+                while self._done:
+                    yield self._done.popleft()
+                self._fill()
+                self._launch()
+                if self._done:
+                    continue
+                waits = [*self._in_flight, *self._held, *self._source.waits]
+                if self._probe is not None:
+                    waits.append(self._probe)
+                if not waits:
+                    break
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+            if self._end is not None:
+                raise self._end
+        finally:
+            await self._stop()
+
+    # Intake
+
+    def _fill(self) -> None:
+        room = (self._options.concurrency + 1) * self._options.chunk_size
+        while (
+            self._end is None
+            and self._away_since is None
+            and self._under_way + len(self._early) + len(self._done) < room
+        ):
+            item = self._source.pull()
+            if item is None:
+                return
+            if isinstance(item, Outcome):
+                self._under_way += 1
+                self._settle(item)
+            else:
+                self._under_way += 1
+                self._queue.add(item)
+
+    def _launch(self) -> None:
+        while self._end is None:
+            away = self._away_since is not None
+            if len(self._in_flight) >= (1 if away else self._pace.limit):
+                return
+            if self._again and not (away and self._probe is not None):
+                chunk: Chunk | None = self._again.popleft()
+            elif away:
+                return
+            else:
+                chunk = self._queue.take(self._pace.items, self._pace.max_bytes)
+                self._report_blocked()
+            if chunk is None:
+                return
+            self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
+
+    def _collect(self) -> None:
+        for task in [task for task in self._in_flight if task.done()]:
+            del self._in_flight[task]
+            task.result()
+        for task in [task for task in self._held if task.done()]:
+            self._queue.resume(self._held.pop(task))
+        if self._probe is not None and self._probe.done():
+            self._probe = None
+
+    # Requests
+
+    async def _send(self, chunk: Chunk) -> None:
+        started = self._clock.monotonic()
+        try:
+            reply = await self._sender.send(_api.BULK, Raw(chunk.body))
+        except PrefactorHttpError as error:
+            self._note_failure(chunk, error)
+            return
+        self._away_since, self._away_tries = None, 0
+        verdict = judge(chunk, reply)
+        seconds = self._clock.monotonic() - started
+        self._pace.note_reply(seconds, len(verdict.outcomes), verdict.bad)
+        self._apply(chunk, verdict)
+
+    def _apply(self, chunk: Chunk, verdict: Verdict) -> None:
+        for entry, outcome in verdict.outcomes:
+            self._settle(outcome, entry)
+        rest = verdict.rest
+        if verdict.missing is not None:
+            rest = [entry for entry in rest if not self._is_missing_for_good(entry, verdict)]
+        held = verdict.held
+        if held is not None and self._is_tired(held):
+            self._settle(_ended(held, State.FAILED, verdict.error), held)
+            held = None
+        self._queue.give_back(chunk, rest, held)
+        if held is not None:
+            self._held[asyncio.create_task(self._clock.sleep(self._backoff(held.tries)))] = held
+
+    def _is_missing_for_good(self, entry: Entry, verdict: Verdict) -> bool:
+        entry.tries += 1
+        if entry.tries <= _BREACHES_BORNE:
+            return False
+        self._settle(_ended(entry, State.UNKNOWN, verdict.missing), entry)
+        return True
+
+    def _is_tired(self, entry: Entry) -> bool:
+        now = self._clock.monotonic()
+        entry.tries += 1
+        if entry.since is None:
+            entry.since = now
+        return now - entry.since >= self._options.patience
+
+    def _note_failure(self, chunk: Chunk, error: PrefactorHttpError) -> None:
+        """Decide what a request that failed as a whole means for its items, and for the run."""
+        now = self._clock.monotonic()
+        if isinstance(error, PrefactorClientError | PrefactorAuthError):
+            self._give_up(chunk, error)
+        elif is_transient_http_error(error):
+            self._pace.back_off(now)
+            if self._away_since is None:
+                self._away_since = now
+            if now - self._away_since >= self._options.patience:
+                self._give_up(chunk, error)
+                return
+            self._again.append(chunk)
+            self._away_tries += 1
+            if self._probe is None:
+                pause = self._clock.sleep(self._backoff(self._away_tries))
+                self._probe = asyncio.create_task(pause)
+        elif isinstance(error, PrefactorResponseContractError):
+            self._repeat_or_end(chunk, error)
+        else:
+            self._cut(chunk, error)
+
+    def _repeat_or_end(self, chunk: Chunk, error: PrefactorHttpError) -> None:
+        for entry in chunk.entries:
+            entry.tries += 1
+        if chunk.entries[0].tries <= _BREACHES_BORNE:
+            self._again.append(chunk)
+            return
+        for entry in chunk.entries:
+            self._settle(_ended(entry, State.UNKNOWN, error), entry)
+        self._queue.give_back(chunk, [])
+
+    def _cut(self, chunk: Chunk, error: PrefactorHttpError) -> None:
+        """Halve a request that was refused as a whole, until the item that spoils it is alone."""
+        if len(chunk.entries) == 1:
+            entry = chunk.entries[0]
+            self._settle(_ended(entry, State.FAILED, error), entry)
+            self._queue.give_back(chunk, [])
+            return
+        too_large = isinstance(error, PrefactorApiError) and error.status_code == _TOO_LARGE
+        self._pace.cut(len(chunk.entries), len(chunk.body), too_large=too_large)
+        self._queue.give_back(chunk, chunk.entries)
+
+    def _backoff(self, tries: int) -> float:
+        config = self._config
+        bound = config.initial_retry_delay * config.retry_multiplier ** min(tries, 64)
+        return random.uniform(0.5, 1.0) * min(config.max_retry_delay, bound)
+
+    def _watch(self, attempt: Attempt) -> None:
+        """See refusals that the client retries by itself: they say that this is too much."""
+        if attempt.status == _TOO_MANY:
+            self._pace.back_off(self._clock.monotonic())
+        if self._hook is not None:
+            self._hook(attempt)
+
+    # Outcomes
+
+    def _settle(self, outcome: Outcome, entry: Entry | None = None) -> None:
+        self._under_way -= 1
+        if not outcome.ok:
+            self._queue.break_group(entry.group if entry is not None else None)
+        if self._options.ordered:
+            self._early[outcome.index] = outcome
+            while (ready := self._early.pop(self._next_index, None)) is not None:
+                self._done.append(ready)
+                self._next_index += 1
+        else:
+            self._done.append(outcome)
+        if outcome.failed and self._end is None:
+            self._failures += 1
+            most = self._options.max_failures
+            if most is not None and self._failures >= most:
+                self._abandon(
+                    PrefactorClientError(f"the batch stopped after {most} failures (max_failures)")
+                )
+
+    def _report_blocked(self) -> None:
+        blocked, self._queue.blocked = self._queue.blocked, []
+        for entry in blocked:
+            error = PrefactorClientError("not sent: an earlier item of its group did not succeed")
+            self._settle(_ended(entry, State.BLOCKED, error))
+
+    def _give_up(self, chunk: Chunk, error: PrefactorHttpError) -> None:
+        """End the run because of an error that no item is to blame for."""
+        state = State.UNKNOWN if error.outcome_unknown else State.FAILED
+        self._abandon(error)
+        for entry in chunk.entries:
+            self._settle(_ended(entry, state, error), entry)
+
+    def _abandon(self, error: PrefactorHttpError) -> None:
+        """Take nothing more in and send nothing more; what is in flight may end."""
+        if self._end is not None:
+            return
+        self._end = error
+        unsent = PrefactorClientError(f"not sent: {error}")
+        for chunk in self._again:
+            for entry in chunk.entries:  # it was sent before, and no reply told how it went
+                self._settle(_ended(entry, State.UNKNOWN, error), entry)
+        self._again.clear()
+        held = [self._held[task] for task in self._held]
+        for task in self._held:
+            task.cancel()
+        self._held.clear()
+        for entry in [*held, *self._queue.drain()]:
+            self._settle(_ended(entry, State.FAILED, unsent), entry)
+
+    async def _stop(self) -> None:
+        """Leave nothing behind: let requests in flight end, within a bound, then cancel them."""
+        waits: set[asyncio.Task[Any]] = {*self._held, *self._source.waits}
+        if self._probe is not None:
+            waits.add(self._probe)
+        for task in waits:
+            task.cancel()
+        waits.update(self._in_flight)
+        try:
+            if waits:
+                await asyncio.wait(waits, timeout=_DRAIN_SECONDS)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            await self._source.close()
+
+
+class _Intake:
+    """Pulls from a source, without waiting: an async one is asked by a task."""
+
+    def __init__(self, source: Source) -> None:
+        self._sync: Iterator[Entry | Outcome] | None = None
+        self._async: AsyncIterator[Entry | Outcome] | None = None
+        self._asking: asyncio.Task[Entry | Outcome | None] | None = None
+        if isinstance(source, AsyncIterable):
+            self._async = aiter(source)
+        else:
+            self._sync = iter(source)
+
+    @property
+    def waits(self) -> list[asyncio.Task[Any]]:
+        """The task that asks, if one does."""
+        return [] if self._asking is None else [self._asking]
+
+    def pull(self) -> Entry | Outcome | None:
+        """Give the next item; None when there is none, or none yet."""
+        if self._sync is not None:
+            item = next(self._sync, None)
+            if item is None:
+                self._sync = None
+            return item
+        if self._asking is not None and self._asking.done():
+            task, self._asking = self._asking, None
+            item = task.result()
+            if item is not None:
+                return item
+            self._async = None
+        if self._async is not None and self._asking is None:
+            self._asking = asyncio.ensure_future(_next(self._async))
+        return None
+
+    async def close(self) -> None:
+        """Close the source, as a loop that is left closes it."""
+        if isinstance(self._async, AsyncGenerator):
+            await cast("AsyncGenerator[Any, None]", self._async).aclose()
+
+
+async def _next(source: AsyncIterator[Entry | Outcome]) -> Entry | Outcome | None:
+    return await anext(source, None)
+
+
+def _ended(entry: Entry, state: State, error: Exception | None) -> Outcome:
+    return Outcome(index=entry.index, idempotency_key=entry.key, state=state, error=error)

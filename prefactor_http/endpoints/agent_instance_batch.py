@@ -1,0 +1,86 @@
+"""Registering instances by the hundred thousand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import Any, Unpack
+
+from prefactor_http._batch_items import Group, entries, row_maker
+from prefactor_http._batch_options import BatchOptions, StreamOptions
+from prefactor_http._batch_outcome import Outcome
+from prefactor_http.batch import Batch
+from prefactor_http.endpoints._sender import Sender
+from prefactor_http.models.agent_instance import (
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+    RegisterAgentInstanceRequest,
+)
+from prefactor_http.models.types import InstancePurpose
+
+
+class AgentInstanceBatch:
+    """The calls on many agent instances at once.
+
+    Args:
+        http_client: The client that sends.
+    """
+
+    def __init__(self, http_client: Sender) -> None:
+        self._client = http_client
+
+    def register_many(
+        self,
+        rows: Iterable[dict[str, Any] | RegisterAgentInstanceRequest]
+        | AsyncIterable[dict[str, Any] | RegisterAgentInstanceRequest],
+        *,
+        agent_id: str | None = None,
+        environment_id: str | None = None,
+        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        update_current_version: bool = True,
+        purpose: InstancePurpose | None = None,
+        job: str | None = None,
+        group: Group = None,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Outcome, None]:
+        """Register any number of instances: ``POST /bulk`` (contract §7.1, §9).
+
+        Each row ends in exactly one outcome, as with `BulkClient.stream`. What a row lacks comes
+        from the arguments, which are encoded once. A row that cannot be right ends as failed with
+        the error that tells why, and the others go on.
+
+        Args:
+            rows: Dicts of the fields of `RegisterAgentInstanceRequest`, or those themselves.
+            agent_id: Agent of the rows that name none.
+            environment_id: Environment of the rows that name none.
+            agent_version: Version of the rows that have none.
+            agent_schema_version: Schema version of the rows that have none.
+            update_current_version: Whether the deployment is to run this version from now on.
+            purpose: Purpose of the rows that name none.
+            job: Name of the job. A row's key is then derived from it and the row's ``id`` or
+                ``external_identifier``, or else its position and content: run again, on any
+                machine, the job registers each row once.
+            group: See `BulkClient.stream`.
+            **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``patience``,
+                ``ordered`` and ``max_failures`` of `BulkClient.stream`.
+
+        Returns:
+            The outcomes; ``outcome.instance`` is the instance of a row that is ok.
+
+        Raises:
+            PrefactorHttpError: The run ended early, after an outcome for each row taken in.
+            TypeError: The rows cannot be iterated, or an option is not known.
+            ValueError: An option is out of range.
+        """
+        shared = {
+            "agent_id": agent_id,
+            "environment_id": environment_id,
+            "agent_version": agent_version,
+            "agent_schema_version": agent_schema_version,
+            "update_current_version": update_current_version,
+            "purpose": purpose,
+        }
+        given = {name: value for name, value in shared.items() if value is not None}
+        batch_options = BatchOptions(**options)
+        source = entries(rows, row_maker(given, job, group))
+        return Batch(self._client, source, batch_options).outcomes()

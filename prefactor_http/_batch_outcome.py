@@ -71,6 +71,7 @@ class Entry(Struct, eq=False):
         group: Items of one group keep their order; None for none.
         tries: How often it met with a transient error, or was missing from a reply.
         since: When that happened first.
+        is_unknown: Whether a request that held it may have been carried out, unheard.
     """
 
     index: int
@@ -80,6 +81,7 @@ class Entry(Struct, eq=False):
     group: Hashable | None = None
     tries: int = 0
     since: float | None = None
+    is_unknown: bool = False
 
 
 class Chunk(Struct, eq=False):

@@ -81,8 +81,10 @@ class Batch:
                 waits = [*self._in_flight, *self._held, *self._source.waits]
                 if self._probe is not None:
                     waits.append(self._probe)
-                if not waits:
+                if not waits and not self._sweep():
                     break
+                if self._done:
+                    continue
                 await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
             if self._end is not None:
@@ -102,11 +104,10 @@ class Batch:
             item = self._source.pull()
             if item is None:
                 return
+            self._under_way += 1
             if isinstance(item, Outcome):
-                self._under_way += 1
                 self._settle(item)
             else:
-                self._under_way += 1
                 self._queue.add(item)
 
     def _launch(self) -> None:
@@ -156,7 +157,7 @@ class Batch:
         if verdict.missing is not None:
             rest = [entry for entry in rest if not self._is_missing_for_good(entry, verdict)]
         held = verdict.held
-        if held is not None and self._is_tired(held):
+        if held is not None and (self._is_tired(held) or self._end is not None):
             self._settle(_ended(held, State.FAILED, verdict.error), held)
             held = None
         self._queue.give_back(chunk, rest, held)
@@ -180,9 +181,12 @@ class Batch:
     def _note_failure(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         """Decide what a request that failed as a whole means for its items, and for the run."""
         now = self._clock.monotonic()
+        for entry in chunk.entries:
+            entry.is_unknown |= error.outcome_unknown
         if isinstance(error, PrefactorClientError | PrefactorAuthError):
             self._give_up(chunk, error)
-        elif is_transient_http_error(error):
+            return
+        if is_transient_http_error(error):
             self._pace.back_off(now)
             if self._away_since is None:
                 self._away_since = now
@@ -194,7 +198,9 @@ class Batch:
             if self._probe is None:
                 pause = self._clock.sleep(self._backoff(self._away_tries))
                 self._probe = asyncio.create_task(pause)
-        elif isinstance(error, PrefactorResponseContractError):
+            return
+        self._away_since, self._away_tries = None, 0
+        if isinstance(error, PrefactorResponseContractError):
             self._repeat_or_end(chunk, error)
         else:
             self._cut(chunk, error)
@@ -261,27 +267,30 @@ class Batch:
 
     def _give_up(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         """End the run because of an error that no item is to blame for."""
-        state = State.UNKNOWN if error.outcome_unknown else State.FAILED
+        self._again.appendleft(chunk)
         self._abandon(error)
-        for entry in chunk.entries:
-            self._settle(_ended(entry, state, error), entry)
 
     def _abandon(self, error: PrefactorHttpError) -> None:
         """Take nothing more in and send nothing more; what is in flight may end."""
-        if self._end is not None:
-            return
-        self._end = error
-        unsent = PrefactorClientError(f"not sent: {error}")
-        for chunk in self._again:
-            for entry in chunk.entries:  # it was sent before, and no reply told how it went
-                self._settle(_ended(entry, State.UNKNOWN, error), entry)
+        if self._end is None:
+            self._end = error
+            for task in self._held:
+                task.cancel()
+        self._sweep()
+
+    def _sweep(self) -> bool:
+        """Give what is left after the end its outcomes; tell whether there was anything."""
+        chunks = [entry for chunk in self._again for entry in chunk.entries]
+        left = [*chunks, *self._held.values(), *self._queue.drain()]
         self._again.clear()
-        held = [self._held[task] for task in self._held]
-        for task in self._held:
-            task.cancel()
         self._held.clear()
-        for entry in [*held, *self._queue.drain()]:
-            self._settle(_ended(entry, State.FAILED, unsent), entry)
+        unsent = PrefactorClientError(f"not sent: {self._end}")
+        for entry in left:
+            if entry.is_unknown:
+                self._settle(_ended(entry, State.UNKNOWN, self._end), entry)
+            else:
+                self._settle(_ended(entry, State.FAILED, unsent), entry)
+        return bool(left)
 
     async def _stop(self) -> None:
         """Leave nothing behind: let requests in flight end, within a bound, then cancel them."""

@@ -83,6 +83,10 @@ class Entry(Struct, eq=False):
     since: float | None = None
     is_unknown: bool = False
 
+    def ended(self, state: State, error: Exception | None) -> Outcome:
+        """Make the outcome of an item that the API gave no output for."""
+        return Outcome(index=self.index, idempotency_key=self.key, state=state, error=error)
+
 
 class Chunk(Struct, eq=False):
     """Items that travel in one request, and the request: the same bytes whenever it is repeated.

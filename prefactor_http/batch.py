@@ -92,8 +92,6 @@ class Batch:
         finally:
             await self._stop()
 
-    # Intake
-
     def _fill(self) -> None:
         room = (self._options.concurrency + 1) * self._options.chunk_size
         while (
@@ -135,8 +133,6 @@ class Batch:
         if self._probe is not None and self._probe.done():
             self._probe = None
 
-    # Requests
-
     async def _send(self, chunk: Chunk) -> None:
         started = self._clock.monotonic()
         try:
@@ -158,7 +154,7 @@ class Batch:
             rest = [entry for entry in rest if not self._is_missing_for_good(entry, verdict)]
         held = verdict.held
         if held is not None and (self._is_tired(held) or self._end is not None):
-            self._settle(_ended(held, State.FAILED, verdict.error), held)
+            self._settle(held.ended(State.FAILED, verdict.error), held)
             held = None
         self._queue.give_back(chunk, rest, held)
         if held is not None:
@@ -168,7 +164,7 @@ class Batch:
         entry.tries += 1
         if entry.tries <= _BREACHES_BORNE:
             return False
-        self._settle(_ended(entry, State.UNKNOWN, verdict.missing), entry)
+        self._settle(entry.ended(State.UNKNOWN, verdict.missing), entry)
         return True
 
     def _is_tired(self, entry: Entry) -> bool:
@@ -212,14 +208,14 @@ class Batch:
             self._again.append(chunk)
             return
         for entry in chunk.entries:
-            self._settle(_ended(entry, State.UNKNOWN, error), entry)
+            self._settle(entry.ended(State.UNKNOWN, error), entry)
         self._queue.give_back(chunk, [])
 
     def _cut(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         """Halve a request that was refused as a whole, until the item that spoils it is alone."""
         if len(chunk.entries) == 1:
             entry = chunk.entries[0]
-            self._settle(_ended(entry, State.FAILED, error), entry)
+            self._settle(entry.ended(State.FAILED, error), entry)
             self._queue.give_back(chunk, [])
             return
         too_large = isinstance(error, PrefactorApiError) and error.status_code == _TOO_LARGE
@@ -237,8 +233,6 @@ class Batch:
             self._pace.back_off(self._clock.monotonic())
         if self._hook is not None:
             self._hook(attempt)
-
-    # Outcomes
 
     def _settle(self, outcome: Outcome, entry: Entry | None = None) -> None:
         self._under_way -= 1
@@ -263,7 +257,7 @@ class Batch:
         blocked, self._queue.blocked = self._queue.blocked, []
         for entry in blocked:
             error = PrefactorClientError("not sent: an earlier item of its group did not succeed")
-            self._settle(_ended(entry, State.BLOCKED, error))
+            self._settle(entry.ended(State.BLOCKED, error))
 
     def _give_up(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         """End the run because of an error that no item is to blame for."""
@@ -287,9 +281,9 @@ class Batch:
         unsent = PrefactorClientError(f"not sent: {self._end}")
         for entry in left:
             if entry.is_unknown:
-                self._settle(_ended(entry, State.UNKNOWN, self._end), entry)
+                self._settle(entry.ended(State.UNKNOWN, self._end), entry)
             else:
-                self._settle(_ended(entry, State.FAILED, unsent), entry)
+                self._settle(entry.ended(State.FAILED, unsent), entry)
         return bool(left)
 
     async def _stop(self) -> None:
@@ -308,7 +302,3 @@ class Batch:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
             await self._source.close()
-
-
-def _ended(entry: Entry, state: State, error: Exception | None) -> Outcome:
-    return Outcome(index=entry.index, idempotency_key=entry.key, state=state, error=error)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+)
 from typing import Any, cast
 
-from prefactor_http._batch_outcome import Entry, Outcome
+from prefactor_http._batch_outcome import Entry
 
-Source = Iterable[Entry | Outcome] | AsyncIterable[Entry | Outcome]
+Source = Iterable[Entry] | AsyncIterable[Entry]
 
 
 class Intake:
-    """Pulls from a source, without waiting: an async one is asked by a task."""
+    """Pulls from a source, without waiting: an async one is asked by a task.
+
+    A source that raises has ended; what it gave before is worth sending all the same.
+    """
 
     def __init__(self, source: Source) -> None:
-        self._sync: Iterator[Entry | Outcome] | None = None
-        self._async: AsyncIterator[Entry | Outcome] | None = None
-        self._asking: asyncio.Task[Entry | Outcome | None] | None = None
+        self._sync: Iterator[Entry] | None = None
+        self._async: AsyncIterator[Entry] | None = None
+        self._asking: asyncio.Task[Entry | None] | None = None
+        self._error: Exception | None = None
         if isinstance(source, AsyncIterable):
             self._async = aiter(source)
         else:
@@ -25,11 +36,20 @@ class Intake:
 
     @property
     def waits(self) -> list[asyncio.Task[Any]]:
-        """The task that asks, if one does."""
-        return [] if self._asking is None else [self._asking]
+        """The task that asks, if one does and has no answer yet."""
+        return [] if self._asking is None or self._asking.done() else [self._asking]
 
-    def pull(self) -> Entry | Outcome | None:
+    def pull(self) -> Entry | None:
         """Give the next item; None when there is none, or none yet."""
+        try:
+            item = self._pull()
+        except Exception as exc:  # noqa: BLE001 # the caller's own, raised when all else is done
+            self._error = exc
+            self._sync = self._async = None
+            return None
+        return item
+
+    def _pull(self) -> Entry | None:
         if self._sync is not None:
             item = next(self._sync, None)
             if item is None:
@@ -45,11 +65,23 @@ class Intake:
             self._asking = asyncio.ensure_future(_next(self._async))
         return None
 
+    def check(self) -> None:
+        """Raise what the source raised."""
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # or it and this frame would hold each other
+
     async def close(self) -> None:
-        """Close the source, as a loop that is left closes it."""
-        if isinstance(self._async, AsyncGenerator):
-            await cast("AsyncGenerator[Any, None]", self._async).aclose()
+        """Close the source."""
+        source: object = self._async or self._sync
+        if isinstance(source, AsyncGenerator):
+            await cast("AsyncGenerator[Any, None]", source).aclose()
+        elif isinstance(source, Generator):
+            cast("Generator[Any, None, None]", source).close()
 
 
-async def _next(source: AsyncIterator[Entry | Outcome]) -> Entry | Outcome | None:
+async def _next(source: AsyncIterator[Entry]) -> Entry | None:
     return await anext(source, None)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Hashable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
 from prefactor_http import _api
-from prefactor_http._batch_outcome import Entry, Outcome, State
+from prefactor_http._batch_outcome import Entry
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
 T = TypeVar("T")
 Group = Callable[[Any], Hashable] | str | None
-MakeEntry = Callable[[int, Any], "Entry | Outcome"]
+MakeEntry = Callable[[int, Any], Entry]
 
 _REGISTER = str(_api.REGISTER.bulk)
 _FIELDS = frozenset(RegisterAgentInstanceRequest.__struct_fields__)
 _KEY = "idempotency_key"
+# What a bad row brings about, in the encoder or in a caller's ``group``.
+_TROUBLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 
 def entries(
     items: Iterable[Any] | AsyncIterable[Any], make: MakeEntry
-) -> Iterable[Entry | Outcome] | AsyncIterable[Entry | Outcome]:
+) -> Iterable[Entry] | AsyncIterable[Entry]:
     """Turn a source of items into a source of entries, lazily.
 
     Args:
@@ -46,18 +48,26 @@ def entries(
     raise TypeError(f"items must be an iterable or async iterable, not {type(items).__name__}")
 
 
-def _entries_of(items: Iterable[Any], make: MakeEntry) -> Iterator[Entry | Outcome]:
-    for index, item in enumerate(items):
-        yield make(index, item)
+def _entries_of(items: Iterable[Any], make: MakeEntry) -> Generator[Entry, None, None]:
+    try:
+        for index, item in enumerate(items):
+            yield make(index, item)
+    finally:
+        if isinstance(items, Generator):
+            items.close()
 
 
 async def _entries_of_async(
     items: AsyncIterable[Any], make: MakeEntry
-) -> AsyncIterator[Entry | Outcome]:
+) -> AsyncGenerator[Entry, None]:
     index = 0
-    async for item in items:
-        yield make(index, item)
-        index += 1
+    try:
+        async for item in items:
+            yield make(index, item)
+            index += 1
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 def item_maker(group: Group) -> MakeEntry:
@@ -67,15 +77,17 @@ def item_maker(group: Group) -> MakeEntry:
         group: What an item's group is: a callable, the name of an attribute, or None.
 
     Returns:
-        The maker; an item that cannot be sent becomes an outcome.
+        The maker; an item that cannot be sent becomes an entry that says why.
     """
 
-    def make(index: int, item: BulkItem) -> Entry | Outcome:
+    def make(index: int, item: BulkItem) -> Entry:
+        name: Hashable = None
         try:
-            body = _encode(_call_of(item))
-            return Entry(index, item.idempotency_key, item.type, body, _group_of(item, group))
-        except (TypeError, ValueError, RecursionError) as exc:
-            return _refused(index, getattr(item, _KEY, None), exc)
+            call = _call_of(item)
+            name = _group_of(item, group)  # first, for an item that is refused breaks its group
+            return Entry(index, item.idempotency_key, item.type, _encode(call), name)
+        except _TROUBLE as exc:
+            return _refused(index, getattr(item, _KEY, None), name, exc)
 
     return make
 
@@ -89,7 +101,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
         group: What a row's group is.
 
     Returns:
-        The maker; a row that cannot be sent becomes an outcome.
+        The maker; a row that cannot be sent becomes an entry that says why.
     """
     # What rows lack is encoded once for each set of fields that they bring, which are few.
     tails: dict[frozenset[str], bytes] = {}
@@ -106,9 +118,12 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 tails[own] = tail
         return tail
 
-    def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry | Outcome:
+    def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
+        name: Hashable = None
         try:
+            _check_row(row)
+            name = _group_of(row, group)  # first, for a row that is refused breaks its group
             fields = _fields_of(row)
             given = fields.pop(_KEY, None)
             own = _encode(fields)
@@ -122,9 +137,9 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
             comma = b"," if len(own) > 2 and len(tail) > 1 else b""  # noqa: PLR2004 # two braces
             head = b'{"_type":"%b","idempotency_key":%b,' % (_REGISTER.encode(), _encode(key))
             body = head + own[1:-1] + comma + tail
-            return Entry(index, key, _REGISTER, body, _group_of(row, group))
-        except (TypeError, ValueError, RecursionError) as exc:
-            return _refused(index, key, exc)
+            return Entry(index, key, _REGISTER, body, name)
+        except _TROUBLE as exc:
+            return _refused(index, key, name, exc)
 
     return make
 
@@ -135,14 +150,17 @@ def _call_of(item: BulkItem) -> dict[str, Any]:
     return vars(item)
 
 
+def _check_row(row: object) -> None:
+    if not isinstance(row, dict | RegisterAgentInstanceRequest):
+        raise TypeError(
+            f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"
+        )
+
+
 def _fields_of(row: dict[str, Any] | RegisterAgentInstanceRequest) -> dict[str, Any]:
     if isinstance(row, RegisterAgentInstanceRequest):
         values = msgspec.structs.asdict(row)
         return {name: value for name, value in values.items() if value is not UNSET}
-    if not isinstance(row, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        raise TypeError(
-            f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"
-        )
     unknown = row.keys() - _FIELDS
     if unknown:
         raise ValueError(
@@ -163,17 +181,24 @@ def _derived(job: str, index: int, fields: dict[str, Any], own: bytes) -> str:
 def _group_of(item: Any, group: Group) -> Hashable:
     if group is None:
         return None
+    name: Hashable
     if callable(group):
-        return group(item)
-    named: Hashable = item[group] if isinstance(item, dict) else getattr(item, group)
-    return named
+        name = group(item)
+    else:
+        fields = _named(item)
+        if group not in fields:
+            raise ValueError(f"there is no {group} to group by")
+        name = fields[group]
+    hash(name)  # a TypeError where it cannot be compared
+    return name
 
 
-def _refused(index: int, key: str | None, error: Exception) -> Outcome:
+def _named(item: Any) -> dict[str, Any]:
+    if isinstance(item, RegisterAgentInstanceRequest):
+        return _fields_of(item)
+    return vars(item) if isinstance(item, BulkItem) else item
+
+
+def _refused(index: int, key: str | None, group: Hashable, error: Exception) -> Entry:
     plain = ValueError("it refers to itself") if isinstance(error, RecursionError) else error
-    return Outcome(
-        index=index,
-        idempotency_key=key,
-        state=State.FAILED,
-        error=plain.with_traceback(None),
-    )
+    return Entry(index, key or "", _REGISTER, b"", group, refusal=plain.with_traceback(None))

@@ -33,7 +33,7 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.patience < 0:
+        if not self.patience >= 0:  # so that NaN is not
             raise ValueError(f"patience must be 0 or more, got {self.patience}")
         if self.max_failures is not None and self.max_failures < 1:
             raise ValueError(f"max_failures must be at least 1 or None, got {self.max_failures}")

@@ -65,13 +65,14 @@ class Entry(Struct, eq=False):
 
     Attributes:
         index: Its position in the source.
-        key: Its idempotency key.
+        key: Its idempotency key; empty where it could not be made.
         type: Its call, such as ``agent_instances/register``.
         body: The item as it goes out, encoded once.
         group: Items of one group keep their order; None for none.
         tries: How often it met with a transient error, or was missing from a reply.
         since: When that happened first.
         is_unknown: Whether a request that held it may have been carried out, unheard.
+        refusal: Why it cannot be sent, where it cannot.
     """
 
     index: int
@@ -82,10 +83,11 @@ class Entry(Struct, eq=False):
     tries: int = 0
     since: float | None = None
     is_unknown: bool = False
+    refusal: Exception | None = None
 
     def ended(self, state: State, error: Exception | None) -> Outcome:
         """Make the outcome of an item that the API gave no output for."""
-        return Outcome(index=self.index, idempotency_key=self.key, state=state, error=error)
+        return Outcome(index=self.index, idempotency_key=self.key or None, state=state, error=error)
 
 
 class Chunk(Struct, eq=False):

@@ -14,11 +14,12 @@ class BatchQueue:
     """Hands out chunks such that no group is in two of them at once.
 
     Attributes:
-        blocked: Items that will not be sent, because one of their group did not succeed.
+        unsent: Items that will not be sent, because they cannot be, or because one of their group
+            did not succeed.
     """
 
     def __init__(self) -> None:
-        self.blocked: list[Entry] = []
+        self.unsent: list[Entry] = []
         self._waiting: deque[Entry] = deque()
         # A group with an item under way, and its items that wait for that one.
         self._busy: dict[Hashable, deque[Entry]] = {}
@@ -47,15 +48,10 @@ class BatchQueue:
         while self._waiting and len(chosen) < items:
             entry = self._waiting.popleft()
             group = entry.group
-            if group is not None:
-                if group in self._broken:
-                    self.blocked.append(entry)
-                    continue
-                if group in self._busy and group not in groups:
-                    self._busy[group].append(entry)
-                    continue
+            if self._is_put_off(entry, groups, aside_groups):
+                continue
             # A key that the request has already: the API wants each once, so it goes next time.
-            if entry.key in keys or group in aside_groups:
+            if entry.key in keys or group in aside_groups or entry.refusal is not None:
                 aside.append(entry)
                 if group is not None:
                     aside_groups.add(group)
@@ -74,6 +70,20 @@ class BatchQueue:
             return None
         body = _HEAD + b",".join([entry.body for entry in chosen]) + _TAIL
         return Chunk(chosen, body, groups)
+
+    def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
+        """Sort out an item whose group does not let it go now, or that never goes."""
+        group = entry.group
+        if group in self._broken:
+            self.unsent.append(entry)
+        elif group in self._busy and group not in here:
+            self._busy[group].append(entry)
+        elif entry.refusal is not None and group not in here and group not in aside:
+            self.unsent.append(entry)
+            self.break_group(group)
+        else:
+            return False
+        return True
 
     def give_back(self, chunk: Chunk, rest: Iterable[Entry], held: Entry | None = None) -> None:
         """Take a chunk's unsettled items back, before all that wait, and free its groups.

@@ -35,6 +35,7 @@ from prefactor_http.exceptions import (
 _DRAIN_SECONDS = 10.0
 _BREACHES_BORNE = 2
 _TOO_LARGE, _TOO_MANY = 413, 429
+_BLAME_AN_ITEM = frozenset({400, _TOO_LARGE, 422})  # one of many may have spoiled the request
 
 
 class Batch:
@@ -42,7 +43,7 @@ class Batch:
 
     Args:
         sender: The client.
-        source: Items to send, or outcomes of rows that cannot be sent.
+        source: Items to send, and those that cannot be sent, which say why.
         options: How to run.
     """
 
@@ -77,10 +78,9 @@ class Batch:
                 self._fill()
                 self._launch()
                 if self._done:
+                    await asyncio.sleep(0)  # a source of nothing but bad rows waits for nothing
                     continue
-                waits = [*self._in_flight, *self._held, *self._source.waits]
-                if self._probe is not None:
-                    waits.append(self._probe)
+                waits = self._waits()
                 if not waits and not self._sweep():
                     break
                 if self._done:
@@ -89,8 +89,18 @@ class Batch:
                 self._collect()
             if self._end is not None:
                 raise self._end
+            self._source.check()
         finally:
             await self._stop()
+
+    def _waits(self) -> list[asyncio.Task[Any]]:
+        """What the run cannot go on without; after its end that is what is in flight alone."""
+        waits: list[asyncio.Task[Any]] = [*self._in_flight]
+        if self._end is None:
+            waits += [*self._held, *self._source.waits]
+            if self._probe is not None and self._away_since is not None:
+                waits.append(self._probe)
+        return waits
 
     def _fill(self) -> None:
         room = (self._options.concurrency + 1) * self._options.chunk_size
@@ -103,10 +113,7 @@ class Batch:
             if item is None:
                 return
             self._under_way += 1
-            if isinstance(item, Outcome):
-                self._settle(item)
-            else:
-                self._queue.add(item)
+            self._queue.add(item)
 
     def _launch(self) -> None:
         while self._end is None:
@@ -119,7 +126,7 @@ class Batch:
                 return
             else:
                 chunk = self._queue.take(self._pace.items, self._pace.max_bytes)
-                self._report_blocked()
+                self._report_unsent()
             if chunk is None:
                 return
             self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
@@ -152,10 +159,13 @@ class Batch:
         rest = verdict.rest
         if verdict.missing is not None:
             rest = [entry for entry in rest if not self._is_missing_for_good(entry, verdict)]
-        held = verdict.held
-        if held is not None and (self._is_tired(held) or self._end is not None):
-            self._settle(held.ended(State.FAILED, verdict.error), held)
-            held = None
+        held, refusal = verdict.held, verdict.error
+        if held is not None and refusal is not None:
+            held.is_unknown |= refusal.outcome_unknown
+            if self._is_tired(held) or self._end is not None:
+                state = State.UNKNOWN if held.is_unknown else State.FAILED
+                self._settle(held.ended(state, refusal), held)
+                held = None
         self._queue.give_back(chunk, rest, held)
         if held is not None:
             self._held[asyncio.create_task(self._clock.sleep(self._backoff(held.tries)))] = held
@@ -198,8 +208,10 @@ class Batch:
         self._away_since, self._away_tries = None, 0
         if isinstance(error, PrefactorResponseContractError):
             self._repeat_or_end(chunk, error)
-        else:
+        elif isinstance(error, PrefactorApiError) and error.status_code in _BLAME_AN_ITEM:
             self._cut(chunk, error)
+        else:
+            self._give_up(chunk, error)  # a wrong URL, a redirect, a certificate: no item's fault
 
     def _repeat_or_end(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         for entry in chunk.entries:
@@ -211,14 +223,14 @@ class Batch:
             self._settle(entry.ended(State.UNKNOWN, error), entry)
         self._queue.give_back(chunk, [])
 
-    def _cut(self, chunk: Chunk, error: PrefactorHttpError) -> None:
+    def _cut(self, chunk: Chunk, error: PrefactorApiError) -> None:
         """Halve a request that was refused as a whole, until the item that spoils it is alone."""
         if len(chunk.entries) == 1:
             entry = chunk.entries[0]
             self._settle(entry.ended(State.FAILED, error), entry)
             self._queue.give_back(chunk, [])
             return
-        too_large = isinstance(error, PrefactorApiError) and error.status_code == _TOO_LARGE
+        too_large = error.status_code == _TOO_LARGE
         self._pace.cut(len(chunk.entries), len(chunk.body), too_large=too_large)
         self._queue.give_back(chunk, chunk.entries)
 
@@ -234,10 +246,10 @@ class Batch:
         if self._hook is not None:
             self._hook(attempt)
 
-    def _settle(self, outcome: Outcome, entry: Entry | None = None) -> None:
+    def _settle(self, outcome: Outcome, entry: Entry) -> None:
         self._under_way -= 1
         if not outcome.ok:
-            self._queue.break_group(entry.group if entry is not None else None)
+            self._queue.break_group(entry.group)
         if self._options.ordered:
             self._early[outcome.index] = outcome
             while (ready := self._early.pop(self._next_index, None)) is not None:
@@ -253,11 +265,14 @@ class Batch:
                     PrefactorClientError(f"the batch stopped after {most} failures (max_failures)")
                 )
 
-    def _report_blocked(self) -> None:
-        blocked, self._queue.blocked = self._queue.blocked, []
-        for entry in blocked:
+    def _report_unsent(self) -> None:
+        unsent, self._queue.unsent = self._queue.unsent, []
+        for entry in unsent:
+            if entry.refusal is not None:
+                self._settle(entry.ended(State.FAILED, entry.refusal), entry)
+                continue
             error = PrefactorClientError("not sent: an earlier item of its group did not succeed")
-            self._settle(entry.ended(State.BLOCKED, error))
+            self._settle(entry.ended(State.BLOCKED, error), entry)
 
     def _give_up(self, chunk: Chunk, error: PrefactorHttpError) -> None:
         """End the run because of an error that no item is to blame for."""
@@ -283,7 +298,7 @@ class Batch:
             if entry.is_unknown:
                 self._settle(entry.ended(State.UNKNOWN, self._end), entry)
             else:
-                self._settle(entry.ended(State.FAILED, unsent), entry)
+                self._settle(entry.ended(State.FAILED, entry.refusal or unsent), entry)
         return bool(left)
 
     async def _stop(self) -> None:

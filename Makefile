@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-dropin check bench fix clean
+.PHONY: demo test test-dropin test-distributed check bench fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -22,6 +22,10 @@ check: $(VENV)/.ready-check
 # Installs the packages built on the reference into an environment of its own: minutes, and network.
 test-dropin: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m dropin -p no:randomly --timeout 900 tests/dropin $(ARGS)
+
+# A Dask cluster of two worker processes, one of which is killed.
+test-distributed: $(VENV)/.ready-distributed
+	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
 
 # CPU of one call against the reference's and aiohttp's own, as ratios of interleaved runs.
 bench: $(VENV)/.ready-bench
@@ -46,6 +50,10 @@ $(VENV)/.ready-cli: $(VENV)/.ready pyproject.toml
 
 $(VENV)/.ready-test: $(VENV)/.ready-cli pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test
+	touch $@
+
+$(VENV)/.ready-distributed: $(VENV)/.ready-test pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,distributed]'
 	touch $@
 
 $(VENV)/.ready-check: $(VENV)/.ready-test pyproject.toml

@@ -10,7 +10,8 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
@@ -31,6 +32,9 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
     is_transient_http_error,
 )
+
+if TYPE_CHECKING:
+    from prefactor_http._batch_partition import register_partition
 
 _DRAIN_SECONDS = 10.0
 _BREACHES_BORNE = 2
@@ -317,3 +321,13 @@ class Batch:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
             await self._source.close()
+
+
+def __getattr__(name: str) -> object:
+    # Late: it needs the client, which is made of the endpoints, which need this module.
+    if name == "register_partition":
+        return import_module("prefactor_http._batch_partition").register_partition
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["Batch", "register_partition"]

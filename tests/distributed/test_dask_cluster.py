@@ -1,0 +1,125 @@
+"""On a cluster of processes, one of which is killed, each row is registered once."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from prefactor_http import HttpClientConfig
+from prefactor_http.batch import register_partition
+from prefactor_http.testing import LocalPrefactor, serving
+
+pytestmark = pytest.mark.distributed
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PARTITIONS, ROWS = 4, 600
+SHARED = {
+    "agent_version": {"external_identifier": "v1"},
+    "agent_schema_version": {"external_identifier": "s1", "span_type_schemas": []},
+}
+
+
+def row(partition, position):
+    """Every other row has a name; the others are all alike."""
+    return {"external_identifier": f"{partition}-{position}"} if position % 2 else {}
+
+
+@pytest.fixture
+def cluster():
+    from dask.distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as workers,
+        Client(workers) as client,
+    ):
+        yield client
+
+
+def worker_at_work(cluster):
+    """Give the process of a worker, and the task that it has not finished."""
+    processes = cluster.run(os.getpid)
+    return next(
+        (processes[name], tasks[0]) for name, tasks in cluster.processing().items() if tasks
+    )
+
+
+def times_killed(cluster, task):
+    return cluster.run_on_scheduler(lambda dask_scheduler: dask_scheduler.tasks[task].suspicious)
+
+
+def until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_killed_task_runs_again_and_each_row_is_registered_once(cluster):
+    with serving(LocalPrefactor(faults=0.2, seed=5, stall=0.1)) as api:
+        config = HttpClientConfig(
+            api.url,
+            api.deployment_token,
+            initial_retry_delay=0.01,
+            max_retry_delay=0.1,
+            retry_budget=None,
+        )
+        partitions = [
+            [row(partition, position) for position in range(ROWS)]
+            for partition in range(PARTITIONS)
+        ]
+        tasks = [
+            cluster.submit(
+                register_partition,
+                rows,
+                job="import",
+                partition=number,
+                config=config,
+                chunk_size=20,
+                concurrency=2,
+                **SHARED,
+            )
+            for number, rows in enumerate(partitions)
+        ]
+        until(lambda: len(api.effects) >= ROWS // 3)
+        process, task = worker_at_work(cluster)
+        os.kill(process, signal.SIGKILL)
+        results = cluster.gather(tasks)
+
+        assert times_killed(cluster, task) == 1
+        assert api.faults_injected.total() > 0
+        told = [result for partition in results for result in partition]
+        assert [result["index"] for result in told] == list(range(ROWS)) * PARTITIONS
+        assert {result["state"] for result in told} == {"ok"}
+        assert len({result["idempotency_key"] for result in told}) == PARTITIONS * ROWS
+        assert len(api.effects) == len(api.instances) == PARTITIONS * ROWS
+        assert {result["id"] for result in told} == api.instances.keys()
+        assert api.doubled == api.lost == api.keys_reused == api.violations == []
+
+
+def test_the_program_of_the_readme_runs(tmp_path):
+    (program,) = re.findall(r"^```python\n(from dask.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    with serving(LocalPrefactor()) as api:
+        environment = {
+            "PREFACTOR_API_URL": api.url,
+            "PREFACTOR_API_TOKEN": api.token,
+            "AGENT_ID": api.agent_id,
+            "ENVIRONMENT_ID": api.environment_id,
+        }
+        done = subprocess.run(
+            [sys.executable, "program.py"],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "{'ok': 1000}\n"
+        assert len(api.instances) == 1000

@@ -1,0 +1,121 @@
+"""What the tests in this folder send, and how they count."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http.idempotency import new_key
+from prefactor_http.models.bulk import BulkItem
+from prefactor_http.testing import LocalPrefactor
+
+VERSION = {"external_identifier": "v1", "name": "batch"}
+SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
+
+
+def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
+    """Make a client that retries quickly."""
+    settings = {
+        "initial_retry_delay": 0.001,
+        "max_retry_delay": 0.01,
+        "retry_budget": None,
+        "request_timeout": 10.0,
+        **config,
+    }
+    return PrefactorHttpClient(
+        HttpClientConfig(api.url, getattr(api, "token", "token-1234"), **settings)
+    )
+
+
+def rows(count: int, **fields: Any) -> Iterable[dict[str, Any]]:
+    """Give that many rows, each with a name of its own."""
+    return ({"external_identifier": f"row-{number}", **fields} for number in range(count))
+
+
+def register(
+    client: PrefactorHttpClient,
+    api: LocalPrefactor,
+    source: Iterable[Any] | AsyncIterable[Any],
+    **options: Any,
+) -> Any:
+    """Register rows of the server's ready-made agent."""
+    arguments = {
+        "agent_id": api.agent_id,
+        "environment_id": api.environment_id,
+        "agent_version": VERSION,
+        "agent_schema_version": SCHEMA,
+        **options,
+    }
+    return client.agent_instances.register_many(source, **arguments)
+
+
+def registration(api: LocalPrefactor, key: str | None = None, **fields: Any) -> BulkItem:
+    """Make an item that registers an instance."""
+    return BulkItem(
+        _type="agent_instances/register",
+        idempotency_key=key or new_key(),
+        agent_id=api.agent_id,
+        environment_id=api.environment_id,
+        agent_version=VERSION,
+        agent_schema_version=SCHEMA,
+        **fields,
+    )
+
+
+def plain(key: str) -> BulkItem:
+    """Make an item of a call that nothing is known about, which any server can answer."""
+    return BulkItem(_type="some/thing", idempotency_key=key)
+
+
+async def collect(stream: Any) -> list[Any]:
+    """Run a stream to its end."""
+    return [outcome async for outcome in stream]
+
+
+async def collect_until_error(stream: Any, kind: type[Exception]) -> tuple[list[Any], Any]:
+    """Run a stream to the error that it must end with."""
+    outcomes = []
+    async with aclosing(stream):
+        try:
+            async for outcome in stream:
+                outcomes.append(outcome)  # noqa: PERF401 # kept when the next one raises
+        except kind as error:
+            return outcomes, error
+    raise AssertionError(f"no {kind.__name__}")
+
+
+def indexes(outcomes: Iterable[Any]) -> list[int]:
+    """Give the positions that were reported, sorted."""
+    return sorted(outcome.index for outcome in outcomes)
+
+
+def items_sent(request: Any) -> list[dict[str, Any]]:
+    """Give the items of a request as it came."""
+    return json.loads(request.body)["items"]
+
+
+def bulk_requests(api: LocalPrefactor) -> list[Any]:
+    """Give the bulk requests whose body arrived."""
+    return [request for request in api.requests if request.body]
+
+
+def assert_nothing_doubled_or_lost(
+    api: LocalPrefactor, *, except_for: Iterable[str | None] = ()
+) -> None:
+    assert api.doubled == []
+    assert {write.idempotency_key for write in api.lost} <= set(except_for)
+    assert api.keys_reused == []
+    assert api.bytes_changed == []
+    assert api.violations == []
+    assert api.stats()["keyless_writes"] == 0
+
+
+async def until(condition: Any) -> None:
+    """Wait for something that happens elsewhere, and has no event to wait for."""
+    async with asyncio.timeout(15):
+        while not condition():  # noqa: ASYNC110 # a server's state has no event
+            await asyncio.sleep(0.005)

@@ -1,0 +1,277 @@
+"""Outages, patience, refused tokens, large requests, rate limits, options; bytes on the wire."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import accumulate
+
+import pytest
+from batch_support import (
+    SCHEMA,
+    VERSION,
+    assert_nothing_doubled_or_lost,
+    bulk_requests,
+    client_of,
+    collect,
+    collect_until_error,
+    indexes,
+    items_sent,
+    plain,
+    register,
+    rows,
+)
+from raw_server import reply
+
+from prefactor_http import (
+    PrefactorApiError,
+    PrefactorAuthError,
+    PrefactorClientError,
+    PrefactorRetryExhaustedError,
+)
+from prefactor_http.exceptions import is_transient_http_error
+from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, RateLimit
+
+
+async def test_an_outage_within_patience_burns_no_row(api):
+    # Two attempts a request, and no reply to the first twelve.
+    api.fail_next(*[FaultKind.RESET_BEFORE_READING] * 6, *[FaultKind.APPLIED_THEN_503] * 6)
+    async with client_of(api, max_retries=1) as client:
+        outcomes = await collect(register(client, api, rows(500), chunk_size=50))
+    assert indexes(outcomes) == list(range(500))
+    assert all(outcome.ok for outcome in outcomes)
+    assert api.faults_pending == 0
+    assert_nothing_doubled_or_lost(api)
+
+
+async def test_while_the_api_is_away_nothing_is_taken_in_and_one_request_asks(api):
+    api.fail_next(*[FaultKind.UNAVAILABLE] * 40)
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for row in rows(2000):
+            taken += 1
+            yield row
+
+    async with client_of(api, max_retries=0) as client:
+        stream = register(client, api, source(), chunk_size=10, concurrency=4)
+        first = await anext(stream)
+        assert first.ok
+        assert taken <= 5 * 10 + 10
+        assert len(api.requests) >= 40
+        rest = await collect(stream)
+    assert indexes([first, *rest]) == list(range(2000))
+    assert len({request.body for request in bulk_requests(api)[:41]}) <= 4  # the same, again
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [(FaultKind.APPLIED_THEN_503, "unknown"), (FaultKind.RATE_LIMITED, "failed")],
+)
+async def test_when_patience_runs_out_the_run_ends_and_says_what_is_known(kind, state):
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for row in rows(5000):
+            taken += 1
+            yield row
+
+    async with (
+        LocalPrefactor(faults=1.0, fault_kinds=[kind]) as api,
+        client_of(api, max_retries=1) as client,
+    ):
+        stream = register(client, api, source(), chunk_size=5, concurrency=2, patience=0.05)
+        outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
+    assert is_transient_http_error(error)
+    assert indexes(outcomes) == list(range(taken))
+    assert taken <= 3 * 5
+    travelled = {
+        item["idempotency_key"] for request in bulk_requests(api) for item in items_sent(request)
+    }
+    for outcome in outcomes:
+        is_sent = outcome.idempotency_key in travelled
+        assert outcome.state.value == (state if is_sent else "failed")
+        assert is_sent or "not sent" in str(outcome.error)
+    assert any(outcome.idempotency_key in travelled for outcome in outcomes)
+
+
+async def test_a_refused_token_ends_the_run_and_burns_no_row(api, client):
+    api.set_token_active(api.token, active=False)
+    stream = register(client, api, rows(10_000), chunk_size=10, concurrency=2)
+    outcomes, error = await collect_until_error(stream, PrefactorAuthError)
+    assert error.status_code == 401
+    assert indexes(outcomes) == list(range(30))
+    assert all(outcome.failed and "not sent" in str(outcome.error) for outcome in outcomes)
+    assert len(api.requests) <= 2
+
+
+@pytest.mark.parametrize("status", [404, 405, 307])
+async def test_a_wrong_url_ends_the_run_and_is_no_items_fault(raw_server, raw_client, status):
+    raw_server.script(*[reply(status)] * 2)
+    items = [plain(f"key-{number:04}") for number in range(40)]
+    stream = raw_client.bulk.stream(items, chunk_size=10, concurrency=2)
+    outcomes, error = await collect_until_error(stream, PrefactorApiError)
+    assert error.status_code == status
+    assert len(outcomes) == 30
+    assert len(raw_server.requests) == 2
+
+
+async def test_a_closed_client_ends_the_run(api):
+    async with client_of(api) as client:
+        pass
+    stream = register(client, api, rows(3))
+    outcomes, _ = await collect_until_error(stream, PrefactorClientError)
+    assert indexes(outcomes) == [0, 1, 2]
+    assert all(outcome.failed for outcome in outcomes)
+
+
+async def test_a_request_too_large_is_halved_until_it_fits():
+    async with LocalPrefactor(largest_request=2500) as api, client_of(api) as client:
+        outcomes = await collect(register(client, api, rows(300)))
+        assert indexes(outcomes) == list(range(300))
+        assert all(outcome.ok for outcome in outcomes)
+        assert_nothing_doubled_or_lost(api)
+        too_large = [request for request in api.requests if request.status == 413]
+        assert 1 <= len(too_large) <= 20  # learnt once, not for each request again
+
+
+async def test_an_item_too_large_alone_fails_alone():
+    async with LocalPrefactor(largest_request=2500) as api, client_of(api) as client:
+        source = list(rows(20))
+        source[7]["external_identifier"] = "x" * 5000
+        outcomes = await collect(register(client, api, source, ordered=True))
+        assert [outcome.index for outcome in outcomes if not outcome.ok] == [7]
+        assert outcomes[7].failed
+        assert outcomes[7].error.status_code == 413
+        assert len(api.instances) == 19
+
+
+async def test_no_request_is_larger_than_allowed_unless_one_item_alone_is(api, client):
+    source = list(rows(50))
+    source[20]["external_identifier"] = "x" * 3000
+    stream = register(client, api, source, max_chunk_bytes=2000)
+    assert all(outcome.ok for outcome in await collect(stream))
+    sizes = [len(request.body) for request in api.requests]
+    assert len([size for size in sizes if size > 2000]) == 1
+    assert max(size for size in sizes if size <= 2000) > 1500
+    assert all(len(items_sent(r)) == 1 for r in api.requests if len(r.body) > 2000)
+
+
+async def test_a_request_refused_because_of_one_item_is_halved_to_that_item(raw_server, raw_client):
+    def fine(*keys):
+        outputs = {key: {"status": "success"} for key in keys}
+        return reply(body={"status": "success", "outputs": outputs})
+
+    refused = reply(400, {"status": "error", "code": "bad_request", "message": "no"})
+    raw_server.script(refused, fine("key-0000"), refused)
+    items = [plain("key-0000"), plain("key-0001")]
+    outcomes = await collect(raw_client.bulk.stream(items, ordered=True, concurrency=1))
+    assert [outcome.state.value for outcome in outcomes] == ["ok", "failed"]
+    assert outcomes[1].error.status_code == 400
+
+
+async def test_fewer_requests_are_in_flight_when_the_api_says_that_it_is_too_much():
+    limit = RateLimit(per_second=200, burst=4, says_when=False)
+    async with (
+        LocalPrefactor(rate_limit=limit) as api,
+        client_of(api, initial_retry_delay=0.01, max_retry_delay=0.1, max_retries=10) as client,
+    ):
+        outcomes = await collect(register(client, api, rows(400), chunk_size=4, concurrency=16))
+        assert all(outcome.ok for outcome in outcomes)
+        refused = [request for request in api.requests if request.status == 429]
+        assert 0 < len(refused) < 100
+        assert_nothing_doubled_or_lost(api)
+
+
+async def test_the_callers_own_on_attempt_goes_on_seeing_attempts(api):
+    seen = []
+    api.fail_next(Fault(FaultKind.RATE_LIMITED))
+    async with client_of(api, on_attempt=seen.append) as client:
+        await collect(register(client, api, rows(2)))
+    assert [attempt.status for attempt in seen] == [429, 200]
+
+
+async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
+    api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.03)] * 60)
+    edges: list[tuple[float, int]] = []
+
+    def note(attempt):
+        now = time.monotonic()
+        edges.extend([(now - attempt.seconds, 1), (now, -1)])
+
+    async with client_of(api, on_attempt=note) as client:
+        outcomes = await collect(register(client, api, rows(60), chunk_size=1, concurrency=6))
+    assert len(outcomes) == 60
+    in_flight = list(accumulate(step for _, step in sorted(edges)))
+    assert in_flight[2] < 3
+    assert 3 < max(in_flight) <= 6
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
+        ({"max_chunk_bytes": 0}, "max_chunk_bytes must be at least 1"),
+        ({"concurrency": -1}, "concurrency must be at least 1"),
+        ({"patience": -0.1}, "patience must be 0 or more"),
+        ({"patience": float("nan")}, "patience must be 0 or more"),
+        ({"max_failures": 0}, "max_failures must be at least 1 or None"),
+    ],
+)
+async def test_an_option_out_of_range_is_refused_at_once(api, client, options, problem):
+    with pytest.raises(ValueError, match=problem):
+        client.bulk.stream([], **options)
+    with pytest.raises(ValueError, match=problem):
+        register(client, api, [], **options)
+
+
+async def test_an_unknown_option_and_a_source_that_is_none_are_refused_at_once(api, client):
+    with pytest.raises(TypeError, match="chunks"):
+        register(client, api, [], chunks=3)
+    with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
+        client.bulk.stream(7)
+
+
+async def test_what_rows_share_is_in_each_item_and_a_rows_own_fields_win(api, client):
+    own = {"external_identifier": "own", "name": "own"}
+    source = [{"external_identifier": "a"}, {"agent_version": own, "purpose": "eval"}, {}]
+    stream = register(client, api, source, purpose="smoke_test", job="wire")
+    outcomes = await collect(stream)
+    assert all(outcome.ok for outcome in outcomes)
+    (request,) = api.requests
+    assert request.path == "/api/v1/bulk"
+    shared = {
+        "_type": "agent_instances/register",
+        "agent_id": api.agent_id,
+        "environment_id": api.environment_id,
+        "agent_version": VERSION,
+        "agent_schema_version": SCHEMA,
+        "update_current_version": True,
+        "purpose": "smoke_test",
+    }
+    own_fields = [source[0], source[1], {}]
+    for item, fields, outcome in zip(items_sent(request), own_fields, outcomes, strict=True):
+        assert item == {**shared, **fields, "idempotency_key": outcome.idempotency_key}
+    no_name_twice(request.body)
+
+
+def no_name_twice(body: bytes) -> None:
+    def check(pairs):
+        names = [name for name, _ in pairs]
+        assert len(names) == len(set(names))
+        return dict(pairs)
+
+    json.loads(body, object_pairs_hook=check)
+
+
+async def test_without_trouble_nothing_is_sent_twice(api, client):
+    started = time.monotonic()
+    outcomes = await collect(register(client, api, rows(1050)))
+    assert len(outcomes) == 1050
+    keys = [item["idempotency_key"] for r in api.requests for item in items_sent(r)]
+    assert len(keys) == len(set(keys)) == 1050
+    assert len(api.requests) == 11
+    assert api.replays == 0
+    assert time.monotonic() - started < 20

@@ -1,0 +1,271 @@
+"""How single items end: bad ones, refused ones, blocked ones, and those that a reply lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from batch_support import (
+    SCHEMA,
+    VERSION,
+    assert_nothing_doubled_or_lost,
+    bulk_requests,
+    collect,
+    collect_until_error,
+    indexes,
+    items_sent,
+    plain,
+    register,
+    registration,
+    rows,
+)
+from raw_server import reply
+
+from prefactor_http import (
+    PrefactorApiError,
+    PrefactorClientError,
+    PrefactorResponseContractError,
+    PrefactorValidationError,
+)
+from prefactor_http.models.bulk import BulkItem
+from prefactor_http.testing import Fault, FaultKind
+
+OK = {"status": "success", "details": {}}
+
+
+def selfish() -> dict[str, object]:
+    row: dict[str, object] = {}
+    row["agent_version"] = row
+    return row
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"external_id": "x"}, "unknown field 'external_id'; allowed are agent_id"),
+        ("a text", "a row must be a dict or RegisterAgentInstanceRequest, not str"),
+        ({"external_identifier": object()}, "unsupported"),
+        ({"external_identifier": "\ud800"}, "surrogates"),
+        ({"idempotency_key": "short"}, "8 to 64 characters"),
+        ({"idempotency_key": 12345678}, "must be a str"),
+        (selfish(), "it refers to itself"),
+    ],
+)
+async def test_a_row_that_cannot_be_sent_ends_as_failed_and_the_others_go_on(
+    api, client, row, problem
+):
+    source = [{"external_identifier": "before"}, row, {"external_identifier": "after"}]
+    outcomes = await collect(register(client, api, source, ordered=True))
+    assert [outcome.state.value for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert problem in str(outcomes[1].error)
+    assert outcomes[1].output is outcomes[1].instance is None
+    assert len(api.instances) == 2
+
+
+async def test_a_row_without_a_version_ends_as_failed(api, client):
+    stream = client.agent_instances.register_many([{"external_identifier": "x"}])
+    (outcome,) = await collect(stream)
+    assert outcome.failed
+    assert "neither have the arguments" in str(outcome.error)
+    assert outcome.idempotency_key is not None
+    assert api.requests == []
+
+
+async def test_an_item_that_is_none_ends_as_failed(api, client):
+    outcomes = await collect(client.bulk.stream([{"_type": "x"}, registration(api)], ordered=True))
+    assert [outcome.ok for outcome in outcomes] == [False, True]
+    assert "must be a BulkItem, not dict" in str(outcomes[0].error)
+    assert outcomes[0].idempotency_key is None
+
+
+async def test_an_item_that_the_api_refuses_has_its_error_and_its_output(api, client):
+    outcomes = await collect(register(client, api, [{"purpose": "none"}, *rows(1)], ordered=True))
+    failed, fine = outcomes
+    assert fine.ok
+    assert isinstance(failed.error, PrefactorValidationError)
+    assert failed.error.idempotency_key == failed.idempotency_key
+    assert failed.output.code == "validation_errors"
+
+
+async def test_one_bad_row_in_ten_costs_few_requests(api, client):
+    def source():
+        for number, row in enumerate(rows(2000)):
+            yield {**row, "purpose": "none"} if number % 10 == 5 else row
+
+    outcomes = await collect(register(client, api, source()))
+    assert indexes(outcomes) == list(range(2000))
+    assert sum(outcome.failed for outcome in outcomes) == 200
+    requests = bulk_requests(api)
+    # Each bad row ends a request. Chunks of 100 throughout would carry 50 times what they settle.
+    assert len(requests) <= 300
+    assert sum(len(items_sent(request)) for request in requests) <= 4 * 2000
+    assert_nothing_doubled_or_lost(api)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["rate_limited", "internal_server_error", "service_unavailable", "idempotency_in_progress"],
+)
+async def test_an_item_refused_for_the_moment_is_tried_again(api, client, code):
+    api.fail_next_item(code, code)
+    outcomes = await collect(register(client, api, rows(5)))
+    assert indexes(outcomes) == list(range(5))
+    assert all(outcome.ok for outcome in outcomes)
+    assert_nothing_doubled_or_lost(api)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [("rate_limited", "failed"), ("idempotency_in_progress", "unknown")]
+)
+async def test_an_item_refused_for_longer_than_patience_ends(api, client, code, state):
+    api.fail_next_item(code, key="unlucky-1")
+    items = [registration(api, "unlucky-1"), registration(api, "the-next")]
+    outcomes = await collect(client.bulk.stream(items, patience=0, ordered=True))
+    assert [outcome.state.value for outcome in outcomes] == [state, "ok"]
+    assert outcomes[0].error.code == code
+
+
+async def test_a_group_stops_at_its_first_failure_and_others_go_on(api, client):
+    names = ("a-0", "b-0", "a-1", "b-1", "a-2", "b-2")
+    purposes = {"a-1": "none"}
+    items = [
+        registration(api, f"row-{name}!", purpose=purposes.get(name, "live")) for name in names
+    ]
+    stream = client.bulk.stream(items, group=lambda item: item.idempotency_key[4], chunk_size=2)
+    by_key = {outcome.idempotency_key[4:7]: outcome for outcome in await collect(stream)}
+    assert {key: outcome.state.value for key, outcome in by_key.items()} == {
+        "a-0": "ok",
+        "a-1": "failed",
+        "a-2": "blocked",
+        "b-0": "ok",
+        "b-1": "ok",
+        "b-2": "ok",
+    }
+    assert by_key["a-2"].blocked
+    assert "an earlier item of its group" in str(by_key["a-2"].error)
+
+
+async def test_a_row_that_cannot_be_sent_blocks_the_later_rows_of_its_group_alone(api, client):
+    source = [
+        {"external_identifier": "1", "agent_id": api.agent_id},
+        {"external_identifier": object(), "agent_id": api.agent_id},
+        {"external_identifier": "3", "agent_id": api.agent_id},
+        {"external_identifier": "4", "agent_id": None},
+    ]
+    stream = register(client, api, source, group="agent_id", ordered=True)
+    states = [outcome.state.value for outcome in await collect(stream)]
+    assert states == ["ok", "failed", "blocked", "failed"]
+
+
+async def test_a_group_that_an_item_lacks_or_that_cannot_be_compared_fails_the_item(api, client):
+    fine = {"external_identifier": "x", "idempotency_key": "12345678"}
+    for group, problem in [
+        ("purpose", "no purpose to group by"),
+        (lambda row: [row], "unhashable"),
+        (lambda row: row["nothing"], "nothing"),
+    ]:
+        (outcome,) = await collect(register(client, api, [fine], group=group))
+        assert outcome.failed
+        assert problem in str(outcome.error)
+    (outcome,) = await collect(client.bulk.stream([registration(api)], group="agent_id"))
+    assert outcome.ok
+
+
+async def test_no_group_is_in_two_requests_at_once(api, client):
+    api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
+    source = [{**row, "agent_id": api.agent_id} for row in rows(90)]
+    stream = register(client, api, source, group="agent_id", chunk_size=10, concurrency=4)
+    task = asyncio.create_task(collect(stream))
+    await asyncio.sleep(0.1)
+    assert len(api.requests) == 1
+    assert all(outcome.ok for outcome in await task)
+    names = [instance["external_identifier"] for instance in api.instances.values()]
+    assert names == [f"row-{number}" for number in range(90)]
+
+
+async def test_ordered_outcomes_come_in_the_order_of_the_source(api, client):
+    api.fail_next_item("rate_limited", "rate_limited")
+    outcomes = await collect(register(client, api, rows(300), chunk_size=10, ordered=True))
+    assert [outcome.index for outcome in outcomes] == list(range(300))
+
+
+async def test_max_failures_stops_the_run_after_an_outcome_for_each_row_taken_in(api, client):
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for row in rows(100_000, purpose="none"):
+            taken += 1
+            yield row
+
+    stream = register(client, api, source(), max_failures=3, chunk_size=5, concurrency=2)
+    outcomes, error = await collect_until_error(stream, PrefactorClientError)
+    assert "after 3 failures" in str(error)
+    assert indexes(outcomes) == list(range(taken))
+    assert taken < 100
+    refused = [outcome for outcome in outcomes if isinstance(outcome.error, PrefactorApiError)]
+    assert 3 <= len(refused) <= 5
+    assert all("not sent" in str(o.error) for o in outcomes if o not in refused)
+
+
+async def test_a_reply_that_lacks_an_item_is_never_taken_as_success(raw_server, raw_client):
+    lacking = reply(body={"status": "success", "outputs": {"key-0000": OK}})
+    raw_server.script(*[lacking] * 4)
+    items = [plain("key-0000"), plain("key-0001")]
+    outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
+    assert [outcome.state.value for outcome in outcomes] == ["ok", "unknown"]
+    assert isinstance(outcomes[1].error, PrefactorResponseContractError)
+    assert "lacks outputs" in str(outcomes[1].error)
+    assert len(raw_server.requests) == 4 - 1  # with both, and twice with the one it lacked
+    assert [item["idempotency_key"] for item in raw_server.requests[-1].json["items"]] == [
+        "key-0001"
+    ]
+
+
+async def test_results_are_matched_by_key_and_strangers_are_passed_over(raw_server, raw_client):
+    bad = {"status": "error", "code": "not_found", "message": "No such agent."}
+    outputs = {"stranger": OK, "key-0001": bad, "key-0000": OK}
+    raw_server.script(reply(body={"status": "success", "outputs": outputs}))
+    items = [plain("key-0000"), plain("key-0001")]
+    outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
+    assert [outcome.state.value for outcome in outcomes] == ["ok", "failed"]
+    assert outcomes[1].error.status_code == 404
+
+
+@pytest.mark.parametrize("output", [None, [], {}, {"status": "success"}, {"status": "odd"}, 7])
+async def test_an_output_that_breaks_the_contract_is_never_taken_as_success(
+    raw_server, raw_client, output
+):
+    item = BulkItem(
+        _type="agent_instances/register",
+        idempotency_key="key-0000",
+        agent_version=VERSION,
+        agent_schema_version=SCHEMA,
+    )
+    raw_server.script(reply(body={"status": "success", "outputs": {"key-0000": output}}))
+    (outcome,) = await collect(raw_client.bulk.stream([item]))
+    assert outcome.unknown
+    assert isinstance(outcome.error, PrefactorResponseContractError)
+    assert len(raw_server.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"[]", b"not json", json.dumps({"status": "success"}).encode()])
+async def test_a_reply_that_breaks_the_contract_is_repeated_and_then_unknown(
+    raw_server, raw_client, body
+):
+    raw_server.script(*[reply(body=body)] * 3)
+    items = [plain("key-0000"), plain("key-0001")]
+    outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
+    assert [outcome.unknown for outcome in outcomes] == [True, True]
+    assert isinstance(outcomes[0].error, PrefactorResponseContractError)
+    assert len(raw_server.requests) == 3
+    assert len({request.body for request in raw_server.requests}) == 1
+
+
+async def test_a_reply_that_breaks_the_contract_once_does_no_harm(raw_server, raw_client):
+    fine = reply(body={"status": "success", "outputs": {"key-0000": OK}})
+    raw_server.script(reply(body=b"[]"), fine)
+    item = BulkItem(_type="some/thing", idempotency_key="key-0000")
+    (outcome,) = await collect(raw_client.bulk.stream([item]))
+    assert outcome.ok

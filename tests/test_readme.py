@@ -17,8 +17,10 @@ import pytest
 
 import prefactor_http
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, _api, endpoints
+from prefactor_http._batch_options import BatchOptions, StreamOptions
 from prefactor_http._operation import PREFIX, Operation
 from prefactor_http.config import Options
+from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.testing import FaultKind
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +65,9 @@ def with_line(block):
 PYTHON = list(blocks("python"))
 TESTS = [block for block in PYTHON if "def test_" in block.text]
 PROGRAMS = [block for block in PYTHON if "asyncio.run(" in block.text and block not in TESTS]
-CONTINUED = [block for block in PYTHON if block not in TESTS + PROGRAMS]
+# Run by tests/distributed, which installs what it needs.
+ON_A_CLUSTER = [block for block in PYTHON if "from dask" in block.text]
+CONTINUED = [block for block in PYTHON if block not in TESTS + PROGRAMS + ON_A_CLUSTER]
 COMMANDS = [
     shlex.split(line, comments=True) for block in blocks("sh") for line in block.text.splitlines()
 ] + [shlex.split(code) for code in re.findall(r"`((?:make|prefactor-http|pip) [^`]+)`", README)]
@@ -88,6 +92,7 @@ def test_there_are_blocks_of_each_kind():
     assert TESTS
     assert PROGRAMS
     assert CONTINUED
+    assert len(ON_A_CLUSTER) == 1
     assert COMMANDS
 
 
@@ -116,6 +121,10 @@ def test_the_snippets_run_one_after_the_other_in_a_console(environment):
     assert "told to stop: over budget" in told
     assert "ticket-4713-finish failed" in told
     assert "not attempted: ()" in told
+    assert "row 1000 unknown field 'colour'" in told
+    assert "1000 registered, 1 refused" in told
+    finished = re.findall(r"\b(\d+) 2026-06-\d\d 08:05:00\+00:00$", told, re.MULTILINE)
+    assert finished == ["2", "32", "62"]
     assert environment.doubled == environment.lost == environment.violations == []
 
 
@@ -162,7 +171,7 @@ def test_a_test_passes(block, tmp_path):
 def test_every_make_target_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {command[1] for command in COMMANDS if command[:1] == ["make"]}
-    assert {"demo", "test", "check", "test-dropin", "bench"} <= named <= targets
+    assert {"demo", "test", "check", "test-dropin", "test-distributed", "bench"} <= named <= targets
 
 
 def test_every_installed_extra_exists():
@@ -254,6 +263,18 @@ def test_the_configuration_table_has_every_field_with_its_default():
 def test_the_configuration_table_marks_what_a_view_can_change():
     marked = {row[0].strip("`") for row in rows("Configuration") if row[3] == "yes"}
     assert marked == Options.__annotations__.keys()
+
+
+def test_the_options_of_many_rows_are_those_of_every_stream_with_their_defaults():
+    told = {
+        option.strip("`"): ast.literal_eval(default.strip("`"))
+        for option, default, _ in rows("Many rows")
+    }
+    defaults = BatchOptions()
+    assert told == {name: getattr(defaults, name) for name in BatchOptions.__struct_fields__}
+    assert told.keys() == StreamOptions.__annotations__.keys()
+    parameters = inspect.signature(BulkClient.stream).parameters
+    assert told.items() <= {name: each.default for name, each in parameters.items()}.items()
 
 
 def test_the_tree_has_every_public_error_below_its_base():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -27,7 +28,9 @@ class Intake:
     def __init__(self, source: Source) -> None:
         self._sync: Iterator[Entry] | None = None
         self._async: AsyncIterator[Entry] | None = None
-        self._asking: asyncio.Task[Entry | None] | None = None
+        self._asking: asyncio.Task[bool] | None = None
+        self._ready: deque[Entry] = deque()
+        self._news: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         if isinstance(source, AsyncIterable):
             self._async = aiter(source)
@@ -35,35 +38,52 @@ class Intake:
             self._sync = iter(source)
 
     @property
-    def waits(self) -> list[asyncio.Task[Any]]:
-        """The task that asks, if one does and has no answer yet."""
-        return [] if self._asking is None or self._asking.done() else [self._asking]
+    def waits(self) -> list[asyncio.Future[Any]]:
+        """What tells of the next items; empty where nothing is asked, or they are there."""
+        asked: list[asyncio.Future[Any] | None] = [self._asking, self._news]
+        return [future for future in asked if future is not None and not future.done()]
 
-    def pull(self) -> Entry | None:
-        """Give the next item; None when there is none, or none yet."""
+    def pull(self, room: int) -> Entry | None:
+        """Give the next item; None when there is none, or none yet.
+
+        Args:
+            room: How many may be pulled before one of them is settled.
+        """
         try:
-            item = self._pull()
+            if self._sync is None:
+                return self._pull_async(room)
+            item = next(self._sync, None)
         except Exception as exc:  # noqa: BLE001 # the caller's own, raised when all else is done
             self._error = exc
             self._sync = self._async = None
             return None
+        if item is None:
+            self._sync = None
         return item
 
-    def _pull(self) -> Entry | None:
-        if self._sync is not None:
-            item = next(self._sync, None)
-            if item is None:
-                self._sync = None
-            return item
+    def _pull_async(self, room: int) -> Entry | None:
+        if self._ready:
+            return self._ready.popleft()
         if self._asking is not None and self._asking.done():
             task, self._asking = self._asking, None
-            item = task.result()
-            if item is not None:
-                return item
-            self._async = None
-        if self._async is not None and self._asking is None:
-            self._asking = asyncio.ensure_future(_next(self._async))
+            if task.result():
+                self._async = self._news = None
+        if self._async is not None:
+            if self._asking is None:
+                self._asking = asyncio.create_task(self._ask(self._async, room))
+            self._news = asyncio.get_running_loop().create_future()
         return None
+
+    async def _ask(self, source: AsyncIterator[Entry], room: int) -> bool:
+        """Take as many as there is room for, as a task an item would cost more than the item."""
+        for _ in range(room):
+            item = await anext(source, None)
+            if item is None:
+                return True
+            self._ready.append(item)
+            if self._news is not None and not self._news.done():
+                self._news.set_result(None)
+        return False
 
     def check(self) -> None:
         """Raise what the source raised."""
@@ -76,12 +96,11 @@ class Intake:
 
     async def close(self) -> None:
         """Close the source."""
+        if self._asking is not None:
+            # What it raised after the batch had ended for another reason is nobody's concern.
+            await asyncio.gather(self._asking, return_exceptions=True)
         source: object = self._async or self._sync
         if isinstance(source, AsyncGenerator):
             await cast("AsyncGenerator[Any, None]", source).aclose()
         elif isinstance(source, Generator):
             cast("Generator[Any, None, None]", source).close()
-
-
-async def _next(source: AsyncIterator[Entry]) -> Entry | None:
-    return await anext(source, None)

@@ -85,6 +85,13 @@ class Entry(Struct, eq=False):
     is_unknown: bool = False
     refusal: Exception | None = None
 
+    def is_tired(self, now: float, patience: float) -> bool:
+        """Count a transient error; tell whether there were such for that many seconds."""
+        self.tries += 1
+        if self.since is None:
+            self.since = now
+        return now - self.since >= patience
+
     def ended(self, state: State, error: Exception | None) -> Outcome:
         """Make the outcome of an item that the API gave no output for."""
         return Outcome(index=self.index, idempotency_key=self.key or None, state=state, error=error)

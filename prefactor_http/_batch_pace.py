@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import random
+
+from prefactor_http._batch_options import BatchOptions
+from prefactor_http.config import HttpClientConfig
+
 _FIRST_LIMIT = 2.0
 _SLOW = 3.0
 _MEMORY = 0.9
 _WORTH = 2.0
+_MOST_TRIES = 64  # further ones do not wait longer, and must not overflow
 
 
 class Pace:
     """Feels out what the API bears: more after good replies, less after a refusal or delay (AIMD).
 
     Args:
-        concurrency: Most requests in flight.
-        chunk_size: Most items in a request.
-        max_chunk_bytes: Largest request.
+        options: The bounds of the batch.
+        config: The delays of the client, for waits of the batch's own.
     """
 
-    def __init__(self, concurrency: int, chunk_size: int, max_chunk_bytes: int) -> None:
-        self.max_bytes = max_chunk_bytes
-        self._concurrency = concurrency
-        self._chunk_size = chunk_size
+    def __init__(self, options: BatchOptions, config: HttpClientConfig) -> None:
+        self.max_bytes = options.max_chunk_bytes
+        self._config = config
+        self._concurrency = concurrency = options.concurrency
+        self._chunk_size = chunk_size = options.chunk_size
         self._limit = min(_FIRST_LIMIT, concurrency)
         self._cap = chunk_size
         self._bad_share = 0.0
@@ -78,3 +84,9 @@ class Pace:
         self._cap = max(1, items // 2)
         if too_large:
             self.max_bytes = max(1, min(self.max_bytes, size // 2))
+
+    def backoff(self, tries: int) -> float:
+        """Tell how many seconds to wait before another try."""
+        config = self._config
+        bound = config.initial_retry_delay * config.retry_multiplier ** min(tries, _MOST_TRIES)
+        return random.uniform(0.5, 1.0) * min(config.max_retry_delay, bound)

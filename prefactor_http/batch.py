@@ -1,333 +1,155 @@
-"""Streams any number of calls through the bulk endpoint, each exactly once (contract §9).
-
-The source is pulled only while there is room, requests in flight adapt to what the API bears, and
-every item ends in one `Outcome`. What is sent again is sent with the same keys.
-"""
+"""Registering a partition of rows: the map step of an engine that spreads a job over machines."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections import deque
-from collections.abc import AsyncGenerator
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable
+from typing import Any, TypedDict, Unpack
 
-from msgspec import Raw
+import msgspec
+from msgspec import UNSET
 
-from prefactor_http import _api
-from prefactor_http._batch_intake import Intake, Source
-from prefactor_http._batch_options import BatchOptions
-from prefactor_http._batch_outcome import Chunk, Entry, Outcome, State
-from prefactor_http._batch_pace import Pace
-from prefactor_http._batch_queue import BatchQueue
-from prefactor_http._batch_reply import Verdict, judge
-from prefactor_http._outcome import Attempt
-from prefactor_http.endpoints._sender import Sender
-from prefactor_http.exceptions import (
-    PrefactorApiError,
-    PrefactorAuthError,
-    PrefactorClientError,
-    PrefactorHttpError,
-    PrefactorResponseContractError,
-    is_transient_http_error,
+from prefactor_http._batch_options import StreamOptions
+from prefactor_http._batch_outcome import Outcome
+from prefactor_http.client import PrefactorHttpClient
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.idempotency import derive_key
+from prefactor_http.models.agent_instance import (
+    AgentSchemaVersionForRegister,
+    AgentVersionForRegister,
+    RegisterAgentInstanceRequest,
 )
+from prefactor_http.models.types import InstancePurpose
 
-if TYPE_CHECKING:
-    from prefactor_http._batch_partition import register_partition
+Row = dict[str, Any] | RegisterAgentInstanceRequest
 
-_DRAIN_SECONDS = 10.0
-_BREACHES_BORNE = 2
-_TOO_LARGE, _TOO_MANY = 413, 429
-_BLAME_AN_ITEM = frozenset({400, _TOO_LARGE, 422})  # one of many may have spoiled the request
+# What names a row by itself; `register_many` derives the key from the last two.
+_NAMES = ("idempotency_key", "id", "external_identifier")
+# Sorted, so that a re-run task whose dicts were built in another order makes the same key.
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-class Batch:
-    """One run of a source through the bulk endpoint; iterate over `outcomes` once.
+class RowResult(TypedDict):
+    """What became of a row: plain values, which any engine can move and any table can hold.
 
-    Args:
-        sender: The client.
-        source: Items to send, and those that cannot be sent, which say why.
-        options: How to run.
+    Attributes:
+        index: The row's position in its partition, from 0.
+        idempotency_key: Its key; None for a row that could not be sent.
+        state: ``ok``, ``failed``, ``unknown`` or ``blocked``; see `Outcome`.
+        id: The instance's id, for a row that is ok.
+        error: Why the row is not ok.
     """
 
-    def __init__(self, sender: Sender, source: Source, options: BatchOptions) -> None:
-        self._hook = sender.config.on_attempt
-        self._config = sender.config
-        self._sender = sender.with_options(on_attempt=self._watch, deadline=None)
-        self._clock = sender.clock
-        self._options = options
-        self._pace = Pace(options.concurrency, options.chunk_size, options.max_chunk_bytes)
-        self._queue = BatchQueue()
-        self._source = Intake(source)
-        self._done: deque[Outcome] = deque()
-        self._early: dict[int, Outcome] = {}
-        self._next_index = 0
-        self._under_way = 0  # items taken in that have no outcome yet
-        self._failures = 0
-        self._in_flight: dict[asyncio.Task[None], Chunk] = {}
-        self._again: deque[Chunk] = deque()
-        self._held: dict[asyncio.Task[None], Entry] = {}
-        self._away_since: float | None = None
-        self._away_tries = 0
-        self._probe: asyncio.Task[None] | None = None
-        self._end: PrefactorHttpError | None = None
-
-    async def outcomes(self) -> AsyncGenerator[Outcome, None]:
-        """Run, and give each item's outcome as it is known."""
-        try:
-            while True:
-                while self._done:
-                    yield self._done.popleft()
-                self._fill()
-                self._launch()
-                if self._done:
-                    await asyncio.sleep(0)  # a source of nothing but bad rows waits for nothing
-                    continue
-                waits = self._waits()
-                if not waits and not self._sweep():
-                    break
-                if self._done:
-                    continue
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                self._collect()
-            if self._end is not None:
-                raise self._end
-            self._source.check()
-        finally:
-            await self._stop()
-
-    def _waits(self) -> list[asyncio.Task[Any]]:
-        """What the run cannot go on without; after its end that is what is in flight alone."""
-        waits: list[asyncio.Task[Any]] = [*self._in_flight]
-        if self._end is None:
-            waits += [*self._held, *self._source.waits]
-            if self._probe is not None and self._away_since is not None:
-                waits.append(self._probe)
-        return waits
-
-    def _fill(self) -> None:
-        room = (self._options.concurrency + 1) * self._options.chunk_size
-        while (
-            self._end is None
-            and self._away_since is None
-            and self._under_way + len(self._early) + len(self._done) < room
-        ):
-            item = self._source.pull()
-            if item is None:
-                return
-            self._under_way += 1
-            self._queue.add(item)
-
-    def _launch(self) -> None:
-        while self._end is None:
-            away = self._away_since is not None
-            if len(self._in_flight) >= (1 if away else self._pace.limit):
-                return
-            if self._again and not (away and self._probe is not None):
-                chunk: Chunk | None = self._again.popleft()
-            elif away:
-                return
-            else:
-                chunk = self._queue.take(self._pace.items, self._pace.max_bytes)
-                self._report_unsent()
-            if chunk is None:
-                return
-            self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
-
-    def _collect(self) -> None:
-        for task in [task for task in self._in_flight if task.done()]:
-            del self._in_flight[task]
-            task.result()
-        for task in [task for task in self._held if task.done()]:
-            self._queue.resume(self._held.pop(task))
-        if self._probe is not None and self._probe.done():
-            self._probe = None
-
-    async def _send(self, chunk: Chunk) -> None:
-        started = self._clock.monotonic()
-        try:
-            reply = await self._sender.send(_api.BULK, Raw(chunk.body))
-        except PrefactorHttpError as error:
-            self._note_failure(chunk, error)
-            return
-        self._away_since, self._away_tries = None, 0
-        verdict = judge(chunk, reply)
-        seconds = self._clock.monotonic() - started
-        self._pace.note_reply(seconds, len(verdict.outcomes), verdict.bad)
-        self._apply(chunk, verdict)
-
-    def _apply(self, chunk: Chunk, verdict: Verdict) -> None:
-        for entry, outcome in verdict.outcomes:
-            self._settle(outcome, entry)
-        rest = verdict.rest
-        if verdict.missing is not None:
-            rest = [entry for entry in rest if not self._is_missing_for_good(entry, verdict)]
-        held, refusal = verdict.held, verdict.error
-        if held is not None and refusal is not None:
-            held.is_unknown |= refusal.outcome_unknown
-            if self._is_tired(held) or self._end is not None:
-                state = State.UNKNOWN if held.is_unknown else State.FAILED
-                self._settle(held.ended(state, refusal), held)
-                held = None
-        self._queue.give_back(chunk, rest, held)
-        if held is not None:
-            self._held[asyncio.create_task(self._clock.sleep(self._backoff(held.tries)))] = held
-
-    def _is_missing_for_good(self, entry: Entry, verdict: Verdict) -> bool:
-        entry.tries += 1
-        if entry.tries <= _BREACHES_BORNE:
-            return False
-        self._settle(entry.ended(State.UNKNOWN, verdict.missing), entry)
-        return True
-
-    def _is_tired(self, entry: Entry) -> bool:
-        now = self._clock.monotonic()
-        entry.tries += 1
-        if entry.since is None:
-            entry.since = now
-        return now - entry.since >= self._options.patience
-
-    def _note_failure(self, chunk: Chunk, error: PrefactorHttpError) -> None:
-        """Decide what a request that failed as a whole means for its items, and for the run."""
-        now = self._clock.monotonic()
-        for entry in chunk.entries:
-            entry.is_unknown |= error.outcome_unknown
-        if isinstance(error, PrefactorClientError | PrefactorAuthError):
-            self._give_up(chunk, error)
-            return
-        if is_transient_http_error(error):
-            self._pace.back_off(now)
-            if self._away_since is None:
-                self._away_since = now
-            if now - self._away_since >= self._options.patience:
-                self._give_up(chunk, error)
-                return
-            self._again.append(chunk)
-            self._away_tries += 1
-            if self._probe is None:
-                pause = self._clock.sleep(self._backoff(self._away_tries))
-                self._probe = asyncio.create_task(pause)
-            return
-        self._away_since, self._away_tries = None, 0
-        if isinstance(error, PrefactorResponseContractError):
-            self._repeat_or_end(chunk, error)
-        elif isinstance(error, PrefactorApiError) and error.status_code in _BLAME_AN_ITEM:
-            self._cut(chunk, error)
-        else:
-            self._give_up(chunk, error)  # a wrong URL, a redirect, a certificate: no item's fault
-
-    def _repeat_or_end(self, chunk: Chunk, error: PrefactorHttpError) -> None:
-        for entry in chunk.entries:
-            entry.tries += 1
-        if chunk.entries[0].tries <= _BREACHES_BORNE:
-            self._again.append(chunk)
-            return
-        for entry in chunk.entries:
-            self._settle(entry.ended(State.UNKNOWN, error), entry)
-        self._queue.give_back(chunk, [])
-
-    def _cut(self, chunk: Chunk, error: PrefactorApiError) -> None:
-        """Halve a request that was refused as a whole, until the item that spoils it is alone."""
-        if len(chunk.entries) == 1:
-            entry = chunk.entries[0]
-            self._settle(entry.ended(State.FAILED, error), entry)
-            self._queue.give_back(chunk, [])
-            return
-        too_large = error.status_code == _TOO_LARGE
-        self._pace.cut(len(chunk.entries), len(chunk.body), too_large=too_large)
-        self._queue.give_back(chunk, chunk.entries)
-
-    def _backoff(self, tries: int) -> float:
-        config = self._config
-        bound = config.initial_retry_delay * config.retry_multiplier ** min(tries, 64)
-        return random.uniform(0.5, 1.0) * min(config.max_retry_delay, bound)
-
-    def _watch(self, attempt: Attempt) -> None:
-        """See refusals that the client retries by itself: they say that this is too much."""
-        if attempt.status == _TOO_MANY:
-            self._pace.back_off(self._clock.monotonic())
-        if self._hook is not None:
-            self._hook(attempt)
-
-    def _settle(self, outcome: Outcome, entry: Entry) -> None:
-        self._under_way -= 1
-        if not outcome.ok:
-            self._queue.break_group(entry.group)
-        if self._options.ordered:
-            self._early[outcome.index] = outcome
-            while (ready := self._early.pop(self._next_index, None)) is not None:
-                self._done.append(ready)
-                self._next_index += 1
-        else:
-            self._done.append(outcome)
-        if outcome.failed and self._end is None:
-            self._failures += 1
-            most = self._options.max_failures
-            if most is not None and self._failures >= most:
-                self._abandon(
-                    PrefactorClientError(f"the batch stopped after {most} failures (max_failures)")
-                )
-
-    def _report_unsent(self) -> None:
-        unsent, self._queue.unsent = self._queue.unsent, []
-        for entry in unsent:
-            if entry.refusal is not None:
-                self._settle(entry.ended(State.FAILED, entry.refusal), entry)
-                continue
-            error = PrefactorClientError("not sent: an earlier item of its group did not succeed")
-            self._settle(entry.ended(State.BLOCKED, error), entry)
-
-    def _give_up(self, chunk: Chunk, error: PrefactorHttpError) -> None:
-        """End the run because of an error that no item is to blame for."""
-        self._again.appendleft(chunk)
-        self._abandon(error)
-
-    def _abandon(self, error: PrefactorHttpError) -> None:
-        """Take nothing more in and send nothing more; what is in flight may end."""
-        if self._end is None:
-            self._end = error
-            for task in self._held:
-                task.cancel()
-        self._sweep()
-
-    def _sweep(self) -> bool:
-        """Give what is left after the end its outcomes; tell whether there was anything."""
-        chunks = [entry for chunk in self._again for entry in chunk.entries]
-        left = [*chunks, *self._held.values(), *self._queue.drain()]
-        self._again.clear()
-        self._held.clear()
-        unsent = PrefactorClientError(f"not sent: {self._end}")
-        for entry in left:
-            if entry.is_unknown:
-                self._settle(entry.ended(State.UNKNOWN, self._end), entry)
-            else:
-                self._settle(entry.ended(State.FAILED, entry.refusal or unsent), entry)
-        return bool(left)
-
-    async def _stop(self) -> None:
-        """Leave nothing behind: let requests in flight end, within a bound, then cancel them."""
-        waits: set[asyncio.Task[Any]] = {*self._held, *self._source.waits}
-        if self._probe is not None:
-            waits.add(self._probe)
-        for task in waits:
-            task.cancel()
-        waits.update(self._in_flight)
-        try:
-            if waits:
-                await asyncio.wait(waits, timeout=_DRAIN_SECONDS)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            await self._source.close()
+    index: int
+    idempotency_key: str | None
+    state: str
+    id: str | None
+    error: str | None
 
 
-def __getattr__(name: str) -> object:
-    # Late: it needs the client, which is made of the endpoints, which need this module.
-    if name == "register_partition":
-        return import_module("prefactor_http._batch_partition").register_partition
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def register_partition(
+    rows: Iterable[Row],
+    *,
+    job: str,
+    partition: str | int,
+    config: HttpClientConfig | None = None,
+    agent_id: str | None = None,
+    environment_id: str | None = None,
+    agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
+    agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+    update_current_version: bool = True,
+    purpose: InstancePurpose | None = None,
+    **options: Unpack[StreamOptions],
+) -> list[RowResult]:
+    """Register a partition's rows, in an event loop and with a client of its own.
+
+    An ordinary function that pickles, for the map step of an engine: ``POST /bulk`` (contract
+    §7.1, §9). Keys are derived, so a task that is run again, or twice at a time, registers each
+    row once. A row's key comes from the job and its ``id`` or ``external_identifier``, wherever
+    it is; a row without either is known by its partition, position and content, so the same rows
+    must come back in the same order.
+
+    Args:
+        rows: The partition's rows, as for `register_many`.
+        job: Name of the job: the same for all its partitions, and whenever it is run again.
+        partition: Name or number of this partition within the job: the same when it is run again.
+        config: Configuration; by default `HttpClientConfig.from_env` in the process that runs it,
+            so that no token travels with the task.
+        agent_id: Agent of the rows that name none.
+        environment_id: Environment of the rows that name none.
+        agent_version: Version of the rows that have none.
+        agent_schema_version: Schema version of the rows that have none.
+        update_current_version: Whether the deployment is to run this version from now on.
+        purpose: Purpose of the rows that name none.
+        **options: As for `register_many`; ``concurrency`` is each partition's own.
+
+    Returns:
+        A result for each row, in the order of the rows.
+
+    Raises:
+        PrefactorHttpError: The run ended early; run the partition again.
+        RuntimeError: The thread runs an event loop: there, use `register_many`.
+        TypeError: The rows cannot be iterated, an option is not known, or the job or partition has
+            another type.
+        ValueError: An option is out of range, or the environment holds no token.
+    """
+    task = derive_key("register", job, "partition", partition)
+
+    async def register() -> list[RowResult]:
+        async with PrefactorHttpClient(config or HttpClientConfig.from_env()) as client:
+            outcomes = client.agent_instances.register_many(
+                _with_keys(rows, task),
+                job=job,
+                agent_id=agent_id,
+                environment_id=environment_id,
+                agent_version=agent_version,
+                agent_schema_version=agent_schema_version,
+                update_current_version=update_current_version,
+                purpose=purpose,
+                **options,
+            )
+            results = [_result_of(outcome) async for outcome in outcomes]
+        return sorted(results, key=lambda result: result["index"])
+
+    run = register()
+    try:
+        return asyncio.run(run)
+    finally:
+        run.close()  # where asyncio refused it, so that it does not warn that nobody awaited it
 
 
-__all__ = ["Batch", "register_partition"]
+def _with_keys(rows: Iterable[Row], task: str) -> Generator[Row, None, None]:
+    for index, row in enumerate(rows):
+        yield _with_key(row, task, index)
+
+
+def _with_key(row: Row, task: str, index: int) -> Row:
+    if isinstance(row, RegisterAgentInstanceRequest):
+        fields = msgspec.structs.asdict(row)
+    elif isinstance(row, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        fields = row
+    else:
+        return row  # register_many refuses it, and its outcome tells why
+    if any(fields.get(name, UNSET) not in (None, UNSET) for name in _NAMES):
+        return row
+    try:
+        key = derive_key(task, index, _encode(row))
+    except (TypeError, ValueError, RecursionError):
+        return row  # refused as well
+    if isinstance(row, RegisterAgentInstanceRequest):
+        return msgspec.structs.replace(row, idempotency_key=key)
+    return {**row, "idempotency_key": key}
+
+
+def _result_of(outcome: Outcome) -> RowResult:
+    error = outcome.error
+    return RowResult(
+        index=outcome.index,
+        idempotency_key=outcome.idempotency_key,
+        state=outcome.state.value,
+        id=None if outcome.instance is None else outcome.instance.id,
+        error=None if error is None else f"{type(error).__name__}: {error}",
+    )
+
+
+__all__ = ["RowResult", "register_partition"]

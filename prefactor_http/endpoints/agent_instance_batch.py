@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, Unpack
 
+from prefactor_http._batch import Batch
 from prefactor_http._batch_items import Group, entries, row_maker
 from prefactor_http._batch_options import BatchOptions, StreamOptions
 from prefactor_http._batch_outcome import Outcome
-from prefactor_http.batch import Batch
 from prefactor_http.endpoints._sender import Sender
 from prefactor_http.models.agent_instance import (
     AgentSchemaVersionForRegister,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
 from prefactor_http import _api
+from prefactor_http._batch import Batch
 from prefactor_http._batch_items import Group, entries, item_maker
 from prefactor_http._batch_options import BatchOptions
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http._bulk_item import ItemReader
-from prefactor_http.batch import Batch
 from prefactor_http.endpoints._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 

@@ -256,8 +256,8 @@ class PrefactorHttpClient:
     ) -> dict[str, Any]:
         """Make any call of the API by verb and path, with the same care as the others.
 
-        A write without a key gets one: at the top level of its body, unless its items carry their
-        own, and as ``Idempotency-Key`` (contract §10).
+        A write without a key gets one: at the top level of its body, except in a bulk request,
+        whose items carry their own, and as ``Idempotency-Key`` (contract §10).
 
         Args:
             method: HTTP verb.

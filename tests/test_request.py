@@ -78,6 +78,14 @@ async def test_a_key_in_the_body_is_the_key(raw_server, client, argument):
     assert raw_server.request.json == body
 
 
+async def test_a_field_called_items_is_no_bulk_request(raw_server, client):
+    raw_server.script(b"")
+    await client.request("POST", "/api/v1/thing", json_data={"items": ["a"]})
+    first, second = raw_server.requests
+    assert first.body == second.body
+    assert first.json["idempotency_key"] == first.headers["idempotency-key"]
+
+
 async def test_a_body_of_items_gets_no_key_beside_them(raw_server, client):
     items = [{"_type": "agent_spans/finish", "idempotency_key": "item-0001"}]
     await client.request("POST", "/api/v1/bulk", json_data={"items": items})

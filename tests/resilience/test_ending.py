@@ -121,6 +121,19 @@ async def test_a_closed_client_refuses_calls_until_it_is_entered_again(api, clie
         assert (await register(client)).status == "pending"
 
 
+async def test_a_client_entered_while_it_closes_stays_open(api, client_for, register):
+    client = await client_for(api, max_connections=1)
+    api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
+    in_flight = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    async with client:
+        await closing
+        assert (await in_flight).status == "pending"
+        assert (await register(client)).status == "pending"
+
+
 async def test_a_client_works_without_async_with(api, register):
     client = PrefactorHttpClient(HttpClientConfig(api.url, api.token))
     assert (await register(client)).status == "pending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,7 +79,9 @@ class AgentSpanRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _innermost.reset(self._outer)
+        # A generator's end may run in another context than its start, which has nothing to undo.
+        with suppress(ValueError):
+            _innermost.reset(self._outer)
         await to_the_end(self._end() if exc is None else self._end_failed(exc))
 
     async def _end(self, status: FinishStatus | None = None) -> None:
@@ -93,5 +96,5 @@ class AgentSpanRun:
         """Finish after an exception, which must stay the one that comes out."""
         try:
             await self._end("failed")
-        except PrefactorHttpError as problem:
+        except (PrefactorHttpError, TypeError, ValueError) as problem:  # or its result is no JSON
             exc.add_note(f"span {self.id} was not finished failed: {problem}")

@@ -193,3 +193,24 @@ async def test_a_run_leaves_no_poll_behind(prefactor_server, client_for):
     ):
         await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_span_may_end_in_another_context_than_it_began_in(api, run):
+    async with run() as handle:
+        span = handle.span("fixture")
+        await asyncio.create_task(span.__aenter__())
+        await asyncio.create_task(span.__aexit__(None, None, None))
+        assert api.spans[span.id]["status"] == "complete"
+
+
+@pytest.mark.parametrize("result", ["no object", {"no": object()}])
+async def test_a_result_that_is_no_json_does_not_hide_what_the_block_raised(run, result):
+    async def step(handle):
+        async with handle.span("tool") as span:
+            span.result_payload = result
+            raise KeyError("the block's")
+
+    async with run() as handle:
+        with pytest.raises(KeyError) as caught:
+            await step(handle)
+    assert "was not finished failed" in caught.value.__notes__[0]

@@ -64,7 +64,11 @@ class Retry:
         Raises:
             PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
         """
-        self.runtime.check_usable()
+        try:
+            self.runtime.check_usable()
+        except PrefactorClientError as error:
+            give_up(call, error, is_exhausted=False)  # to say which call it was
+            raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
         outcome = await self.attempt(call)

@@ -115,8 +115,11 @@ async def test_a_closed_client_refuses_calls_until_it_is_entered_again(api, clie
     client = await client_for(api)
     await client.close()
     await client.close()
-    with pytest.raises(PrefactorClientError, match="closed"):
+    with pytest.raises(PrefactorClientError, match="closed") as caught:
         await register(client)
+    assert caught.value.path == "/api/v1/agent_instance/register"
+    assert caught.value.idempotency_key is not None
+    assert caught.value.attempts == 0
     async with client:
         assert (await register(client)).status == "pending"
 

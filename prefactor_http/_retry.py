@@ -159,15 +159,18 @@ class _Recovery(Generic[T]):
         )
         try:
             outcome: T | Failure = await controller(self._attempt)
+        except asyncio.CancelledError:
+            self._runtime.budget.give_back(self._spent)  # the API is not to blame
+            raise
         finally:
             controller.iter_state.reset()  # its list of actions refers back to it
-        if not isinstance(outcome, Failure):
+        if not self._is_worth_repeating(outcome):  # the API has answered, if only with a refusal
             self._runtime.budget.give_back(self._spent)
+        if not isinstance(outcome, Failure):
             return outcome
         if _may_be_settled(self._call, outcome.error):
             settled = await self._settle()
             if settled is not None:
-                self._runtime.budget.give_back(self._spent)
                 return settled
         try:
             raise give_up(self._call, outcome.error, is_exhausted=self._is_exhausted)

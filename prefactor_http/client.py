@@ -51,7 +51,8 @@ class PrefactorHttpClient:
         sdk_header: Value of ``X-Prefactor-SDK``, adapters first, this package last; by default
             this package alone.
         session: An aiohttp session to borrow. It stays open, and its own settings hold:
-            ``max_connections`` counts calls, but ``trust_env`` and pooling are the session's.
+            ``max_connections`` counts calls, but ``trust_env``, the pool and aiohttp's silent
+            repetition of a PUT or DELETE are the session's.
         clock: Where waits take the time from; for tests.
     """
 

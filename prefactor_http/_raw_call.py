@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prefactor_http._operation import RawOperation
+from prefactor_http._operation import PREFIX, RawOperation
 from prefactor_http._wire import GET, Call, encode
 
 _METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
 _PATH = re.compile(r"/(?!/)[^\s#]*")
 _STEP = re.compile(r"/\.\.?(?=[/?]|$)")
-_KEY_FIELD, _BULK_FIELD = "idempotency_key", "items"
+_KEY_FIELD = "idempotency_key"
+_BULK_PATH = f"{PREFIX}/bulk"
 
 
 def raw_call(
@@ -63,7 +64,7 @@ def raw_call(
         raise ValueError("idempotency_key differs from the one in json_data")
     call.key = make_key(own if idempotency_key is None else idempotency_key)
     call.headers = {"Idempotency-Key": call.key}
-    if _BULK_FIELD not in body:  # there every item has its own
+    if path.partition("?")[0].rstrip("/") != _BULK_PATH:  # there every item has its own
         body[_KEY_FIELD] = call.key
     call.body = encode(operation, body)
     return call

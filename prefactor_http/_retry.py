@@ -64,7 +64,11 @@ class Retry:
         Raises:
             PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
         """
-        self.runtime.check_usable()
+        try:
+            self.runtime.check_usable()
+        except PrefactorClientError as error:
+            give_up(call, error, is_exhausted=False)  # to say which call it was
+            raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
         outcome = await self.attempt(call)
@@ -155,15 +159,18 @@ class _Recovery(Generic[T]):
         )
         try:
             outcome: T | Failure = await controller(self._attempt)
+        except asyncio.CancelledError:
+            self._runtime.budget.give_back(self._spent)  # the API is not to blame
+            raise
         finally:
             controller.iter_state.reset()  # its list of actions refers back to it
-        if not isinstance(outcome, Failure):
+        if not self._is_worth_repeating(outcome):  # the API has answered, if only with a refusal
             self._runtime.budget.give_back(self._spent)
+        if not isinstance(outcome, Failure):
             return outcome
         if _may_be_settled(self._call, outcome.error):
             settled = await self._settle()
             if settled is not None:
-                self._runtime.budget.give_back(self._spent)
                 return settled
         try:
             raise give_up(self._call, outcome.error, is_exhausted=self._is_exhausted)

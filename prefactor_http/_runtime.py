@@ -51,8 +51,11 @@ class Runtime:
     def open(self) -> None:
         """Bind the client to the running event loop; a closed client opens again."""
         if self._loop is None or self.is_closed:
-            self._loop = asyncio.get_running_loop()
-            self.limit = Limit(self._max_connections)
+            loop = asyncio.get_running_loop()
+            if self._loop is not loop:
+                # On the same one, attempts of before a close may still have slots to give back.
+                self._loop = loop
+                self.limit = Limit(self._max_connections)
             self.is_closed = False
             self.transport.open()
 
@@ -115,9 +118,10 @@ class Runtime:
                 self.watches.interrupt(only_endless=True)
                 await self.watches.wait_until_empty(drain_timeout)
         finally:
-            self.watches.interrupt(only_endless=False)
-            self.watches.stop()
-            await self.transport.close()
+            if self.is_closed:  # or it was opened again meanwhile, and goes on
+                self.watches.interrupt(only_endless=False)
+                self.watches.stop()
+                await self.transport.close()
 
     async def _unless_closing(self, wait: Awaitable[object]) -> bool:
         watch = self.watches.begin(None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._watch import Cause, Watches
@@ -19,6 +20,42 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
     PrefactorTimeoutError,
 )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Lends no kept-alive connection on which more came in after its last reply."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's signature
+    ) -> Connection:
+        # The pool looks only at whether it is open: what came in late, a proxy's complaint or a
+        # second reply, would be taken for the reply to this request, which nobody has read yet.
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        return connection
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a PUT or DELETE again by itself, uncounted, when it was cut off."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise  # not sent, and not repeated
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        problem = str(exc)
+    raise aiohttp.ClientConnectionError(problem)
+
+
+# A read sent twice does no harm, and aiohttp sends a POST only once. A borrowed session may have
+# middlewares of its own, which these would replace.
+_SENT_ONCE = {"PUT": (_sent_once,), "DELETE": (_sent_once,)}
 
 
 class Transport:
@@ -61,7 +98,7 @@ class Transport:
             # Headers on the session instead of on each request save 4 % of a call. The pool has no
             # limit: the client's own decides, and waiting there is nobody's timeout.
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=_Connector(limit=0),
                 headers=self._headers,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -99,6 +136,9 @@ class Transport:
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
+                middlewares=_SENT_ONCE.get(call.operation.method)
+                if self._borrowed is None
+                else None,
             )
             content = response.content
             # It came with the head, as short replies do: saves 6 % of a call.

@@ -8,9 +8,12 @@ look again. A block costs about a microsecond, whether or not anything ever expi
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from enum import Enum, auto
 
 from msgspec import Struct
+
+_MOST_LENGTHS = 16
 
 
 class Cause(Enum):
@@ -87,11 +90,20 @@ class Watches:
 
     def end(self, watch: Watch) -> None:
         """Stop watching."""
-        del self._queues[watch.length][watch]
+        queue = self._queues[watch.length]
+        del queue[watch]
+        if not queue and watch.length is not None and len(self._queues) > _MOST_LENGTHS:
+            self._forget(watch.length)
         if watch.cause is not None:
             watch.settle()
         if self._empty is not None and not self.is_busy and not self._empty.done():
             self._empty.set_result(None)
+
+    def _forget(self, length: float) -> None:
+        # Lengths are few, unless each call brings its own: then their timers must not pile up.
+        del self._queues[length]
+        with suppress(KeyError):  # it has just looked, and found only what it interrupted
+            self._timers.pop(length).cancel()
 
     @property
     def is_busy(self) -> bool:

@@ -51,6 +51,9 @@ _SNIPPET_LENGTH = 200
 # A Retry-After beyond this is a mistake, not a request.
 _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 
+# What decoding a body raises: the last one where it is nested too deep.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -136,7 +139,7 @@ def decipher(call: Call[T], reply: Reply | Failure, secret: str) -> T | Failure:
         return _refusal(reply, secret)
     try:
         return call.operation.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         return _breach(call, reply, secret, f"{exc}")
 
 
@@ -162,7 +165,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def _seconds_until(value: str, now: str | None) -> float:
     try:
         moments = [parsedate_to_datetime(text) for text in (value, now or "")]
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for years beyond what a C int holds
         return math.nan
     until, since = (m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments)
     return max(0.0, _timestamp(until) - _timestamp(since))
@@ -175,7 +178,7 @@ def _timestamp(moment: datetime) -> float:
 def _refusal(reply: Reply, secret: str) -> Failure:
     status = reply.status
     body = reply.body.replace(secret.encode(), b"[token]")
-    fields = _error_fields(body)
+    fields = _error_fields(body, secret)
     code = fields.get("code")
     # Whatever a redirect says, what matters is that nobody followed it.
     message = None if status < _BAD_REQUEST else fields.get("message")
@@ -210,10 +213,13 @@ def _breach(call: Call[Any], reply: Reply, secret: str, problem: str) -> Failure
     return Failure(error, Kind.UNKNOWN, status=reply.status, permanent=True)
 
 
-def _error_fields(body: bytes) -> dict[str, Any]:
+def _error_fields(body: bytes, secret: str) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = msgspec.json.decode(body, type=dict[str, Any])
+        # Once more, now that no escape (`\/`, `\u0041`) can hide the secret.
+        plain = _encoder.encode(fields).replace(secret.encode(), b"[token]")
+        return msgspec.json.decode(plain, type=dict[str, Any])
+    except UNREADABLE:
         return {}  # a proxy's page; the status says enough
 
 

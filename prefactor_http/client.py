@@ -51,7 +51,8 @@ class PrefactorHttpClient:
         sdk_header: Value of ``X-Prefactor-SDK``, adapters first, this package last; by default
             this package alone.
         session: An aiohttp session to borrow. It stays open, and its own settings hold:
-            ``max_connections`` counts calls, but ``trust_env`` and pooling are the session's.
+            ``max_connections`` counts calls, but ``trust_env``, the pool and aiohttp's silent
+            repetition of a PUT or DELETE are the session's.
         clock: Where waits take the time from; for tests.
     """
 
@@ -256,8 +257,8 @@ class PrefactorHttpClient:
     ) -> dict[str, Any]:
         """Make any call of the API by verb and path, with the same care as the others.
 
-        A write without a key gets one: at the top level of its body, unless its items carry their
-        own, and as ``Idempotency-Key`` (contract §10).
+        A write without a key gets one: at the top level of its body, except in a bulk request,
+        whose items carry their own, and as ``Idempotency-Key`` (contract §10).
 
         Args:
             method: HTTP verb.

@@ -10,8 +10,10 @@ from raw_server import reply
 from prefactor_http import (
     HttpClientConfig,
     PrefactorHttpClient,
+    PrefactorHttpError,
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
+    PrefactorValidationError,
 )
 
 
@@ -74,6 +76,14 @@ async def test_a_key_in_the_body_is_the_key(raw_server, client, argument):
     await client.request("POST", "/api/v1/agent", json_data=body, idempotency_key=argument)
     assert raw_server.request.headers["idempotency-key"] == "order-17"
     assert raw_server.request.json == body
+
+
+async def test_a_field_called_items_is_no_bulk_request(raw_server, client):
+    raw_server.script(b"")
+    await client.request("POST", "/api/v1/thing", json_data={"items": ["a"]})
+    first, second = raw_server.requests
+    assert first.body == second.body
+    assert first.json["idempotency_key"] == first.headers["idempotency-key"]
 
 
 async def test_a_body_of_items_gets_no_key_beside_them(raw_server, client):
@@ -204,3 +214,38 @@ async def test_the_token_is_validated_by_a_ping(raw_server, client):
     raw_server.script(reply(body={"status": "success"}))
     assert await client.validate_token() == {"status": "success"}
     assert raw_server.request.raw.startswith(b"GET /api/v1/ping HTTP/1.1\r\n")
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+async def test_a_reply_nested_too_deep_breaks_the_contract(raw_server, client):
+    raw_server.script(reply(body=b'{"details": ' + DEEP + b"}"))
+    with pytest.raises(PrefactorResponseContractError) as caught:
+        await client.request("POST", "/api/v1/agent", json_data={"details": {}})
+    assert caught.value.outcome_unknown
+    assert caught.value.attempts == 1
+
+
+async def test_a_refusal_nested_too_deep_is_told_by_its_status(raw_server, client):
+    raw_server.script(reply(400, b'{"errors": ' + DEEP + b"}"))
+    with pytest.raises(PrefactorValidationError) as caught:
+        await client.request("GET", "/api/v1/agent")
+    assert caught.value.code == "unknown"
+
+
+async def test_a_retry_after_beyond_all_years_is_ignored(raw_server, client):
+    far = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+    raw_server.script(reply(503, Retry_After=far, Date="Mon, 01 Jan 2024 00:00:00 GMT"))
+    assert await client.request("GET", "/api/v1/agent") == {}
+    assert len(raw_server.requests) == 2
+
+
+async def test_no_escape_hides_the_token_in_a_refusal(raw_server, client):
+    escaped = rb"tok\u0065n-1234"
+    body = b'{"message": "bad %b", "errors": {"token": ["%b"]}}' % (escaped, escaped)
+    raw_server.script(reply(401, body))
+    with pytest.raises(PrefactorHttpError) as caught:
+        await client.request("GET", "/api/v1/agent")
+    assert str(caught.value) == "bad [token]"
+    assert caught.value.errors == {"token": ["[token]"]}

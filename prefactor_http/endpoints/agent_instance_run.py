@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from prefactor_http._clock import Clock
@@ -156,7 +157,8 @@ class AgentInstanceRun:
         try:
             self.instance = await self.last_calls.instances.finish(self.id, status)
         except PrefactorConflictError:
-            self._note(await self.last_calls.instances.get(self.id))
+            with suppress(PrefactorHttpError):  # the conflict says more
+                self._note(await self.last_calls.instances.get(self.id))
             if not self.terminated:
                 raise
 

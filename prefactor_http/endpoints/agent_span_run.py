@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,8 +79,18 @@ class AgentSpanRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _innermost.reset(self._outer)
-        await to_the_end(self._end() if exc is None else self._end_failed(exc))
+        # A generator's end may run in another context than its start, which has nothing to undo.
+        with suppress(ValueError):
+            _innermost.reset(self._outer)
+        await to_the_end(self._end_well() if exc is None else self._end_failed(exc))
+
+    async def _end_well(self) -> None:
+        try:
+            await self._end()
+        except (TypeError, ValueError) as exc:  # the result is no JSON
+            self.result_payload = None
+            await self._end_failed(exc)
+            raise
 
     async def _end(self, status: FinishStatus | None = None) -> None:
         self.span = await self.run.last_calls.spans.finish(
@@ -92,6 +103,11 @@ class AgentSpanRun:
     async def _end_failed(self, exc: BaseException) -> None:
         """Finish after an exception, which must stay the one that comes out."""
         try:
-            await self._end("failed")
+            try:
+                await self._end("failed")
+            except (TypeError, ValueError) as problem:  # the result is no JSON: without it, then
+                exc.add_note(f"span {self.id} was finished without its result: {problem}")
+                self.result_payload = None
+                await self._end("failed")
         except PrefactorHttpError as problem:
             exc.add_note(f"span {self.id} was not finished failed: {problem}")

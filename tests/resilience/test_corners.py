@@ -13,6 +13,7 @@ from prefactor_http import (
     PrefactorClientError,
     PrefactorHttpClient,
     PrefactorHttpError,
+    PrefactorNotFoundError,
 )
 from prefactor_http.testing import ErrorBody, Fault, FaultKind
 
@@ -236,3 +237,39 @@ async def test_a_timer_that_finds_nothing_left_to_time_goes_away(api, client_for
     await asyncio.sleep(0.5)  # the timer of the first attempt has looked by now
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     assert (await register(client)).status == "pending"  # and the next attempt has one again
+
+
+async def test_an_answer_brings_the_retries_back_to_the_budget_though_it_is_a_refusal(
+    api, client_for, register
+):
+    client = await client_for(api, clock=ManualClock(), retry_budget=10, max_retries=1)
+    for _ in range(4):
+        api.fail_next(Fault(FaultKind.UNAVAILABLE))
+        with pytest.raises(PrefactorNotFoundError):
+            await client.agent_instances.get("0" * 32)
+
+
+async def test_a_call_cancelled_in_its_backoff_brings_back_what_it_took(api, client_for, register):
+    client = await client_for(
+        api, retry_budget=10, initial_retry_delay=30.0, max_retry_delay=30.0, max_retries=1
+    )
+    for turn in range(4):
+        api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
+        call = asyncio.create_task(register(client))
+        await until(lambda turn=turn: len(api.requests) > turn)
+        await asyncio.sleep(0.05)
+        assert not call.done()  # it waits; an empty budget would have ended it
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_calls_that_each_bring_a_deadline_of_their_own_leave_no_timers(
+    api, client_for, register
+):
+    client = await client_for(api)
+    loop = asyncio.get_running_loop()
+    for number in range(60):
+        await client.with_options(deadline=100 + number / 7).validate_token()
+    timers = [handle for handle in loop._scheduled if not handle.cancelled()]
+    assert len(timers) < 30

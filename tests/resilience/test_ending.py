@@ -115,9 +115,25 @@ async def test_a_closed_client_refuses_calls_until_it_is_entered_again(api, clie
     client = await client_for(api)
     await client.close()
     await client.close()
-    with pytest.raises(PrefactorClientError, match="closed"):
+    with pytest.raises(PrefactorClientError, match="closed") as caught:
         await register(client)
+    assert caught.value.path == "/api/v1/agent_instance/register"
+    assert caught.value.idempotency_key is not None
+    assert caught.value.attempts == 0
     async with client:
+        assert (await register(client)).status == "pending"
+
+
+async def test_a_client_entered_while_it_closes_stays_open(api, client_for, register):
+    client = await client_for(api, max_connections=1)
+    api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
+    in_flight = asyncio.create_task(register(client))
+    await until(lambda: api.requests)
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    async with client:
+        await closing
+        assert (await in_flight).status == "pending"
         assert (await register(client)).status == "pending"
 
 

@@ -325,3 +325,11 @@ async def test_a_borrowed_session_that_its_owner_closed_is_named_as_the_cause(
     with pytest.raises(PrefactorHttpError, match=r"[Ss]ession is closed") as caught:
         await register(client)
     assert not caught.value.outcome_unknown
+
+
+async def test_a_put_that_finds_nobody_is_known_not_to_have_happened(client_for, free_port, clock):
+    nobody = SimpleNamespace(url=f"http://127.0.0.1:{free_port}", token="t")
+    client = await client_for(nobody, clock=clock, max_retries=1)
+    with pytest.raises(PrefactorRetryExhaustedError) as caught:
+        await client.agents.delete("a-1")
+    assert not caught.value.outcome_unknown

@@ -193,3 +193,47 @@ async def test_a_run_leaves_no_poll_behind(prefactor_server, client_for):
     ):
         await asyncio.sleep(0.05)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_span_may_end_in_another_context_than_it_began_in(api, run):
+    async with run() as handle:
+        span = handle.span("fixture")
+        await asyncio.create_task(span.__aenter__())
+        await asyncio.create_task(span.__aexit__(None, None, None))
+        assert api.spans[span.id]["status"] == "complete"
+
+
+@pytest.mark.parametrize("result", ["no object", {"no": object()}])
+async def test_a_result_that_is_no_json_does_not_hide_what_the_block_raised(run, result):
+    async def step(handle):
+        async with handle.span("tool") as span:
+            span.result_payload = result
+            raise KeyError("the block's")
+
+    async with run() as handle:
+        with pytest.raises(KeyError) as caught:
+            await step(handle)
+    assert "was finished without its result" in caught.value.__notes__[0]
+
+
+async def test_a_span_whose_result_is_no_json_is_failed_without_it(api, run):
+    async with run() as handle:
+        span = handle.span("tool")
+        await span.__aenter__()
+        span.result_payload = {"no": object()}
+        with pytest.raises(TypeError, match="no JSON form"):
+            await span.__aexit__(None, None, None)
+    assert api.spans[span.id]["status"] == "failed"
+    assert api.spans[span.id]["result_payload"] is None
+
+
+async def test_a_conflict_is_raised_though_the_instance_cannot_be_read(api, client_for):
+    client = await client_for(api, max_retries=0)
+    handle = client.agent_instances.run(
+        api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, poll_interval=None
+    )
+    await handle.__aenter__()
+    await client.agent_instances.finish(handle.id)
+    api.fail_next(Fault(FaultKind.UNAVAILABLE), method="GET")
+    with pytest.raises(PrefactorConflictError):
+        await handle.__aexit__(None, None, None)

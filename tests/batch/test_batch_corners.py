@@ -1,0 +1,94 @@
+"""Moments of a batch that are hard to hit."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+
+from batch_support import (
+    SCHEMA,
+    VERSION,
+    client_of,
+    collect,
+    collect_until_error,
+    plain,
+    register,
+    registration,
+    rows,
+)
+from raw_server import reply
+
+from prefactor_http import PrefactorClientError
+from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
+
+
+async def test_an_end_while_an_item_and_its_group_wait_gives_each_its_outcome(api):
+    api.fail_next_item("rate_limited", key="key-of-a-1")
+    items = [
+        registration(api, "key-of-a-1", external_identifier="a-1"),
+        registration(api, "key-of-a-2", external_identifier="a-2"),
+        registration(api, "key-of-bad", id="bad"),
+    ]
+    client = client_of(api, initial_retry_delay=30.0, max_retry_delay=30.0)
+    async with client:
+        stream = client.bulk.stream(
+            items, max_failures=1, group=lambda item: item.idempotency_key[:8]
+        )
+        outcomes, error = await collect_until_error(stream, PrefactorClientError)
+    assert "max_failures" in str(error)
+    assert sorted(outcome.index for outcome in outcomes) == [0, 1, 2]
+    assert not any(outcome.ok for outcome in outcomes)
+    assert len(api.instances) == 0
+
+
+async def test_an_async_source_longer_than_there_is_room_for(api):
+    async def source():
+        for row in rows(9):
+            yield row
+
+    async with client_of(api) as client:
+        outcomes = await collect(register(client, api, source(), chunk_size=1, concurrency=1))
+    assert len([outcome for outcome in outcomes if outcome.ok]) == 9
+
+
+async def test_rows_of_very_many_shapes(api):
+    own = {
+        "agent_id": api.agent_id,
+        "environment_id": api.environment_id,
+        "agent_version": VERSION,
+        "agent_schema_version": SCHEMA,
+        "purpose": "eval",
+        "update_current_version": False,
+        "id": None,
+    }
+    names = chain.from_iterable(combinations(own, size) for size in range(len(own) + 1))
+    shapes = [{name: own[name] for name in chosen} for chosen in names]
+    async with client_of(api) as client:
+        outcomes = await collect(register(client, api, shapes, purpose="live"))
+    assert len(outcomes) == len(shapes) == 128
+    assert all(outcome.ok for outcome in outcomes)
+    for outcome in outcomes:
+        expected = shapes[outcome.index].get("purpose", "live")
+        assert outcome.instance.purpose == expected
+
+
+async def test_structs_can_be_grouped_by_a_field(api):
+    structs = [
+        RegisterAgentInstanceRequest(external_identifier=f"s-{number}", purpose="eval")
+        for number in range(5)
+    ]
+    async with client_of(api) as client:
+        outcomes = await collect(register(client, api, structs, group="purpose"))
+    assert [outcome.index for outcome in outcomes if outcome.ok] == [0, 1, 2, 3, 4]
+
+
+async def test_two_items_refused_for_the_moment_in_one_reply_are_both_sent_again(raw_server):
+    busy = {"status": "error", "code": "service_unavailable"}
+    done = {"status": "success"}
+    keys = ["key-one-1", "key-two-2"]
+    raw_server.script(
+        reply(200, {"status": "success", "outputs": dict.fromkeys(keys, busy)}),
+        *[reply(200, {"status": "success", "outputs": dict.fromkeys(keys, done)})] * 2,
+    )
+    async with client_of(raw_server) as client:
+        outcomes = await collect(client.bulk.stream([plain(key) for key in keys]))
+    assert sorted(outcome.index for outcome in outcomes if outcome.ok) == [0, 1]

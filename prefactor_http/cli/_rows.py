@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-import click
 import msgspec
 from msgspec import Struct
 
@@ -61,8 +60,7 @@ def on_disk(file: BinaryIO) -> BinaryIO:
             return file
     except (OSError, AttributeError):  # a stream that has no descriptor
         pass
-    copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 # closed with the command
-    click.get_current_context().call_on_close(copy.close)
+    copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 # closed with the process
     shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy

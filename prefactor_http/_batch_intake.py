@@ -55,7 +55,7 @@ class Intake:
             item = next(self._sync, None)
         except Exception as exc:  # noqa: BLE001 # the caller's own, raised when all else is done
             self._error = exc
-            self._sync = self._async = None
+            self._sync = self._async = self._news = None
             return None
         if item is None:
             self._sync = None

@@ -123,7 +123,7 @@ def call_api(
     try:
         return asyncio.run(within_client())
     except PrefactorHttpError as error:
-        raise _problem(error, if_unknown) from None
+        raise problem_of(error, if_unknown) from None
     except ValueError as exc:  # an id that is none
         raise WrongUsage(f"{exc}.") from None
     except KeyboardInterrupt:
@@ -137,7 +137,8 @@ def call_api(
 _MAYBE = "The write may have taken effect all the same."
 
 
-def _problem(error: PrefactorHttpError, if_unknown: str | None) -> Problem:
+def problem_of(error: PrefactorHttpError, if_unknown: str | None) -> Problem:
+    """Tell of a call's error, what it means and what to do next."""
     last = error.last_error if isinstance(error, PrefactorRetryExhaustedError) else error
     api_error = last if isinstance(last, PrefactorApiError) else None
     further: list[str] = []

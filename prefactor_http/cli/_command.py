@@ -8,8 +8,9 @@ import click
 
 from prefactor_http._version import __version__
 from prefactor_http.cli._demo import demo
-from prefactor_http.cli._instances import finish, register, show, start
+from prefactor_http.cli._instances import finish, show, start
 from prefactor_http.cli._ping import ping
+from prefactor_http.cli._register import register
 from prefactor_http.cli._serve import serve
 
 

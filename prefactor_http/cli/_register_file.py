@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import msgspec
 
@@ -31,11 +31,21 @@ class RegisterFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     idempotency_key: str | None = None
 
 
-def read_register_file(file: BinaryIO) -> dict[str, Any]:
+def name_of(file: BinaryIO) -> str:
+    """Say what messages call a file."""
+    name = getattr(file, "name", _STDIN)
+    return "standard input" if name == _STDIN else str(name)
+
+
+def read_register_file(
+    file: BinaryIO, name: str, shared: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Read and check a file.
 
     Args:
         file: The file, open; standard input too.
+        name: What messages call it.
+        shared: Fields that it takes where it lacks them.
 
     Returns:
         Its fields. Nested objects are as the file has them, keys that this release does not know
@@ -44,22 +54,51 @@ def read_register_file(file: BinaryIO) -> dict[str, Any]:
     Raises:
         WrongUsage: It is not JSON, or a field is wrong; the message has the line or the field.
     """
-    name = getattr(file, "name", _STDIN)
-    if name == _STDIN:
-        name = "standard input"
+    fields = _json_of(file, name)
+    if isinstance(fields, dict):
+        fields = {**(shared or {}), **cast("dict[str, Any]", fields)}
     try:
-        fields = json.loads(file.read(), parse_constant=_refuse_constant)
+        msgspec.convert(fields, RegisterFile)
+    except msgspec.ValidationError as exc:
+        raise _problem(f"{name}{_told(exc)}") from None
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def read_part(file: BinaryIO, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Read and check a file that holds one field of a register.
+
+    Args:
+        file: The file.
+        kind: What it must hold.
+
+    Returns:
+        The field, as the file has it.
+
+    Raises:
+        WrongUsage: It is not JSON, or something in it is wrong.
+    """
+    name = name_of(file)
+    part: dict[str, Any] = _json_of(file, name)
+    try:
+        msgspec.convert(part, kind)
+    except msgspec.ValidationError as exc:
+        raise WrongUsage(f"{name}{_told(exc)}", "Nothing was sent.") from None
+    return part
+
+
+def _json_of(file: BinaryIO, name: str) -> Any:
+    try:
+        return json.loads(file.read(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         raise _problem(f"{name}, line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as exc:
         raise _problem(f"{name}: not JSON: {exc}") from None
-    try:
-        msgspec.convert(fields, RegisterFile)
-    except msgspec.ValidationError as exc:
-        problem, _, place = str(exc).partition(" - at ")
-        field = place.strip("`").removeprefix("$.")
-        raise _problem(f"{name}{f', {field}' if field else ''}: {problem}") from None
-    return {field: value for field, value in fields.items() if value is not None}
+
+
+def _told(error: msgspec.ValidationError) -> str:
+    problem, _, place = str(error).partition(" - at ")
+    field = place.strip("`").removeprefix("$.")
+    return f", {field}: {problem}" if field else f": {problem}"
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -1,0 +1,192 @@
+"""The file of results: a line a row, appended as it is known, read again to go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from hashlib import blake2b
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from prefactor_http.cli._output import WrongUsage
+
+_START = b'{"index":'
+_DIGEST = 8
+_WIDTH = 1 + _DIGEST
+_OK, _REFUSED = 1, 2
+_LARGEST_INDEX = 10**8  # a line that says more is none of ours, and would fill the memory
+_encode = msgspec.json.Encoder().encode
+
+
+class Result(Struct, kw_only=True):
+    """What became of a row; the last line of an index holds.
+
+    Attributes:
+        index: Its position among the rows, from 0.
+        idempotency_key: Its key; None for a row that cannot be sent.
+        ok: Whether it is registered; None where that is not known.
+        id: The instance's id, where it is.
+        line: Where it stands in the file, where it is not.
+        error: Why not.
+    """
+
+    index: int
+    idempotency_key: str | None
+    ok: bool | None
+    id: str | UnsetType = UNSET
+    line: int | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Results:
+    """Results of this run and of those before it, and the file that holds them.
+
+    Args:
+        path: The file, which need not exist; None to keep none.
+
+    Attributes:
+        ok: Rows that earlier runs registered.
+        refused: Rows that were refused in earlier runs.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.ok = 0
+        self.refused = 0
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._done = bytearray()  # nine bytes a row: how it ended, and a digest of its key
+        self._decode = msgspec.json.Decoder(Result).decode
+
+    def read(self) -> int:
+        """Read what earlier runs wrote.
+
+        Returns:
+            Bytes that are whole lines.
+
+        Raises:
+            WrongUsage: The file cannot be read, or holds something else.
+        """
+        end = 0
+        if self._path is None:
+            return end
+        try:
+            with open(self._path, "rb") as file:  # noqa: PTH123 # click gives a str
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        if not (line.startswith(_START) or _START.startswith(line)):
+                            raise self._is_no_result(number)
+                        break  # torn: the run ended while it wrote
+                    self._note_line(line, number)
+                    end += len(line)
+        except FileNotFoundError:
+            return 0
+        except OSError as exc:
+            raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
+        return end
+
+    def open(self, end: int) -> Self:
+        """Open the file for appending, without a torn last line.
+
+        Args:
+            end: Bytes that are whole lines.
+
+        Raises:
+            WrongUsage: The file cannot be written.
+        """
+        if self._path is not None:
+            try:
+                # Unbuffered: a line that was written survives whatever kills this process.
+                self._file = open(self._path, "ab", buffering=0)  # noqa: PTH123, SIM115
+                self._file.truncate(end)
+            except OSError as exc:
+                raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file, safe on the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def has(self, index: int, key: str | None) -> bool:
+        """Tell whether a row needs nothing more.
+
+        Raises:
+            WrongUsage: The row that was registered at this place is another one.
+        """
+        record = self._done[index * _WIDTH : (index + 1) * _WIDTH]
+        if not record or not record[0]:
+            return False
+        if bytes(record[1:]) == _digest(key):
+            return True
+        if record[0] == _REFUSED:
+            self.refused -= 1  # it was mended, and is a new row now
+            self._done[index * _WIDTH] = 0
+            return False
+        raise WrongUsage(
+            f"{self._path} tells of another row {index}: of another job, or before the rows were "
+            "changed.",
+            "Give the job as it was, or another file for its results.",
+        )
+
+    def write(self, result: Result) -> None:
+        """Append a result.
+
+        Raises:
+            OSError: It cannot be written whole, as on a full disk.
+        """
+        if self._file is None:
+            return
+        line = _encode(result) + b"\n"
+        if self._file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _note_line(self, line: bytes, number: int) -> None:
+        try:
+            result = self._decode(line)
+        except (msgspec.DecodeError, UnicodeError):
+            raise self._is_no_result(number) from None
+        if not 0 <= result.index < _LARGEST_INDEX:
+            raise self._is_no_result(number)
+        self._note(result)
+
+    def _note(self, result: Result) -> None:
+        start = result.index * _WIDTH
+        missing = start + _WIDTH - len(self._done)
+        if missing > 0:
+            self._done += bytes(missing)
+        before = self._done[start]
+        self.ok -= before == _OK
+        self.refused -= before == _REFUSED
+        state = 0 if result.ok is None else _OK if result.ok else _REFUSED
+        self.ok += state == _OK
+        self.refused += state == _REFUSED
+        digest = _digest(result.idempotency_key)
+        self._done[start : start + _WIDTH] = bytes((state,)) + digest
+
+    def _is_no_result(self, number: int) -> WrongUsage:
+        return WrongUsage(
+            f"{self._path}, line {number}: not a result of this command.",
+            "Give another file for the results; nothing was sent.",
+        )
+
+
+def _digest(key: str | None) -> bytes:
+    return blake2b((key or "").encode(), digest_size=_DIGEST).digest()
+
+
+def refusal_text(error: Exception | None) -> str:
+    """Say in a line why a row is not registered."""
+    fields: dict[str, Any] = getattr(error, "errors", None) or {}
+    return "; ".join((str(error), *(f"{name}: {said}" for name, said in fields.items())))

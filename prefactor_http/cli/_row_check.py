@@ -1,0 +1,69 @@
+"""Whether a row can be sent, and with which key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from prefactor_http.cli._register_file import RegisterFile
+from prefactor_http.cli._rows import Row, RowError
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_key
+
+_KEY = "idempotency_key"
+_encode = msgspec.json.Encoder().encode
+
+
+class RowCheck:
+    """Checks rows and gives them keys.
+
+    Args:
+        shared: Fields that a row takes where it lacks them, checked already.
+        job: Name that keys are derived with; None for random keys.
+    """
+
+    def __init__(self, shared: dict[str, Any], job: str | None) -> None:
+        # Stands for fields that a row lacks; the shared ones need no second look.
+        self._given: dict[str, Any] = {
+            name: {} for name in ("agent_version", "agent_schema_version") if name in shared
+        }
+        self._job = job
+
+    def prepare(self, row: Row) -> str | None:
+        """Make a row ready to be sent, or note its problem.
+
+        Returns:
+            Its key; None for a row with a problem.
+        """
+        if row.fields is None:
+            return None
+        fields = {name: value for name, value in row.fields.items() if value is not None}
+        try:
+            key = self._check(fields, row.index)
+        except RowError as exc:
+            row.problem = str(exc)
+            return None
+        row.fields = {**fields, _KEY: key}
+        return key
+
+    def _check(self, fields: dict[str, Any], index: int) -> str:
+        try:
+            msgspec.convert({**self._given, **fields}, RegisterFile)
+            key = fields.pop(_KEY, None)
+            if key is not None:
+                return check_key(key, min_length=MIN_LENGTH_IN_BULK)
+            return new_key() if self._job is None else _derived(self._job, index, fields)
+        except msgspec.ValidationError as exc:
+            problem, _, place = str(exc).partition(" - at ")
+            field = place.strip("`").removeprefix("$.")
+            raise RowError(f"{field}: {problem}" if field else problem) from None
+        except ValueError as exc:
+            raise RowError(str(exc)) from None
+
+
+def _derived(job: str, index: int, fields: dict[str, Any]) -> str:
+    """Derive the key that ``register_many`` would: there the position is that among rows sent."""
+    for name in ("id", "external_identifier"):
+        if name in fields:
+            return derive_key("register", job, name, str(fields[name]))
+    return derive_key("register", job, index, _encode(fields))

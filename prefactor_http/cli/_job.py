@@ -58,6 +58,7 @@ class Job:
         self._under_way: dict[int, Row] = {}  # by position among the rows sent
         self._task: asyncio.Task[None] | None = None
         self._told = 0
+        self._is_read = False
 
     def dry_run(self) -> None:
         """Check the rows, and send none."""
@@ -98,6 +99,8 @@ class Job:
             except asyncio.CancelledError:
                 if self.stopped is None:
                     raise
+        if self._is_read and not self._under_way:
+            self.stopped = None  # too late to matter
 
     async def _consume(self, stream: AsyncGenerator[Outcome, None]) -> None:
         async with aclosing(stream) as outcomes:
@@ -112,6 +115,7 @@ class Job:
             key = self._check.prepare(row)
             if not self._results.has(row.index, key):
                 yield row
+        self._is_read = True
 
     def _fields(self) -> Generator[dict[str, Any], None, None]:
         for position, row in enumerate(self._left()):

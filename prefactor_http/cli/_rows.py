@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import click
 import msgspec
 from msgspec import Struct
 
@@ -60,7 +61,8 @@ def on_disk(file: BinaryIO) -> BinaryIO:
             return file
     except (OSError, AttributeError):  # a stream that has no descriptor
         pass
-    copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 # closed with the process
+    copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 # closed with the command
+    click.get_current_context().call_on_close(copy.close)
     shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy

@@ -1,0 +1,319 @@
+import asyncio
+import csv
+import gzip
+import io
+import json
+import socket
+
+import pytest
+
+from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http.testing import Fault, FaultKind
+
+VERSION = {"external_identifier": "v1", "name": "Nightly"}
+SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Write the files that the rows share."""
+    (tmp_path / "version.json").write_text(json.dumps(VERSION))
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    return [
+        "--agent-version",
+        str(tmp_path / "version.json"),
+        "--schema",
+        str(tmp_path / "schema.json"),
+    ]
+
+
+@pytest.fixture
+def shared(api, parts):
+    return [*parts, "--agent-id", api.agent_id, "--environment-id", api.environment_id]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "results.jsonl"
+
+
+def lines(*rows):
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def named(count):
+    return lines(*({"external_identifier": f"n-{number}"} for number in range(count)))
+
+
+def last_words(path):
+    return {line["index"]: line for line in map(json.loads, path.read_text().splitlines())}
+
+
+def write(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return str(path)
+
+
+def table(*rows):
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.NDJSON", "rows.jsonl.gz"])
+def test_json_lines_register_a_row_each(api, run, shared, tmp_path, out, name):
+    content = b"\xef\xbb\xbf" + named(250) + b"\n  \n" + named(251).splitlines()[-1]
+    path = write(tmp_path, name, gzip.compress(content) if name.endswith("gz") else content)
+    result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "251 rows registered, 0 refused, 0 unknown" in result.stdout
+    assert "\x1b" not in result.output
+    words = last_words(out)
+    assert sorted(words) == list(range(251))
+    assert {line["id"] for line in words.values()} == set(api.instances)
+    assert all(line["ok"] is True for line in words.values())
+    assert api.instances[words[250]["id"]]["external_identifier"] == "n-250"
+
+
+def test_csv_has_json_in_the_columns_that_are_no_text(api, run, tmp_path):
+    ids = [api.agent_id, api.environment_id]
+    versions = [json.dumps(VERSION), json.dumps(SCHEMA)]
+    path = write(
+        tmp_path,
+        "rows.csv",
+        table(
+            ["agent_id", "environment_id", "agent_version", "agent_schema_version", "purpose"],
+            [*ids, *versions, "eval"],
+            [],
+            [*ids, *versions, ""],
+        ),
+    )
+    result = run("register", path, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ok"] == 2
+    assert sorted(one["purpose"] for one in api.instances.values()) == ["eval", "live"]
+
+
+def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
+    bad = [
+        (b"oops", "not JSON"),
+        (b"[]", "a row is a JSON object"),
+        (b'{"purpose": "fun"}', "purpose: Invalid enum value"),
+        (b'{"purpos": "eval"}', "unknown field `purpos`"),
+        (b'{"idempotency_key": "short"}', "8 to 64 characters"),
+        (b'{"external_identifier": "\xff"}', "not JSON"),
+        (b'{"external_identifier": "n-0"}', "external_identifier"),
+    ]
+    content = named(1) + b"\n".join(row for row, _ in bad) + b"\n" + named(2).splitlines()[1]
+    path = write(tmp_path, "rows.jsonl", content)
+    result = run("register", path, *shared, "--out", str(out), "--concurrency", "1")
+    assert result.exit_code == 1
+    words = last_words(out)
+    for number, (_, problem) in enumerate(bad, 1):
+        if number < len(bad):
+            assert f"rows.jsonl, line {number + 1}: " in result.stderr
+        assert problem in words[number]["error"]
+        assert words[number]["line"] == number + 1
+        assert words[number]["ok"] is False
+    assert len(api.instances) == 2
+    assert "Error: 7 rows were refused." in result.stderr
+
+
+def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
+    content = (
+        b"external_identifier,purpose,update_current_version\n"
+        b"a,live,true\n"
+        b"b,live\n"
+        b"\xff,live,\n"
+        b"c,live,yes\n"
+        b'd,"' + b"x" * 140_000 + b'",\n'
+        b"e,live,false\n"
+    )
+    path = write(tmp_path, "rows.csv", content)
+    result = run("register", path, *shared, "--out", str(out))
+    assert result.exit_code == 1, result.output
+    words = last_words(out)
+    assert [words[index]["ok"] for index in sorted(words)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert "has 2 cells, the header 3" in words[1]["error"]
+    assert words[2]["error"] == "external_identifier: not UTF-8"
+    assert "update_current_version: not JSON" in words[3]["error"]
+    assert "not CSV" in words[4]["error"]
+
+
+def test_many_bad_rows_are_not_all_told(run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", b"oops\n" * 30)
+    result = run("register", path, *shared, "--out", str(out))
+    assert result.stderr.count("rows.jsonl, line ") == 20
+    assert "the results have them all" in result.stderr
+    assert len(last_words(out)) == 30
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [(b"agent,purpose\n", "unknown column 'agent'"), (b"id,id\n", "a column comes twice")],
+)
+def test_a_wrong_header_is_wrong_usage(api, run, shared, tmp_path, header, said):
+    result = run("register", write(tmp_path, "rows.csv", header), *shared)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not api.requests
+
+
+def test_an_empty_file_is_done(run, shared, tmp_path):
+    for name in ("rows.jsonl", "rows.csv"):
+        result = run("register", write(tmp_path, name, b""), *shared)
+        assert result.exit_code == 0
+        assert "0 rows registered" in result.stdout
+
+
+def test_standard_input_is_json_lines_where_there_is_a_job(api, run, shared):
+    result = run("register", "-", *shared, "--job", "j", stdin=named(3))
+    assert result.exit_code == 0, result.output
+    assert len(api.instances) == 3
+    as_csv = run("register", "-", *shared, "--format", "csv", stdin=b"external_identifier\nx\n")
+    assert as_csv.exit_code == 0
+    assert len(api.instances) == 4
+
+
+def test_one_object_takes_what_it_lacks_from_the_options(api, run, shared, tmp_path):
+    path = write(tmp_path, "one.json.gz", gzip.compress(b'{"external_identifier": "one"}'))
+    result = run("register", path, *shared)
+    assert result.exit_code == 0, result.output
+    (instance,) = api.instances.values()
+    assert instance["external_identifier"] == "one"
+
+
+def test_options_of_the_other_kind_are_wrong_usage(api, run, shared, tmp_path):
+    one, many = write(tmp_path, "a.json", b"{}"), write(tmp_path, "a.jsonl", b"")
+    assert "--job is for files of many rows" in run("register", one, "--job", "j").stderr
+    result = run("register", many, "--idempotency-key", "key-12345")
+    assert result.exit_code == 2
+    assert "many rows want --job" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b'{"name": 7}', "name: Expected"), (b"{", "line 1")]
+)
+def test_a_wrong_version_file_is_wrong_usage(api, run, tmp_path, content, said):
+    version = write(tmp_path, "version.json", content)
+    result = run("register", "-", "--job", "j", "--agent-version", version, stdin=named(1))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "version.json" in result.stderr
+
+
+def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, out, monkeypatch):
+    monkeypatch.delenv("PREFACTOR_API_TOKEN")
+    good, bad = write(tmp_path, "a.jsonl", named(3)), write(tmp_path, "b.jsonl", b"{}\noops\n")
+    result = run("register", good, *shared, "--dry-run", "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert "3 rows to register, 0 that cannot be; sent none." in result.stdout
+    result = run("register", bad, "--dry-run")
+    assert result.exit_code == 1
+    assert "line 1: Object missing required field `agent_version`" in result.stderr
+    assert "0 rows to register, 2 that cannot be" in result.stdout
+    assert not api.requests
+    assert not out.exists()
+
+
+def test_keys_are_those_that_register_many_derives(api, run, shared, tmp_path, out):
+    rows = [{"external_identifier": "x"}, {"purpose": "eval"}, {"purpose": None}]
+    path = write(tmp_path, "rows.jsonl", lines(*rows))
+    assert run("register", path, *shared, "--job", "j", "--out", str(out)).exit_code == 0
+
+    async def keys():
+        async with PrefactorHttpClient(HttpClientConfig(api.url, api.token)) as client:
+            outcomes = client.agent_instances.register_many(
+                rows[:2],
+                job="j",
+                agent_id=api.agent_id,
+                environment_id=api.environment_id,
+                agent_version=VERSION,
+                agent_schema_version=SCHEMA,
+            )
+            return {outcome.index: outcome.idempotency_key async for outcome in outcomes}
+
+    words = last_words(out)
+    assert asyncio.run(keys()) == {index: words[index]["idempotency_key"] for index in (0, 1)}
+    assert len(api.instances) == 3
+
+
+def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
+    result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    assert result.exit_code == 2
+    assert "rows.jsonl.gz or its results: " in result.stderr
+    assert len(api.instances) == len(last_words(out))
+
+
+def test_failures_end_the_run_where_they_are_too_many(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", b"oops\n" * 3 + named(5000))
+    result = run("register", path, *shared, "--max-failures", "2", "--job", "j", "--out", str(out))
+    assert result.exit_code == 1
+    assert "stopped after 2 failures" in result.stderr
+    assert len(api.instances) < 5000
+
+
+def test_a_refused_token_ends_the_run_with_1(run, shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", "nobody's")
+    result = run("register", write(tmp_path, "rows.jsonl", named(3)), *shared, "--job", "j")
+    assert result.exit_code == 1
+    assert "401" in result.stderr
+    assert "PREFACTOR_API_TOKEN" in result.stderr
+
+
+def test_an_api_away_ends_the_run_with_3_and_burns_no_row(api, run, shared, tmp_path, out):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    result = run(*command, "--api-url", dead, "--patience", "0", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert out.read_bytes() == b""
+    assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
+    assert run(*command).exit_code == 0
+    assert len(api.instances) == 3
+
+
+def test_an_unknown_outcome_is_written_as_such_and_tried_again(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    result = run(*command, "--patience", "0", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert [line["ok"] for line in last_words(out).values()] == [None, None, None]
+    assert run(*command).exit_code == 0
+    assert all(line["ok"] for line in last_words(out).values())
+    assert (len(api.effects), api.doubled) == (3, [])
+
+
+def test_the_deadline_ends_the_run_in_order(api, run, shared, tmp_path, out):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out), "--concurrency", "1"]
+    result = run(*command, "--deadline", "0.2")
+    assert result.exit_code == 3
+    assert "the deadline passed before all rows were registered" in result.stderr
+    assert "Run the same command again to go on." in result.stderr
+    assert 0 < len(api.instances) == len(last_words(out)) < 3000
+    again = run(*command)
+    assert again.exit_code == 0
+    assert f"3,000 rows registered ({len(last_words(out)):,} before)" not in again.stdout
+    assert (len(api.effects), api.doubled) == (3000, [])
+
+
+def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_none(
+    api, run, shared, tmp_path
+):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.5))
+    path = write(tmp_path, "rows.jsonl", named(3))
+    assert run("register", path, *shared, "--deadline", "0.1").exit_code == 0

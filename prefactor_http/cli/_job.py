@@ -113,7 +113,9 @@ class Job:
             if self.stopped is not None:
                 return
             key = self._check.prepare(row)
-            if not self._results.has(row.index, key):
+            is_done = self._results.has(row.index, key)
+            self._tally.refused_before = self._results.refused  # fewer, where rows were mended
+            if not is_done:
                 yield row
         self._is_read = True
 

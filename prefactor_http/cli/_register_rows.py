@@ -92,7 +92,7 @@ def register_rows(
     except PrefactorHttpError as exc:
         problem = problem_of(exc, None)
     except (OSError, EOFError, zlib.error) as exc:
-        problem = WrongUsage(f"{name} or its results: {exc}.")
+        problem = Unsettled(f"{name} or its results: {exc}.")
     if problem is None:
         problem = _ending(run, tally)
     _summarize(connection, tally, dry_run=bounds.dry_run)
@@ -159,5 +159,5 @@ def _summarize(connection: Connection, tally: Tally, *, dry_run: bool) -> None:
     click.echo(
         f"{tally.ok + tally.ok_before:,} rows registered{before}, "
         f"{tally.refused + tally.refused_before:,} refused, {tally.unknown:,} unknown; "
-        f"{tally.seconds:.1f} s, {tally.rate:,.0f} rows/s, {tally.retried:,} attempts made again."
+        f"{tally.seconds:.1f} s, {tally.rate:,.0f} rows/s, {tally.retried:,} retried."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from hashlib import blake2b
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -74,6 +75,8 @@ class Results:
             return end
         try:
             with open(self._path, "rb") as file:  # noqa: PTH123 # click gives a str
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise WrongUsage(f"{self._path}: not a regular file.")
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         if not (line.startswith(_START) or _START.startswith(line)):

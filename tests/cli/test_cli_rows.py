@@ -3,6 +3,7 @@ import csv
 import gzip
 import io
 import json
+import resource
 import socket
 
 import pytest
@@ -249,7 +250,7 @@ def test_keys_are_those_that_register_many_derives(api, run, shared, tmp_path, o
 def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared, tmp_path, out):
     path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
     result = run("register", path, *shared, "--job", "j", "--out", str(out))
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "rows.jsonl.gz or its results: " in result.stderr
     assert len(api.instances) == len(last_words(out))
 
@@ -317,3 +318,45 @@ def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_none(
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.5))
     path = write(tmp_path, "rows.jsonl", named(3))
     assert run("register", path, *shared, "--deadline", "0.1").exit_code == 0
+
+
+def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        result = run(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 3
+    assert "No space left" in result.stderr
+    assert run(*command).exit_code == 0
+    assert sorted(last_words(out)) == [0, 1, 2]
+    assert (len(api.effects), api.doubled) == (3, [])
+
+
+def test_results_need_a_regular_file(api, run, shared, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    result = run("register", path, *shared, "--job", "j", "--out", "/dev/null")
+    assert result.exit_code == 2
+    assert "not a regular file" in result.stderr
+
+
+def test_without_a_job_one_is_warned_of_doubling(api, run, shared, tmp_path):
+    api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    result = run("register", path, *shared, "--deadline", "0.2", "--concurrency", "1")
+    assert result.exit_code == 3
+    assert "without --job another run doubles them" in result.stderr
+
+
+def test_with_a_job_and_no_results_the_same_command_is_safe(api, run, shared, tmp_path):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    command = ["register", path, *shared, "--job", "j", "--concurrency", "1"]
+    result = run(*command, "--deadline", "0.2")
+    assert "no row is registered twice" in result.stderr
+    assert run(*command).exit_code == 0
+    assert (len(api.effects), api.doubled) == (3000, [])

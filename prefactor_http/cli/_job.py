@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from types import FrameType
 from typing import Any, cast
 
@@ -56,7 +56,7 @@ class Job:
         self._progress = progress
         self._name = name
         self._under_way: dict[int, Row] = {}  # by position among the rows sent
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None]
         self._told = 0
         self._is_read = False
 
@@ -93,12 +93,8 @@ class Job:
         self._task = asyncio.create_task(self._consume(outcomes))
         if deadline is not None:
             asyncio.get_running_loop().call_later(deadline, self._expire)
-        with self._signals():
-            try:
-                await self._task
-            except asyncio.CancelledError:
-                if self.stopped is None:
-                    raise
+        with self._signals(), suppress(asyncio.CancelledError):  # only a stop of ours cancels it
+            await self._task
         if self._is_read and not self._under_way:
             self.stopped = None  # too late to matter
 
@@ -174,9 +170,8 @@ class Job:
                 signal.signal(number, action)
 
     def _expire(self) -> None:
-        if self.stopped is None:
-            self.stopped = "the deadline passed"
-            self._stop_soon()
+        self.stopped = self.stopped or "the deadline passed"
+        self._stop_soon()
 
     def _stop_soon(self) -> None:
         self._progress.say("Stopping: what is under way may end. Once more stops at once.")
@@ -188,8 +183,7 @@ class Job:
         asyncio.get_running_loop().call_later(_GRACE, self._cancel)
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
 
 def _is_for_later(error: Exception | None) -> bool:

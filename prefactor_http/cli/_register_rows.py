@@ -125,7 +125,7 @@ def _ending(run: Job, tally: Tally) -> Problem | None:
     if run.stopped is not None:
         return Unsettled(f"{run.stopped} before all rows were registered.")
     if tally.unknown:
-        return Unsettled(f"of {tally.unknown:,} rows nobody knows whether they are registered.")
+        return Unsettled(f"{tally.unknown:,} rows may be registered or not.")
     refused = tally.refused + tally.refused_before
     return Refused(f"{refused:,} rows were refused.") if refused else None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from rows_support import SCHEMA, VERSION
 
 from prefactor_http.cli._command import command
 from prefactor_http.testing import LocalPrefactor
@@ -58,3 +59,26 @@ def instance_id(run: Run, registration: Path) -> str:
     result = run("register", "--json", str(registration))
     assert result.exit_code == 0, result.output
     return msgspec.json.decode(result.stdout)["id"]
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Write the files that the rows share."""
+    (tmp_path / "version.json").write_text(msgspec.json.encode(VERSION).decode())
+    (tmp_path / "schema.json").write_text(msgspec.json.encode(SCHEMA).decode())
+    return [
+        "--agent-version",
+        str(tmp_path / "version.json"),
+        "--schema",
+        str(tmp_path / "schema.json"),
+    ]
+
+
+@pytest.fixture
+def shared(api, parts):
+    return [*parts, "--agent-id", api.agent_id, "--environment-id", api.environment_id]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "results.jsonl"

@@ -1,0 +1,176 @@
+"""How a job of many rows ends."""
+
+import gzip
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+
+from rows_support import last_words, named, write
+
+from prefactor_http.testing import Fault, FaultKind
+
+
+def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
+    result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    assert result.exit_code == 3
+    assert "rows.jsonl.gz or its results: " in result.stderr
+    assert len(api.instances) == len(last_words(out))
+
+
+def test_failures_end_the_run_where_they_are_too_many(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", b"oops\n" * 3 + named(5000))
+    result = run("register", path, *shared, "--max-failures", "2", "--job", "j", "--out", str(out))
+    assert result.exit_code == 1
+    assert "stopped after 2 failures" in result.stderr
+    assert len(api.instances) < 5000
+
+
+def test_a_refused_token_ends_the_run_with_1(run, shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", "nobody's")
+    result = run("register", write(tmp_path, "rows.jsonl", named(3)), *shared, "--job", "j")
+    assert result.exit_code == 1
+    assert "401" in result.stderr
+    assert "PREFACTOR_API_TOKEN" in result.stderr
+
+
+def test_an_api_away_ends_the_run_with_3_and_burns_no_row(api, run, shared, tmp_path, out):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    result = run(*command, "--api-url", dead, "--patience", "0", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert out.read_bytes() == b""
+    assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
+    assert run(*command).exit_code == 0
+    assert len(api.instances) == 3
+
+
+def test_an_unknown_outcome_is_written_as_such_and_tried_again(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    result = run(*command, "--patience", "0", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert [line["ok"] for line in last_words(out).values()] == [None, None, None]
+    assert run(*command).exit_code == 0
+    assert all(line["ok"] for line in last_words(out).values())
+    assert (len(api.effects), api.doubled) == (3, [])
+
+
+def test_the_deadline_ends_the_run_in_order(api, run, shared, tmp_path, out):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out), "--concurrency", "1"]
+    result = run(*command, "--deadline", "0.2")
+    assert result.exit_code == 3
+    assert "the deadline passed before all rows were registered" in result.stderr
+    assert "Run the same command again to go on." in result.stderr
+    assert 0 < len(api.instances) == len(last_words(out)) < 3000
+    again = run(*command)
+    assert again.exit_code == 0
+    assert f"3,000 rows registered ({len(last_words(out)):,} before)" not in again.stdout
+    assert (len(api.effects), api.doubled) == (3000, [])
+
+
+def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_none(
+    api, run, shared, tmp_path
+):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.5))
+    path = write(tmp_path, "rows.jsonl", named(3))
+    assert run("register", path, *shared, "--deadline", "0.1").exit_code == 0
+
+
+def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        result = run(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 3
+    assert "No space left" in result.stderr
+    assert run(*command).exit_code == 0
+    assert sorted(last_words(out)) == [0, 1, 2]
+    assert (len(api.effects), api.doubled) == (3, [])
+
+
+def test_results_need_a_regular_file(api, run, shared, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    result = run("register", path, *shared, "--job", "j", "--out", "/dev/null")
+    assert result.exit_code == 2
+    assert "not a regular file" in result.stderr
+
+
+def test_without_a_job_one_is_warned_of_doubling(api, run, shared, tmp_path):
+    api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    result = run("register", path, *shared, "--deadline", "0.2", "--concurrency", "1")
+    assert result.exit_code == 3
+    assert "without --job another run doubles them" in result.stderr
+
+
+def test_with_a_job_and_no_results_the_same_command_is_safe(api, run, shared, tmp_path):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
+    path = write(tmp_path, "rows.jsonl", named(3000))
+    command = ["register", path, *shared, "--job", "j", "--concurrency", "1"]
+    result = run(*command, "--deadline", "0.2")
+    assert "no row is registered twice" in result.stderr
+    assert run(*command).exit_code == 0
+    assert (len(api.effects), api.doubled) == (3000, [])
+
+
+def test_a_row_refused_for_the_moment_is_tried_again_by_the_next_run(
+    api, run, shared, tmp_path, out
+):
+    api.fail_next_item("rate_limited")
+    path = write(tmp_path, "rows.jsonl", named(3))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
+    result = run(*command, "--patience", "0")
+    assert result.exit_code == 3
+    assert "1 rows may be registered or not." in result.stderr
+    assert run(*command).exit_code == 0
+    assert len(api.effects) == 3
+
+
+def test_a_pipe_is_read_to_its_end(api, run, shared, tmp_path):
+    pipe = tmp_path / "rows.jsonl"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(named(3),))
+    writer.start()
+    result = run("register", str(pipe), *shared, "--job", "j")
+    writer.join()
+    assert result.exit_code == 0, result.output
+    assert len(api.instances) == 3
+
+
+def test_two_signals_stop_a_run_that_waits(api, run, shared, tmp_path, out):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=25))
+
+    def interrupt():
+        while api.faults_pending:
+            time.sleep(0.01)
+        for _ in range(2):
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    path = write(tmp_path, "rows.jsonl", named(3))
+    before = signal.getsignal(signal.SIGTERM)
+    thread.start()
+    started = time.monotonic()
+    result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    thread.join()
+    assert time.monotonic() - started < 5
+    assert result.exit_code == 3
+    assert "stopped before all rows were registered" in result.stderr
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert out.read_bytes() == b""

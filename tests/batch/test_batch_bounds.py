@@ -19,6 +19,7 @@ from batch_support import (
     items_sent,
     plain,
     register,
+    registration,
     rows,
 )
 from raw_server import reply
@@ -116,6 +117,22 @@ async def test_a_wrong_url_ends_the_run_and_is_no_items_fault(raw_server, raw_cl
     assert error.status_code == status
     assert len(outcomes) == 30
     assert len(raw_server.requests) == 2
+
+
+async def test_an_item_that_waits_and_its_group_have_outcomes_when_the_run_ends(api):
+    api.fail_next_item("rate_limited", key="held-000")
+    async with client_of(api, initial_retry_delay=60.0, max_retry_delay=60.0) as client:
+        items = [registration(api, f"held-{n:03}", agent="g") for n in range(3)]
+        stream = client.bulk.stream(
+            [*items, registration(api, "other-00", purpose="none", agent="h")],
+            group="agent",
+            chunk_size=2,
+            max_failures=1,
+        )
+        outcomes, error = await collect_until_error(stream, PrefactorClientError)
+    assert "after 1 failures" in str(error)
+    assert indexes(outcomes) == [0, 1, 2, 3]
+    assert all(outcome.failed for outcome in outcomes)
 
 
 async def test_a_closed_client_ends_the_run(api):

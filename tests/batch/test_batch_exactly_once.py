@@ -215,3 +215,35 @@ async def test_rows_may_be_requests_that_lack_nothing(api, client):
     assert outcome.ok
     assert outcome.instance.external_identifier == "typed"
     assert outcome.output.details["external_identifier"] == "typed"
+
+
+async def test_a_row_of_any_shape_gets_what_it_lacks(api, client):
+    fields = {
+        "agent_id": api.agent_id,
+        "environment_id": api.environment_id,
+        "agent_version": VERSION,
+        "agent_schema_version": SCHEMA,
+        "purpose": "live",
+        "update_current_version": False,
+        "external_identifier": "x",
+    }
+    shapes = [
+        {name: value for bit, (name, value) in enumerate(fields.items()) if number >> bit & 1}
+        for number in range(1 << len(fields))
+    ]
+    for number, row in enumerate(shapes):
+        if "external_identifier" in row:
+            row["external_identifier"] = f"x-{number}"
+    outcomes = await collect(register(client, api, shapes, purpose="live"))
+    assert indexes(outcomes) == list(range(128))
+    assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_an_async_source_may_have_more_than_there_is_room_for(api, client):
+    async def source():
+        for row in rows(300):
+            yield row
+
+    outcomes = await collect(register(client, api, source(), chunk_size=5, concurrency=2))
+    assert indexes(outcomes) == list(range(300))
+    assert all(outcome.ok for outcome in outcomes)

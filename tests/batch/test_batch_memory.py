@@ -10,7 +10,7 @@ from batch_support import SCHEMA, VERSION
 
 from prefactor_http.testing import LocalPrefactor, serving
 
-FEW, MANY = 3_000, 60_000  # 300,000 hold as well, but take a minute
+FEW, MANY = 3_000, 60_000  # 300,000 hold as well, but take a quarter of a minute
 SPREAD = 32 * 1024 * 1024
 
 PROGRAM = """

@@ -28,6 +28,7 @@ from prefactor_http import (
     PrefactorResponseContractError,
     PrefactorValidationError,
 )
+from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 from prefactor_http.testing import Fault, FaultKind
 
@@ -170,6 +171,27 @@ async def test_a_group_that_an_item_lacks_or_that_cannot_be_compared_fails_the_i
         assert problem in str(outcome.error)
     (outcome,) = await collect(client.bulk.stream([registration(api)], group="agent_id"))
     assert outcome.ok
+
+
+async def test_rows_that_are_requests_are_grouped_by_their_fields(api, client):
+    row = RegisterAgentInstanceRequest(agent_id=api.agent_id, external_identifier="typed")
+    outcomes = await collect(
+        register(client, api, [row, RegisterAgentInstanceRequest()], group="external_identifier")
+    )
+    assert [outcome.ok for outcome in sorted(outcomes, key=lambda o: o.index)] == [True, False]
+
+
+async def test_a_second_refusal_in_one_reply_is_tried_again_too(raw_server, raw_client):
+    busy = {"status": "error", "code": "rate_limited", "message": "Later."}
+    for outputs in (
+        {"key-0000": busy, "key-0001": busy},
+        {"key-0001": {"status": "success"}},
+        {"key-0000": {"status": "success"}},
+    ):
+        raw_server.script(reply(body={"status": "success", "outputs": outputs}))
+    items = [plain("key-0000"), plain("key-0001")]
+    outcomes = await collect(raw_client.bulk.stream(items, concurrency=1, ordered=True))
+    assert [outcome.ok for outcome in outcomes] == [True, True]
 
 
 async def test_no_group_is_in_two_requests_at_once(api, client):

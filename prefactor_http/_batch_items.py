@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Hashable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -14,7 +14,6 @@ from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
-T = TypeVar("T")
 Group = Callable[[Any], Hashable] | str | None
 MakeEntry = Callable[[int, Any], Entry]
 

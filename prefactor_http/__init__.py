@@ -1,5 +1,6 @@
 """Async client of the Prefactor API, whose writes are safe to repeat."""
 
+from prefactor_http._batch_outcome import Outcome
 from prefactor_http._outcome import Attempt
 from prefactor_http._version import __version__
 from prefactor_http.client import PrefactorHttpClient
@@ -53,6 +54,7 @@ __all__ = [
     "FinishStatus",
     "HttpClientConfig",
     "InstancePurpose",
+    "Outcome",
     "PrefactorApiError",
     "PrefactorAuthError",
     "PrefactorClientError",

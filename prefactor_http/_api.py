@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefactor_http._batch_operation import BatchOperation
 from prefactor_http._operation import Operation, RawOperation, Settlement
 from prefactor_http.models.account import Account
 from prefactor_http.models.agent import Agent, AgentSummary
@@ -124,6 +125,8 @@ FINISH_SPAN = Operation(
 # Bulk (contract §9)
 
 BULK = Operation("bulk.execute", "POST", "/bulk", BulkReply, carries_items=True)
+STREAM = BatchOperation("bulk.stream", "POST", "/bulk")
+REGISTER_MANY = BatchOperation("agent_instances.register_many", "POST", "/bulk", has_registers=True)
 
 # Agents (contract §11)
 

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from msgspec import Raw
-
-from prefactor_http import _api
 from prefactor_http._batch_intake import Intake, Source
+from prefactor_http._batch_operation import BatchOperation
 from prefactor_http._batch_options import BatchOptions
 from prefactor_http._batch_outcome import Chunk, Entry, Outcome, State
 from prefactor_http._batch_pace import Pace
@@ -44,9 +42,17 @@ class Batch:
         sender: The client.
         source: Items to send, and those that cannot be sent, which say why.
         options: How to run.
+        operation: How to send.
     """
 
-    def __init__(self, sender: Sender, source: Source, options: BatchOptions) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        source: Source,
+        options: BatchOptions,
+        operation: BatchOperation,
+    ) -> None:
+        self._operation = operation
         self._hook = sender.config.on_attempt
         self._sender = sender.with_options(on_attempt=self._watch, deadline=None)
         self._clock = sender.clock
@@ -79,10 +85,9 @@ class Batch:
                 waits = self._waits()
                 if not waits and not self._sweep():
                     break
-                if self._release.ready:
-                    continue
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-                self._collect()
+                if not self._release.ready:
+                    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                    self._collect()
             if self._end is not None:
                 raise self._end
             self._source.check()
@@ -102,11 +107,11 @@ class Batch:
         most = (self._options.concurrency + 1) * self._options.chunk_size
         while self._end is None and self._away_since is None:
             room = most - self._under_way - len(self._release)
-            item = self._source.pull(room) if room > 0 else None
-            if item is None:
+            items = self._source.pull(room) if room > 0 else ()
+            if not items:
                 return
-            self._under_way += 1
-            self._queue.add(item)
+            self._under_way += len(items)
+            self._queue.add(items)
 
     def _launch(self) -> None:
         while self._end is None:
@@ -136,18 +141,20 @@ class Batch:
     async def _send(self, chunk: Chunk) -> None:
         started = self._clock.monotonic()
         try:
-            reply = await self._sender.send(_api.BULK, Raw(chunk.body))
+            reply = await self._sender.send(self._operation, chunk.body)
         except PrefactorHttpError as error:
             self._note_failure(chunk, error)
             return
         self._away_since, self._away_tries = None, 0
         verdict = judge(chunk, reply)
         seconds = self._clock.monotonic() - started
-        self._pace.note_reply(seconds, len(verdict.outcomes), verdict.bad)
+        self._pace.note_reply(seconds, len(verdict.ok) + len(verdict.ended), verdict.bad)
         self._apply(chunk, verdict)
 
     def _apply(self, chunk: Chunk, verdict: Verdict) -> None:
-        for entry, outcome in verdict.outcomes:
+        self._under_way -= len(verdict.ok)
+        self._release.add(verdict.ok)
+        for entry, outcome in verdict.ended:
             self._settle(outcome, entry)
         rest = verdict.rest
         if verdict.missing is not None:
@@ -155,18 +162,14 @@ class Batch:
         held, refusal = verdict.held, verdict.error
         if held is not None and refusal is not None:
             held.is_unknown |= refusal.outcome_unknown
-            if (
-                held.is_tired(self._clock.monotonic(), self._options.patience)
-                or self._end is not None
-            ):
-                state = State.UNKNOWN if held.is_unknown else State.FAILED
-                self._settle(held.ended(state, refusal), held)
+            is_tired = held.is_tired(self._clock.monotonic(), self._options.patience)
+            if is_tired or self._end is not None:
+                self._settle(held.failed(refusal), held)
                 held = None
         self._queue.give_back(chunk, rest, held)
         if held is not None:
-            self._held[asyncio.create_task(self._clock.sleep(self._pace.backoff(held.tries)))] = (
-                held
-            )
+            pause = asyncio.create_task(self._clock.sleep(self._pace.backoff(held.tries)))
+            self._held[pause] = held
 
     def _is_missing_for_good(self, entry: Entry, verdict: Verdict) -> bool:
         entry.tries += 1
@@ -218,8 +221,7 @@ class Batch:
         """Halve a request that was refused as a whole, until the item that spoils it is alone."""
         if len(chunk.entries) == 1:
             entry = chunk.entries[0]
-            state = State.UNKNOWN if entry.is_unknown else State.FAILED
-            self._settle(entry.ended(state, error), entry)
+            self._settle(entry.failed(error), entry)
             self._queue.give_back(chunk, [])
             return
         too_large = error.status_code == _TOO_LARGE
@@ -230,14 +232,14 @@ class Batch:
         """See refusals that the client retries by itself: they say that this is too much."""
         if attempt.status == _TOO_MANY:
             self._pace.back_off(self._clock.monotonic())
-        if self._hook is not None:
+        if self._hook:
             self._hook(attempt)
 
     def _settle(self, outcome: Outcome, entry: Entry) -> None:
+        """Take note of an item that ended otherwise than well."""
         self._under_way -= 1
-        if not outcome.ok:
-            self._queue.break_group(entry.group)
-        self._release.add(outcome)
+        self._queue.break_group(entry.group)
+        self._release.add([outcome])
         if outcome.failed and self._end is None:
             self._failures += 1
             most = self._options.max_failures
@@ -250,7 +252,7 @@ class Batch:
         unsent, self._queue.unsent = self._queue.unsent, []
         for entry in unsent:
             if entry.refusal is not None:
-                self._settle(entry.ended(State.FAILED, entry.refusal), entry)
+                self._settle(entry.failed(entry.refusal), entry)
                 continue
             blocked = PrefactorClientError("not sent: an earlier item of its group did not succeed")
             self._settle(entry.ended(State.BLOCKED, blocked), entry)
@@ -276,10 +278,8 @@ class Batch:
         self._held.clear()
         unsent = PrefactorClientError(f"not sent: {self._end}")
         for entry in left:
-            if entry.is_unknown:
-                self._settle(entry.ended(State.UNKNOWN, self._end), entry)
-            else:
-                self._settle(entry.ended(State.FAILED, entry.refusal or unsent), entry)
+            error = self._end if entry.is_unknown else entry.refusal or unsent
+            self._settle(entry.failed(error), entry)
         return bool(left)
 
     async def _stop(self) -> None:

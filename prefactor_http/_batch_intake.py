@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -11,7 +10,9 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sequence,
 )
+from itertools import islice
 from typing import Any, cast
 
 from prefactor_http._batch_outcome import Entry
@@ -29,7 +30,7 @@ class Intake:
         self._sync: Iterator[Entry] | None = None
         self._async: AsyncIterator[Entry] | None = None
         self._asking: asyncio.Task[bool] | None = None
-        self._ready: deque[Entry] = deque()
+        self._ready: list[Entry] = []
         self._news: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         if isinstance(source, AsyncIterable):
@@ -43,36 +44,45 @@ class Intake:
         asked: list[asyncio.Future[Any] | None] = [self._asking, self._news]
         return [future for future in asked if future is not None and not future.done()]
 
-    def pull(self, room: int) -> Entry | None:
-        """Give the next item; None when there is none, or none yet.
+    def pull(self, room: int) -> Sequence[Entry]:
+        """Give the next items; none when there are none, or none yet.
 
         Args:
             room: How many may be pulled before one of them is settled.
         """
+        if self._sync is None:
+            return self._pull_async(room)
+        taken: list[Entry] = []
         try:
-            if self._sync is None:
-                return self._pull_async(room)
-            item = next(self._sync, None)
+            for item in islice(self._sync, room):
+                taken.append(item)  # noqa: PERF402 # kept if the next one raises
         except Exception as exc:  # noqa: BLE001 # the caller's own, raised when all else is done
             self._error = exc
-            self._sync = self._async = self._news = None
-            return None
-        if item is None:
             self._sync = None
-        return item
+        else:
+            if len(taken) < room:
+                self._sync = None
+        return taken
 
-    def _pull_async(self, room: int) -> Entry | None:
+    def _pull_async(self, room: int) -> Sequence[Entry]:
         if self._ready:
-            return self._ready.popleft()
+            taken = self._ready[:room]
+            del self._ready[:room]
+            return taken
         if self._asking is not None and self._asking.done():
             task, self._asking = self._asking, None
-            if task.result():
+            try:
+                has_ended = task.result()
+            except Exception as exc:  # noqa: BLE001 # as above
+                self._error = exc
+                has_ended = True
+            if has_ended:
                 self._async = self._news = None
         if self._async is not None:
             if self._asking is None:
                 self._asking = asyncio.create_task(self._ask(self._async, room))
             self._news = asyncio.get_running_loop().create_future()
-        return None
+        return ()
 
     async def _ask(self, source: AsyncIterator[Entry], room: int) -> bool:
         """Take as many as there is room for, as a task an item would cost more than the item."""

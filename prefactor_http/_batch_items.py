@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Hashable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from prefactor_http import _api
 from prefactor_http._batch_outcome import Entry
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_key
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_keys
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
@@ -20,6 +20,8 @@ MakeEntry = Callable[[int, Any], Entry]
 _REGISTER = str(_api.REGISTER.bulk)
 _FIELDS = frozenset(RegisterAgentInstanceRequest.__struct_fields__)
 _KEY = "idempotency_key"
+_HEAD = b'{"_type":"%b","idempotency_key":' % _REGISTER.encode()
+_MOST_SHAPES = 64  # rows with ever other fields must not fill the memory
 # What a bad row brings about, in the encoder or in a caller's ``group``.
 _TROUBLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
@@ -84,7 +86,7 @@ def item_maker(group: Group) -> MakeEntry:
         try:
             call = _call_of(item)
             name = _group_of(item, group)  # first, for an item that is refused breaks its group
-            return Entry(index, item.idempotency_key, item.type, _encode(call), name)
+            return Entry(index, item.idempotency_key, item.type, _encode(call), group=name)
         except _TROUBLE as exc:
             return _refused(index, getattr(item, _KEY, None), name, exc)
 
@@ -102,45 +104,63 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
     Returns:
         The maker; a row that cannot be sent becomes an entry that says why.
     """
-    # What rows lack is encoded once for each set of fields that they bring, which are few.
-    tails: dict[frozenset[str], bytes] = {}
-
-    def tail_for(own: frozenset[str]) -> bytes:
-        tail = tails.get(own)
-        if tail is None:
-            lacking = {name: value for name, value in shared.items() if name not in own}
-            for name in ("agent_version", "agent_schema_version"):
-                if name not in own and name not in lacking:
-                    raise ValueError(f"the row has no {name}, and neither have the arguments")
-            tail = _encode(lacking)[1:]
-            if len(tails) < 64:  # noqa: PLR2004 # rows of endless shapes must not fill the memory
-                tails[own] = tail
-        return tail
+    shapes: dict[tuple[str, ...], _Shape] = {}
+    keys = new_keys()
 
     def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
         name: Hashable = None
         try:
-            _check_row(row)
-            name = _group_of(row, group)  # first, for a row that is refused breaks its group
-            fields = _fields_of(row)
-            given = fields.pop(_KEY, None)
+            fields = row if isinstance(row, dict) else _fields_of(row)
+            if group is not None:
+                name = _group_of(row, group)  # first: a row that is refused breaks its group
+            names = tuple(fields)
+            shape = shapes.get(names)
+            if shape is None:
+                shape = _shape_of(fields, shared)
+                if len(shapes) < _MOST_SHAPES:
+                    shapes[names] = shape
+            if shape.has_key:
+                fields = fields.copy()
+                key = fields.pop(_KEY)
             own = _encode(fields)
-            if given is not None:
-                key = check_key(given, min_length=MIN_LENGTH_IN_BULK)
-            elif job is not None:
-                key = _derived(job, index, fields, own)
+            if key is not None:
+                check_key(key, min_length=MIN_LENGTH_IN_BULK)
             else:
-                key = new_key()
-            tail = tail_for(frozenset(fields))
-            comma = b"," if len(own) > 2 and len(tail) > 1 else b""  # noqa: PLR2004 # two braces
-            head = b'{"_type":"%b","idempotency_key":%b,' % (_REGISTER.encode(), _encode(key))
-            body = head + own[1:-1] + comma + tail
-            return Entry(index, key, _REGISTER, body, name)
+                key = next(keys) if job is None else _derived(job, index, fields, own)
+            if shape.lacks is not None:
+                raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
+            body = b"".join((_HEAD, _encode(key), b",", own[1:-1]))
+            return Entry(index, key, _REGISTER, body, shape.tail, name)
         except _TROUBLE as exc:
             return _refused(index, key, name, exc)
 
     return make
+
+
+class _Shape(Struct):
+    """What all rows with the same fields have in common."""
+
+    tail: bytes
+    has_key: bool
+    lacks: str | None
+
+
+def _shape_of(fields: dict[str, Any], shared: dict[str, Any]) -> _Shape:
+    unknown = fields.keys() - _FIELDS
+    if unknown:
+        raise ValueError(
+            f"unknown field {', '.join(sorted(map(repr, unknown)))}; "
+            f"allowed are {', '.join(sorted(_FIELDS))}"
+        )
+    lacking = {name: value for name, value in shared.items() if name not in fields}
+    versions = ("agent_version", "agent_schema_version")
+    missing = [name for name in versions if name not in fields and name not in lacking]
+    tail = _encode(lacking)[1:]
+    has_key = _KEY in fields
+    has_own = len(fields) > has_key
+    tail = b"," + tail if lacking and has_own else tail
+    return _Shape(tail, has_key, missing[0] if missing else None)
 
 
 def _call_of(item: BulkItem) -> dict[str, Any]:
@@ -149,24 +169,15 @@ def _call_of(item: BulkItem) -> dict[str, Any]:
     return vars(item)
 
 
-def _check_row(row: object) -> None:
-    if not isinstance(row, dict | RegisterAgentInstanceRequest):
+def _fields_of(row: object) -> dict[str, Any]:
+    if isinstance(row, dict):
+        return cast("dict[str, Any]", row)
+    if not isinstance(row, RegisterAgentInstanceRequest):
         raise TypeError(
             f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"
         )
-
-
-def _fields_of(row: dict[str, Any] | RegisterAgentInstanceRequest) -> dict[str, Any]:
-    if isinstance(row, RegisterAgentInstanceRequest):
-        values = msgspec.structs.asdict(row)
-        return {name: value for name, value in values.items() if value is not UNSET}
-    unknown = row.keys() - _FIELDS
-    if unknown:
-        raise ValueError(
-            f"unknown field {', '.join(sorted(map(repr, unknown)))}; "
-            f"allowed are {', '.join(sorted(_FIELDS))}"
-        )
-    return {**row}
+    values = msgspec.structs.asdict(row)
+    return {name: value for name, value in values.items() if value is not UNSET}
 
 
 def _derived(job: str, index: int, fields: dict[str, Any], own: bytes) -> str:
@@ -193,11 +204,9 @@ def _group_of(item: Any, group: Group) -> Hashable:
 
 
 def _named(item: Any) -> dict[str, Any]:
-    if isinstance(item, RegisterAgentInstanceRequest):
-        return _fields_of(item)
-    return vars(item) if isinstance(item, BulkItem) else item
+    return vars(item) if isinstance(item, BulkItem) else _fields_of(item)
 
 
 def _refused(index: int, key: str | None, group: Hashable, error: Exception) -> Entry:
     plain = ValueError("it refers to itself") if isinstance(error, RecursionError) else error
-    return Entry(index, key or "", _REGISTER, b"", group, refusal=plain.with_traceback(None))
+    return Entry(index, key or "", _REGISTER, b"", group=group, refusal=plain.with_traceback(None))

@@ -7,8 +7,10 @@ from enum import Enum
 
 from msgspec import Struct
 
+from prefactor_http._batch_operation import BatchReply
+from prefactor_http._bulk_item import ItemReader
 from prefactor_http.models.agent_instance import AgentInstance
-from prefactor_http.models.bulk_output import BulkOutput
+from prefactor_http.models.bulk_output import BulkOutput, ReceivedOutput
 
 
 class State(Enum):
@@ -20,24 +22,34 @@ class State(Enum):
     BLOCKED = "blocked"
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
+class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     """What became of one item of a batch.
 
     Attributes:
         index: Its position in the source, from 0.
         idempotency_key: Its key; None for a row that could not be sent.
+        type: Its call, such as ``agent_instances/register``.
         state: How it ended.
-        output: The API's output, where there is one.
         error: Why it is not ok.
-        instance: The registered instance, for a row of ``register_many`` that is ok.
+        instance: The agent instance, for an item that is ok and whose call gives one.
+        reply: The reply that told of it, where one did.
     """
 
     index: int
     idempotency_key: str | None
+    type: str
     state: State
-    output: BulkOutput | None = None
     error: Exception | None = None
     instance: AgentInstance | None = None
+    reply: BatchReply | None = None
+
+    @property
+    def output(self) -> BulkOutput | None:
+        """The API's output, where there is one."""
+        key = self.idempotency_key
+        if self.reply is None or key is None:
+            return None
+        return ReceivedOutput(self.reply.outputs[key], ItemReader(key, self.type))
 
     @property
     def ok(self) -> bool:
@@ -60,14 +72,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.state is State.BLOCKED
 
 
-class Entry(Struct, eq=False):
+class Entry(Struct, eq=False, gc=False):
     """An item under way.
 
     Attributes:
         index: Its position in the source.
         key: Its idempotency key; empty where it could not be made.
         type: Its call, such as ``agent_instances/register``.
-        body: The item as it goes out, encoded once.
+        body: The item as it goes out, encoded once, without what follows.
+        shared: The end of the item, the same bytes object for all items that share it.
         group: Items of one group keep their order; None for none.
         tries: How often it met with a transient error, or was missing from a reply.
         since: When that happened first.
@@ -79,6 +92,7 @@ class Entry(Struct, eq=False):
     key: str
     type: str
     body: bytes
+    shared: bytes = b""
     group: Hashable | None = None
     tries: int = 0
     since: float | None = None
@@ -94,7 +108,17 @@ class Entry(Struct, eq=False):
 
     def ended(self, state: State, error: Exception | None) -> Outcome:
         """Make the outcome of an item that the API gave no output for."""
-        return Outcome(index=self.index, idempotency_key=self.key or None, state=state, error=error)
+        return Outcome(
+            index=self.index,
+            idempotency_key=self.key or None,
+            type=self.type,
+            state=state,
+            error=error,
+        )
+
+    def failed(self, error: Exception | None) -> Outcome:
+        """Make the outcome of an item that was refused; it may have taken effect all the same."""
+        return self.ended(State.UNKNOWN if self.is_unknown else State.FAILED, error)
 
 
 class Chunk(Struct, eq=False):

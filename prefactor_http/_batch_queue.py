@@ -25,9 +25,9 @@ class BatchQueue:
         self._busy: dict[Hashable, deque[Entry]] = {}
         self._broken: set[Hashable] = set()
 
-    def add(self, entry: Entry) -> None:
-        """Take an item in."""
-        self._waiting.append(entry)
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Take items in."""
+        self._waiting.extend(entries)
 
     def take(self, items: int, size: int) -> Chunk | None:
         """Hand out the next chunk.
@@ -56,7 +56,7 @@ class BatchQueue:
                 if group is not None:
                     aside_groups.add(group)
                 continue
-            room -= len(entry.body) + 1
+            room -= len(entry.body) + len(entry.shared) + 1
             if room < -1 and chosen:
                 self._waiting.appendleft(entry)
                 break
@@ -68,8 +68,7 @@ class BatchQueue:
         self._waiting.extendleft(reversed(aside))
         if not chosen:
             return None
-        body = _HEAD + b",".join([entry.body for entry in chosen]) + _TAIL
-        return Chunk(chosen, body, groups)
+        return Chunk(chosen, _request(chosen), groups)
 
     def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
         """Sort out an item whose group does not let it go now, or that never goes."""
@@ -123,3 +122,12 @@ class BatchQueue:
         for later in self._busy.values():
             later.clear()
         return left
+
+
+def _request(entries: list[Entry]) -> bytes:
+    """Write the request that holds the items, copying each byte once."""
+    parts = [_HEAD]
+    for entry in entries:
+        parts += entry.body, entry.shared, b","
+    parts[-1] = _TAIL
+    return b"".join(parts)

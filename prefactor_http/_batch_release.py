@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from prefactor_http._batch_outcome import Outcome
 
@@ -26,12 +27,13 @@ class Release:
     def __len__(self) -> int:
         return len(self.ready) + len(self._early)
 
-    def add(self, outcome: Outcome) -> None:
-        """Take an outcome in."""
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes in."""
         if not self._ordered:
-            self.ready.append(outcome)
+            self.ready.extend(outcomes)
             return
-        self._early[outcome.index] = outcome
+        for outcome in outcomes:
+            self._early[outcome.index] = outcome
         while (ready := self._early.pop(self._next, None)) is not None:
             self.ready.append(ready)
             self._next += 1

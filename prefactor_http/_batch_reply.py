@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import Struct
 
-from prefactor_http import _api
+from prefactor_http._batch_operation import BatchReply, Registered
 from prefactor_http._batch_outcome import Chunk, Entry, Outcome, State
 from prefactor_http._bulk_item import ItemReader
 from prefactor_http.exceptions import (
@@ -13,7 +12,7 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
     is_transient_http_error,
 )
-from prefactor_http.models.bulk import BulkReply
+from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk_output import ReceivedOutput
 
 
@@ -21,7 +20,8 @@ class Verdict(Struct):
     """What a reply settles, and what it leaves open.
 
     Attributes:
-        outcomes: Items with their outcomes.
+        ok: Outcomes of the items that took effect.
+        ended: The other items that are settled, with their outcomes.
         rest: Items that the API did not reach, in order.
         held: The item that the API refused for the moment.
         error: What it was refused with.
@@ -29,7 +29,8 @@ class Verdict(Struct):
         bad: How many items failed.
     """
 
-    outcomes: list[tuple[Entry, Outcome]]
+    ok: list[Outcome]
+    ended: list[tuple[Entry, Outcome]]
     rest: list[Entry]
     held: Entry | None = None
     error: PrefactorHttpError | None = None
@@ -37,7 +38,7 @@ class Verdict(Struct):
     bad: int = 0
 
 
-def judge(chunk: Chunk, reply: BulkReply) -> Verdict:
+def judge(chunk: Chunk, reply: BatchReply) -> Verdict:
     """Read a reply.
 
     Args:
@@ -47,32 +48,26 @@ def judge(chunk: Chunk, reply: BulkReply) -> Verdict:
     Returns:
         The verdict.
     """
-    verdict = Verdict([], [])
-    outputs = reply.outputs
-    register = _api.REGISTER
+    verdict = Verdict([], [], [])
+    registers = reply.registers
+    ok, took_effect = verdict.ok, State.OK
     for entry in chunk.entries:
-        raw = outputs.get(entry.key)
-        if raw is None:
+        key = entry.key
+        output = registers.get(key)
+        if isinstance(output, Registered):
+            outcome = Outcome(
+                index=entry.index,
+                idempotency_key=key,
+                type=entry.type,
+                state=took_effect,
+                instance=output.details,
+                reply=reply,
+            )
+            ok.append(outcome)
+        elif key in reply.outputs:
+            _read(entry, reply, verdict)
+        else:
             verdict.rest.append(entry)
-            continue
-        output = ReceivedOutput(raw, ItemReader(entry.key, entry.type))
-        if entry.type == register.bulk:
-            try:
-                # One decoding tells of success, and gives the instance: a refusal has no details.
-                instance = register.decode(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                pass  # read below for what it is
-            else:
-                ok = Outcome(
-                    index=entry.index,
-                    idempotency_key=entry.key,
-                    state=State.OK,
-                    output=output,
-                    instance=instance,
-                )
-                verdict.outcomes.append((entry, ok))
-                continue
-        _read(entry, output, verdict)
     if verdict.rest and not verdict.bad:
         verdict.missing = PrefactorResponseContractError(
             "the reply to a bulk request lacks outputs of items that nothing had stopped"
@@ -80,11 +75,14 @@ def judge(chunk: Chunk, reply: BulkReply) -> Verdict:
     return verdict
 
 
-def _read(entry: Entry, output: ReceivedOutput, verdict: Verdict) -> None:
+def _read(entry: Entry, reply: BatchReply, verdict: Verdict) -> None:
     state = State.OK
     error: PrefactorHttpError | None = None
+    result: object = None
     try:
-        output.decode()
+        result = ReceivedOutput(
+            reply.outputs[entry.key], ItemReader(entry.key, entry.type)
+        ).decode()
     except PrefactorResponseContractError as exc:
         state, error = State.UNKNOWN, exc.with_traceback(None)
     except PrefactorHttpError as exc:
@@ -99,8 +97,13 @@ def _read(entry: Entry, output: ReceivedOutput, verdict: Verdict) -> None:
     outcome = Outcome(
         index=entry.index,
         idempotency_key=entry.key,
+        type=entry.type,
         state=state,
-        output=output,
         error=error,
+        instance=result if isinstance(result, AgentInstance) else None,
+        reply=reply,
     )
-    verdict.outcomes.append((entry, outcome))
+    if error is None:
+        verdict.ok.append(outcome)
+    else:
+        verdict.ended.append((entry, outcome))

@@ -100,7 +100,7 @@ def encode(operation: Operation[Any], request: object) -> bytes:
 
     Args:
         operation: The call, for the message.
-        request: A Struct, or a dict.
+        request: A Struct, or a dict; or bytes, which are JSON already.
 
     Returns:
         The body.
@@ -109,6 +109,8 @@ def encode(operation: Operation[Any], request: object) -> bytes:
         TypeError: A value in it has no JSON form.
         ValueError: It refers to itself, or holds text that is not Unicode.
     """
+    if isinstance(request, bytes):
+        return request
     try:
         return _encoder.encode(request)
     except RecursionError:

@@ -205,7 +205,8 @@ class PrefactorHttpClient:
 
         Args:
             operation: The call.
-            request: Its body, with the idempotency key in it, or one in each item; None for a read.
+            request: Its body, with the idempotency key in it, or one in each item, which may be
+                encoded already; None for a read.
             resource_id: The id that its path needs.
 
         Returns:

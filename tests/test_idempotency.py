@@ -5,13 +5,14 @@ import string
 import subprocess
 import sys
 import uuid
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prefactor_http import _pfid
-from prefactor_http.idempotency import check_key, derive_key, new_id, new_key
+from prefactor_http.idempotency import check_key, derive_key, new_id, new_key, new_keys
 
 # Made once and frozen: a derived key must be the same for ever.
 VECTORS = [
@@ -44,6 +45,14 @@ def test_a_new_key_is_a_random_uuid():
         assert str(parsed) == key
         assert (parsed.version, parsed.variant) == (4, uuid.RFC_4122)
         assert check_key(key, min_length=8) == key
+
+
+def test_keys_made_in_numbers_are_random_uuids_that_differ():
+    keys = list(islice(new_keys(), 1000))
+    assert len(set(keys)) == 1000
+    assert {uuid.UUID(key).version for key in keys} == {4}
+    assert [str(uuid.UUID(key)) for key in keys] == keys
+    assert {key[19] for key in keys} == set("89ab")
 
 
 def test_new_keys_differ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, Unpack
 
+from prefactor_http import _api
 from prefactor_http._batch import Batch
 from prefactor_http._batch_items import Group, entries, row_maker
 from prefactor_http._batch_options import BatchOptions, StreamOptions
@@ -83,4 +84,4 @@ class AgentInstanceBatch:
         given = {name: value for name, value in shared.items() if value is not None}
         batch_options = BatchOptions(**options)
         source = entries(rows, row_maker(given, job, group))
-        return Batch(self._client, source, batch_options).outcomes()
+        return Batch(self._client, source, batch_options, _api.REGISTER_MANY).outcomes()

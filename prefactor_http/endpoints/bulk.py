@@ -93,7 +93,8 @@ class BulkClient:
             ordered=ordered,
             max_failures=max_failures,
         )
-        return Batch(self._client, entries(items, item_maker(group)), options).outcomes()
+        source = entries(items, item_maker(group))
+        return Batch(self._client, source, options, _api.STREAM).outcomes()
 
 
 __all__ = ["BulkClient"]

@@ -39,7 +39,7 @@ class AgentInstanceSpanCounts(Struct, frozen=True, kw_only=True, gc=False):
     finished: int = 0
 
 
-class AgentInstance(Struct, frozen=True, kw_only=True):
+class AgentInstance(Struct, frozen=True, kw_only=True, gc=False):
     """One run of an agent.
 
     Attributes:

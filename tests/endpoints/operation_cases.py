@@ -10,6 +10,7 @@ from prefactor_http import (
     BulkItem,
     BulkRequest,
     BulkResponse,
+    Outcome,
     PrefactorHttpClient,
     _api,
 )
@@ -54,6 +55,11 @@ def get(operation, call, path, result):
 
 def post(operation, call, path, body, result, verb="POST"):
     return Case(operation, call, f"{verb} /api/v1{path}", body, result)
+
+
+async def only(stream):
+    (outcome,) = [outcome async for outcome in stream]
+    return outcome
 
 
 CASES = [
@@ -173,6 +179,30 @@ CASES = [
         '{"items":[{"_type":"agents/show","idempotency_key":"key-0001","agent_id":"a/b?c#d%e é"},'
         '{"_type":"agents/list","idempotency_key":"key-0002"}]}'.encode(),
         BulkResponse,
+    ),
+    post(
+        _api.STREAM,
+        lambda c: only(c.bulk.stream([BulkItem(_type="agents/list", idempotency_key=KEY)])),
+        "/bulk",
+        b'{"items":[{"_type":"agents/list","idempotency_key":"key-0001"}]}',
+        Outcome,
+    ),
+    post(
+        _api.REGISTER_MANY,
+        lambda c: only(
+            c.agent_instances.register_many(
+                [{"external_identifier": "row-1", "idempotency_key": KEY}],
+                agent_id="a-1",
+                agent_version={"external_identifier": "v1"},
+                agent_schema_version={"external_identifier": "s1"},
+            )
+        ),
+        "/bulk",
+        b'{"items":[{"_type":"agent_instances/register","idempotency_key":"key-0001",'
+        b'"external_identifier":"row-1","agent_id":"a-1",'
+        b'"agent_version":{"external_identifier":"v1"},'
+        b'"agent_schema_version":{"external_identifier":"s1"},"update_current_version":true}]}',
+        Outcome,
     ),
     # Agents
     get(_api.GET_AGENT, lambda c: c.agents.get(ODD_ID), f"/agent/{QUOTED}", Agent),

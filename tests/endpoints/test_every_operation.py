@@ -40,7 +40,7 @@ def canonical(request_line):
 
 
 def answer_to(operation):
-    if operation is _api.BULK:
+    if operation.carries_items:
         return {"status": "success", "outputs": {"key-0001": DETAILS}}
     return LIST if "list" in operation.name else DETAILS
 

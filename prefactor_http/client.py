@@ -6,7 +6,7 @@ import sys
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from prefactor_http import _api, _wire
 from prefactor_http._clock import Clock, SystemClock
@@ -199,7 +199,7 @@ class PrefactorHttpClient:
         return view
 
     def send(
-        self, operation: Operation[T], request: object = None, resource_id: str | None = None
+        self, operation: Operation[T], request: Any = None, resource_id: str | None = None
     ) -> Coroutine[Any, Any, T]:
         """Make a call that `prefactor_http._api` declares; endpoint methods end here.
 
@@ -217,7 +217,7 @@ class PrefactorHttpClient:
             operation,
             operation.path_for(resource_id),
             None if request is None else _wire.encode(operation, request),
-            cast("Any", request).idempotency_key if has_key else None,
+            request.idempotency_key if has_key else None,
             request,
             resource_id,
         )

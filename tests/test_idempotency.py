@@ -1,5 +1,6 @@
 """Keys: random ones, derived ones, and those that a caller brings."""
 
+import os
 import re
 import string
 import subprocess
@@ -53,6 +54,23 @@ def test_keys_made_in_numbers_are_random_uuids_that_differ():
     assert {uuid.UUID(key).version for key in keys} == {4}
     assert [str(uuid.UUID(key)) for key in keys] == keys
     assert {key[19] for key in keys} == set("89ab")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_makes_other_keys_than_its_parent():
+    keys = new_keys()
+    next(keys)
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(sender, next(keys).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(receiver, 100).decode() != next(keys)
+    os.close(receiver)
+    os.close(sender)
 
 
 def test_new_keys_differ():

@@ -30,7 +30,7 @@ from prefactor_http.exceptions import (
     is_transient_http_error,
 )
 
-_DRAIN_SECONDS = 10.0
+_LONGEST_DRAIN = 10.0
 _BREACHES_BORNE = 2
 _TOO_LARGE, _TOO_MANY, _BLAME_AN_ITEM = 413, 429, frozenset({400, 413, 422})
 
@@ -56,13 +56,13 @@ class Batch:
         self._hook = sender.config.on_attempt
         self._sender = sender.with_options(on_attempt=self._watch, deadline=None)
         self._clock = sender.clock
+        self._drain = min(_LONGEST_DRAIN, sender.config.request_timeout)
         self._options = options
         self._pace = Pace(options, sender.config)
         self._queue = BatchQueue()
         self._source = Intake(source)
         self._release = Release(ordered=options.ordered)
-        self._under_way = 0  # items taken in that have no outcome yet
-        self._failures = 0
+        self._under_way = self._failures = 0  # items without an outcome yet, and failed ones
         self._in_flight: dict[asyncio.Task[None], Chunk] = {}
         self._again: deque[Chunk] = deque()
         self._held: dict[asyncio.Task[None], Entry] = {}
@@ -292,7 +292,7 @@ class Batch:
         waits.update(self._in_flight)
         try:
             if waits:
-                await asyncio.wait(waits, timeout=_DRAIN_SECONDS)
+                await asyncio.wait(waits, timeout=self._drain)
         finally:
             for task in waits:
                 task.cancel()

@@ -64,7 +64,8 @@ class BulkClient:
         Each item ends in exactly one outcome, given as it is known. An item that fails stops none
         but those of its group; what the API did not reach is sent again with the same keys. While
         the API is away nothing more is taken in, and one request asks again. Memory is bounded by
-        what is in flight. Leaving the loop stops the intake and lets what is in flight end.
+        what is in flight. Leaving the loop stops the intake and lets what is in flight end, for as
+        long as one attempt may take (``request_timeout``), and at most 10 seconds.
 
         Args:
             items: The calls; pulled while there is room.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from itertools import chain, combinations
 
 from batch_support import (
     SCHEMA,
     VERSION,
+    assert_nothing_doubled_or_lost,
     client_of,
     collect,
     collect_until_error,
@@ -19,6 +22,7 @@ from raw_server import reply
 
 from prefactor_http import PrefactorClientError
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
+from prefactor_http.testing import FaultKind
 
 
 async def test_an_end_while_an_item_and_its_group_wait_gives_each_its_outcome(api):
@@ -92,3 +96,16 @@ async def test_two_items_refused_for_the_moment_in_one_reply_are_both_sent_again
     async with client_of(raw_server) as client:
         outcomes = await collect(client.bulk.stream([plain(key) for key in keys]))
     assert sorted(outcome.index for outcome in outcomes if outcome.ok) == [0, 1]
+
+
+async def test_leaving_the_loop_waits_no_longer_than_one_attempt_may_take(api):
+    api.fail_next(FaultKind.UNAVAILABLE)
+    async with client_of(
+        api, request_timeout=0.2, initial_retry_delay=60.0, max_retry_delay=60.0
+    ) as client:
+        stream = register(client, api, rows(3), chunk_size=1, concurrency=2)
+        async with asyncio.timeout(5), aclosing(stream):
+            async for outcome in stream:
+                assert outcome.ok
+                break
+    assert_nothing_doubled_or_lost(api)

@@ -11,6 +11,7 @@ from prefactor_http import (
     HttpClientConfig,
     PrefactorApiError,
     PrefactorClientError,
+    PrefactorConnectionError,
     PrefactorHttpClient,
     PrefactorHttpError,
     PrefactorNotFoundError,
@@ -273,3 +274,21 @@ async def test_calls_that_each_bring_a_deadline_of_their_own_leave_no_timers(
         await client.with_options(deadline=100 + number / 7).validate_token()
     timers = [handle for handle in loop._scheduled if not handle.cancelled()]
     assert len(timers) < 30
+
+
+async def test_a_batch_ends_at_a_certificate_that_is_not_trusted(client_for, untrusted_tls_server):
+    client = await client_for(untrusted_tls_server)
+    stream = client.agent_instances.register_many(
+        [{"external_identifier": "one"}, {"external_identifier": "two"}],
+        agent_version=VERSION,
+        agent_schema_version=SCHEMA,
+    )
+    outcomes = []
+
+    async def follow():
+        async for outcome in stream:
+            outcomes.append(outcome)  # noqa: PERF401 # those before the error count
+
+    with pytest.raises(PrefactorConnectionError, match="certificate"):
+        await follow()
+    assert [outcome.failed for outcome in outcomes] == [True, True]

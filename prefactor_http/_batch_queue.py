@@ -48,7 +48,8 @@ class BatchQueue:
         while self._waiting and len(chosen) < items:
             entry = self._waiting.popleft()
             group = entry.group
-            if self._is_put_off(entry, groups, aside_groups):
+            is_plain = group is None and entry.refusal is None
+            if not is_plain and self._is_put_off(entry, groups, aside_groups):
                 continue
             # A key that the request has already: the API wants each once, so it goes next time.
             if entry.key in keys or group in aside_groups or entry.refusal is not None:

@@ -212,15 +212,12 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
-        has_key = request is not None and not operation.carries_items
-        call = Call(
-            operation,
-            operation.path_for(resource_id),
-            None if request is None else _wire.encode(operation, request),
-            request.idempotency_key if has_key else None,
-            request,
-            resource_id,
-        )
+        call = Call(operation, operation.path_for(resource_id))
+        if request is not None:
+            call.body = _wire.encode(operation, request)
+            call.key = None if operation.carries_items else request.idempotency_key
+            call.request = request
+            call.resource_id = resource_id
         return self._retry.run(call)
 
     async def read(

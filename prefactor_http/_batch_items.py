@@ -10,7 +10,8 @@ from msgspec import UNSET, Struct
 
 from prefactor_http import _api
 from prefactor_http._batch_outcome import Entry
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_keys
+from prefactor_http._key_maker import KeyMaker
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
@@ -105,7 +106,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
         The maker; a row that cannot be sent becomes an entry that says why.
     """
     shapes: dict[tuple[str, ...], _Shape] = {}
-    keys = new_keys()
+    make_key = KeyMaker()
 
     def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
@@ -127,7 +128,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
             if key is not None:
                 check_key(key, min_length=MIN_LENGTH_IN_BULK)
             else:
-                key = next(keys) if job is None else _derived(job, index, fields, own)
+                key = make_key() if job is None else _derived(job, index, fields, own)
             if shape.lacks is not None:
                 raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
             body = b"".join((_HEAD, _encode(key), b",", own[1:-1]))

@@ -21,7 +21,7 @@ class Kind(Enum):
     """The API answered: the write was refused."""
 
 
-class Reply(Struct):
+class Reply(Struct, gc=False):
     """A reply, read to its end."""
 
     status: int

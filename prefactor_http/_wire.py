@@ -57,7 +57,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 
 
-class Call(Struct, Generic[T]):
+class Call(Struct, Generic[T], gc=False):
     """One logical call: what every attempt of it sends, and what its reply means.
 
     Attributes:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 
 from prefactor_http._pfid import generate, partition_of
 
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8
 
-# The variant digit of a UUID has two bits of its own and two of the random digit in its place.
-_VARIANT = str.maketrans("0123456789abcdef", "89ab" * 4)
-_FORM = "xxxxxxxx-xxxx-4xxx-Vxxx-xxxxxxxxxxxx"
-_KEYS_AT_ONCE = 256
+_VARIANT = "89ab"
 # The namespace of derived keys. It is part of every derived key, so it never changes.
 _NAMESPACE = bytes.fromhex("6a1c3d4f8b9e5d2aa0c7e41f93b5d806")
 
@@ -29,40 +25,8 @@ def new_key() -> str:
     Returns:
         A random UUID (version 4) as text.
     """
-    # Twice as fast as str(uuid4()), which matters: every write makes one.
-    digits = os.urandom(16).hex()
-    return _as_uuid(digits, "4")
-
-
-def new_keys() -> Iterator[str]:
-    """Make new idempotency keys without end, for a batch.
-
-    Many are made at once: 0.2 µs each, where `new_key` takes 0.7. What is left of them is thrown
-    away in a forked child, so that no two processes use the same keys.
-
-    Yields:
-        Random UUIDs (version 4) as text.
-    """
-    while True:
-        owner = os.getpid()
-        text = _uuids(_KEYS_AT_ONCE)
-        for start in range(0, len(text), len(_FORM)):
-            if os.getpid() != owner:
-                break
-            yield text[start : start + len(_FORM)]
-
-
-def _uuids(count: int) -> str:
-    """Write random UUIDs one after the other, column by column: a digit of all at a time."""
-    digits = os.urandom(16 * count).hex()
-    text = bytearray(_FORM.encode() * count)
-    columns = [column for column, mark in enumerate(_FORM) if mark != "-"]
-    for place, column in enumerate(columns):
-        if _FORM[column] == "x":
-            text[column :: len(_FORM)] = digits[place::32].encode()
-        elif _FORM[column] == "V":
-            text[column :: len(_FORM)] = digits[place::32].translate(_VARIANT).encode()
-    return text.decode()
+    # Twice as fast as str(uuid4()).
+    return _as_uuid(os.urandom(16).hex(), "4")
 
 
 def derive_key(*parts: str | int | bytes) -> str:
@@ -143,7 +107,8 @@ def _tagged(part: str | int | bytes) -> tuple[bytes, bytes]:
 
 
 def _as_uuid(digits: str, version: str) -> str:
+    variant = _VARIANT[int(digits[16], 16) & 3]
     return (
         f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-"
-        f"{digits[16].translate(_VARIANT)}{digits[17:20]}-{digits[20:32]}"
+        f"{variant}{digits[17:20]}-{digits[20:32]}"
     )

@@ -121,12 +121,13 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 shape = _shape_of(fields, shared)
                 if len(shapes) < _MOST_SHAPES:
                     shapes[names] = shape
+            given = None
             if shape.has_key:
                 fields = fields.copy()
-                key = fields.pop(_KEY)
+                given = fields.pop(_KEY)
             own = _encode(fields)
-            if key is not None:
-                check_key(key, min_length=MIN_LENGTH_IN_BULK)
+            if given is not None:
+                key = check_key(given, min_length=MIN_LENGTH_IN_BULK)
             else:
                 key = make_key() if job is None else _derived(job, index, fields, own)
             if shape.lacks is not None:

@@ -56,7 +56,7 @@ async def test_a_row_that_cannot_be_sent_ends_as_failed_and_the_others_go_on(
     outcomes = await collect(register(client, api, source, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == ["ok", "failed", "ok"]
     assert problem in str(outcomes[1].error)
-    assert outcomes[1].output is outcomes[1].instance is None
+    assert outcomes[1].output is outcomes[1].instance is outcomes[1].idempotency_key is None
     assert len(api.instances) == 2
 
 

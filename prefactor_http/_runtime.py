@@ -48,6 +48,7 @@ class Runtime:
         self.is_closed = False
         self._max_connections = config.max_connections
         self.limit = Limit(self._max_connections)
+        self._turn = Limit(1)  # at the gate: calls wait there in line, not all at once
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
@@ -58,6 +59,7 @@ class Runtime:
                 # On the same one, attempts of before a close may still have slots to give back.
                 self._loop = loop
                 self.limit = Limit(self._max_connections)
+                self._turn = Limit(1)
             self.is_closed = False
             self.transport.open()
 
@@ -92,17 +94,30 @@ class Runtime:
         Returns:
             False, and no slot, when the client closes meanwhile.
         """
-        has_slot = self.limit.take_free() or await self._unless_closing(self.limit.take())
-        is_admitted = False
+        has_slot = await self._unless_closing(self._enter())
+        is_admitted = has_slot and not self.is_closed
+        if has_slot and not is_admitted:
+            self.limit.give_back()
+        return is_admitted
+
+    async def _enter(self) -> None:
+        if not self.limit.take_free():
+            await self.limit.take()
+        try:
+            await self._pass_gate()
+        except BaseException:
+            self.limit.give_back()
+            raise
+
+    async def _pass_gate(self) -> None:
+        if not self._turn.take_free():
+            await self._turn.take()
         try:
             # Look again after each wait: meanwhile another call may have been told to wait longer.
             while not self.is_closed and (seconds := self.gate.wait_time()):
-                await self.pause(seconds)
-            is_admitted = not self.is_closed
+                await self.clock.sleep(seconds)
         finally:
-            if has_slot and not is_admitted:
-                self.limit.give_back()
-        return is_admitted
+            self._turn.give_back()
 
     async def pause(self, seconds: float) -> None:
         """Wait, unless the client closes; then the next attempt is refused."""

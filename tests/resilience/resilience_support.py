@@ -68,5 +68,8 @@ class HeldClock(ManualClock):
         self._released.set()
 
     async def sleep(self, seconds: float) -> None:
+        if self._released.is_set():
+            await super().sleep(seconds)
+            return
         self.sleeps.append(seconds)
         await self._released.wait()

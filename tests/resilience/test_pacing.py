@@ -1,0 +1,201 @@
+"""At an API that admits so many requests a second, few are sent to be refused."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from virtual_time import FixedWindows, LimitedServer, LoopClock, TokenBucket, VirtualLoop
+
+from prefactor_http import (
+    HttpClientConfig,
+    PrefactorClientError,
+    PrefactorHttpClient,
+    PrefactorTimeoutError,
+)
+from prefactor_http.exceptions import PrefactorRateLimitError
+
+
+def in_virtual_time(scenario):
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(scenario)
+
+
+@asynccontextmanager
+async def limited(refuse, *, latency=0.001, **config):
+    """Run a server that asks `refuse`, and a client of it."""
+    async with LimitedServer(refuse, latency) as server:
+        settings = HttpClientConfig(server.url, "t", **config)
+        async with PrefactorHttpClient(settings, clock=LoopClock()) as client:
+            yield server, client
+
+
+def call(client):
+    return client.request("GET", "/anything")
+
+
+async def work_off(client, rows, callers):
+    left = iter(range(rows))
+
+    async def caller():
+        for _ in left:
+            await call(client)
+
+    started = asyncio.get_running_loop().time()
+    await asyncio.gather(*[caller() for _ in range(callers)])
+    return asyncio.get_running_loop().time() - started
+
+
+def refusing(*spans):
+    """Refuse from one time to another, with a `Retry-After` of one second."""
+
+    def refuse(now):
+        return 1 if any(start <= now < end for start, end in spans) else None
+
+    return refuse
+
+
+@pytest.mark.parametrize("callers", [8, 64, 512])
+@pytest.mark.parametrize("limiter", [lambda: FixedWindows(200), lambda: TokenBucket(200, 200)])
+def test_few_requests_are_refused_and_most_of_what_the_api_bears_is_used(limiter, callers):
+    async def scenario():
+        async with limited(limiter().refuse) as (server, client):
+            seconds = await work_off(client, 3000, callers)
+            assert len(server.requests) <= 1.05 * 3000
+            assert 3000 / seconds >= 0.85 * 200
+
+    in_virtual_time(scenario())
+
+
+def test_replies_under_way_when_the_api_refuses_cost_little():
+    async def scenario():
+        async with limited(FixedWindows(200).refuse, latency=0.05) as (server, client):
+            seconds = await work_off(client, 3000, 512)
+            assert len(server.requests) <= 1.05 * 3000
+            assert 3000 / seconds >= 0.85 * 200
+
+    in_virtual_time(scenario())
+
+
+def test_an_api_that_bears_one_call_a_minute_gets_little_more():
+    async def scenario():
+        limiter = FixedWindows(1, window=60, retry_after=60)
+        async with limited(limiter.refuse, max_retry_delay=90.0) as (server, client):
+            await work_off(client, 12, 4)
+            assert len([time for time in server.refused if time > 90]) <= 2
+            assert server.requests[-1] <= 14 * 60
+
+    in_virtual_time(scenario())
+
+
+def test_an_api_that_bears_more_later_gets_more():
+    async def scenario():
+        limiter = FixedWindows(50)
+        async with limited(limiter.refuse) as (server, client):
+            await work_off(client, 500, 64)
+            limiter.limit = 1000
+            await work_off(client, 5000, 64)
+            seconds = await work_off(client, 2000, 64)
+            assert 2000 / seconds > 150
+            assert len(server.refused) < 0.05 * 7500
+
+    in_virtual_time(scenario())
+
+
+def test_an_outage_gets_a_request_a_wait_and_is_soon_forgotten():
+    async def scenario():
+        refuse = refusing((0.0, 10.0))
+        async with limited(refuse, retry_budget=None, max_retries=20) as (server, client):
+            seconds = await work_off(client, 1000, 64)
+            assert len(server.refused) <= 64 + 12
+            assert seconds < 20
+
+    in_virtual_time(scenario())
+
+
+def test_the_gate_stands_open_again_when_nothing_was_refused_for_long():
+    async def scenario():
+        async with limited(refusing((0.0, 0.5))) as (server, client):
+            await call(client)
+            await asyncio.sleep(5)
+            await call(client)
+            sent = len(server.requests)
+            await asyncio.gather(*[call(client) for _ in range(100)])
+            assert server.requests[sent] == server.requests[-1]  # all at once
+
+    in_virtual_time(scenario())
+
+
+def test_a_caller_that_calls_now_and_then_does_not_wait():
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        async with limited(FixedWindows(20).refuse) as (_, client):
+            await work_off(client, 100, 30)
+            for _ in range(10):
+                await asyncio.sleep(0.5)
+                started = loop.time()
+                await call(client)
+                assert loop.time() - started == pytest.approx(0.001, abs=0.001)
+
+    in_virtual_time(scenario())
+
+
+def test_little_demand_is_not_taken_for_what_the_api_bears():
+    async def scenario():
+        async with limited(refusing((0.0, 0.5), (30.0, 30.01))) as (_, client):
+            await asyncio.gather(*[call(client) for _ in range(2)])
+            for _ in range(280):  # ten a second
+                await work_off(client, 1, 1)
+                await asyncio.sleep(0.003)
+            await asyncio.sleep(1.0)
+            assert await work_off(client, 200, 50) < 3
+
+    in_virtual_time(scenario())
+
+
+async def refused_once(client):
+    with pytest.raises(PrefactorRateLimitError):
+        await call(client.with_options(max_retries=0))
+
+
+def test_a_call_that_is_cancelled_in_line_takes_nobodys_place():
+    async def scenario():
+        async with limited(refusing((0.0, 0.5))) as (server, client):
+            await refused_once(client)
+            waiting = [asyncio.create_task(call(client)) for _ in range(10)]
+            await asyncio.sleep(0.5)
+            for each in waiting[:8]:
+                each.cancel()
+            await asyncio.gather(*waiting[8:])
+            assert server.requests[1:] == pytest.approx([1.001, 1.003], abs=0.001)
+
+    in_virtual_time(scenario())
+
+
+def test_a_deadline_ends_the_waiting_in_line():
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        async with limited(refusing((0.0, 9.0)), deadline=0.5) as (server, client):
+            await refused_once(client)
+            started = loop.time()
+            errors = await asyncio.gather(*[call(client) for _ in range(5)], return_exceptions=True)
+            assert [type(error) for error in errors] == [PrefactorTimeoutError] * 5
+            assert loop.time() - started == pytest.approx(0.5, abs=0.01)
+            assert len(server.requests) == 1
+
+    in_virtual_time(scenario())
+
+
+def test_closing_ends_the_waiting_in_line():
+    async def scenario():
+        async with limited(refusing((0.0, 9.0))) as (server, client):
+            await refused_once(client)
+            waiting = [asyncio.create_task(call(client)) for _ in range(5)]
+            await asyncio.sleep(0.1)
+            await client.close()
+            errors = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(error) for error in errors] == [PrefactorClientError] * 5
+            assert len(server.requests) == 1
+
+    in_virtual_time(scenario())

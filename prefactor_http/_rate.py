@@ -15,12 +15,12 @@ _SHORTEST_WAIT = 0.001
 class Rate:
     """A rate that grows along a cubic curve (as in CUBIC) from one refusal to the next.
 
-    A refusal tells what the API bears: the calls that it answered since the gate opened, over that
-    time, or over the wait that it asks for where that is longer (200 calls in 0.4 s, then "in a
-    second", are 200 a second). From a little below that the rate bends into a plateau just under
-    it, stays there longest, and then grows faster and faster, to find out whether the API bears
-    more by now. The curve is as long as 20 waits or so: what asks for a minute's rest is tried
-    less often than what asks for a second's.
+    A refusal tells what the API bears: at most the calls that it answered since the gate opened,
+    over that time (or over the wait that it asks for, where that is longer), and at least the
+    same over both. From the middle the rate bends into a plateau just under the most, stays there
+    longest, and then grows faster and faster, to find out whether the API bears more by now. The
+    curve is as long as 20 waits or so: what asks for a minute's rest is tried less often than what
+    asks for a second's.
 
     Nothing is counted before the first refusal. After it the rate is a guess: high enough that a
     second refusal soon tells more, low enough that few requests are in flight when it comes.
@@ -52,10 +52,12 @@ class Rate:
             start = max(self._start / 2, min(self._start, 1 / wait))
             self._shape(start, self._plateau, self._stretch)
             return
-        borne = answered / max(seconds, wait)
+        most = answered / max(seconds, wait)
+        least = answered / (seconds + wait)
         if seconds > wait:  # less than half of what was allowed: there was no demand for more
-            borne = max(borne, self.at(seconds) / 2)
-        self._shape(_START_SHARE * borne, _PLATEAU_SHARE * borne, _STRETCH * wait)
+            least = max(least, self.at(seconds) / 2)
+            most = max(most, least)
+        self._shape(_START_SHARE * (least + most) / 2, _PLATEAU_SHARE * most, _STRETCH * wait)
 
     def _shape(self, start: float, plateau: float, stretch: float) -> None:
         self._start = start

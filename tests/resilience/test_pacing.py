@@ -68,6 +68,18 @@ def test_few_requests_are_refused_and_most_of_what_the_api_bears_is_used(limiter
     in_virtual_time(scenario())
 
 
+@pytest.mark.parametrize("begun", [0.3, 0.6, 0.8])
+def test_windows_that_began_before_the_first_call_cost_little(begun):
+    async def scenario():
+        async with limited(FixedWindows(200).refuse) as (server, client):
+            await asyncio.sleep(begun)
+            seconds = await work_off(client, 3000, 512)
+            assert len(server.requests) <= 1.05 * 3000
+            assert 3000 / seconds >= 0.8 * 200
+
+    in_virtual_time(scenario())
+
+
 def test_replies_under_way_when_the_api_refuses_cost_little():
     async def scenario():
         async with limited(FixedWindows(200).refuse, latency=0.05) as (server, client):

@@ -10,11 +10,11 @@ FIRST_SUCCESS = 1
 class RetryBudget:
     """A bucket of tokens that retries empty and successes fill.
 
-    A retry takes 5 tokens, one after a timeout 10; a call that the API answers in the end brings
-    back what its retries took, and one that needed none brings back 1. So the bucket stays full
-    while calls are answered in the end, however many attempts they need; in an outage a client
-    stops after some hundred retries instead of multiplying its load, and its retries under way at
-    any moment are bounded, too.
+    A retry takes 5 tokens, one after a timeout 10, one after a 429 none: there the gate holds back.
+    A call that the API answers in the end brings back what its retries took, and one that needed
+    none brings back 1. So the bucket stays full while calls are answered in the end, however many
+    attempts they need; in an outage a client stops after some hundred retries instead of
+    multiplying its load, and its retries under way at any moment are bounded, too.
 
     Args:
         capacity: Size of the bucket, which starts full; None for no limit.

@@ -221,6 +221,8 @@ class _Recovery(Generic[T]):
             error.add_note("not tried again: the deadline comes first")
             return True
         cost = TIMEOUT_COST if failure.timed_out else RETRY_COST
+        if failure.status == TOO_MANY_REQUESTS:
+            cost = 0  # the gate lets these out at the rate that the API bears: they cannot pile up
         if not self._runtime.budget.take(cost):
             error.retry_budget_exhausted = True
             error.add_note("not tried again: the client's retry budget is used up")

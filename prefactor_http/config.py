@@ -42,7 +42,7 @@ class HttpClientConfig:
         trust_env: Take proxies from the environment, as aiohttp does; a netrc entry for the API's
             host then makes every call fail, since aiohttp would send it beside the token.
         retry_budget: Size of the client's retry budget (a retry takes 5, after a timeout 10,
-            successes pay back); None for no budget.
+            after a 429 nothing; successes pay back); None for no budget.
         on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.
 
     Raises:

@@ -150,6 +150,13 @@ async def test_a_retry_after_a_timeout_costs_twice(api, client_for, register, cl
     assert caught.value.attempts == 2
 
 
+async def test_a_retry_after_a_429_costs_nothing(api, client_for, register, clock):
+    api.fail_next(*[Fault(FaultKind.RATE_LIMITED, retry_after=1)] * 3)
+    client = await client_for(api, clock=clock, retry_budget=4, max_retries=3, max_retry_delay=60.0)
+    assert (await register(client)).status == "pending"
+    assert len(api.requests) == 4
+
+
 async def test_successes_fill_the_retry_budget(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=5, max_retries=1)
     for _ in range(3):  # a success after a retry brings back what the retry took

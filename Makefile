@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-dropin test-distributed check bench fix clean
+.PHONY: demo test test-dropin test-distributed check bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -27,9 +27,17 @@ test-dropin: $(VENV)/.ready-test
 test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
 
-# CPU of one call against the reference's and aiohttp's own, as ratios of interleaved runs.
+# Against the reference and aiohttp's own, in turns. The first run makes environments: network.
 bench: $(VENV)/.ready-bench
-	$(BIN)/python -m benchmarks register
+	$(BIN)/python -m benchmarks quick $(ARGS)
+
+# A quarter of an hour; its results are committed, and tables and plots drawn from them.
+bench-full: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks full $(ARGS)
+	$(BIN)/python -m benchmarks report
+
+bench-report: $(VENV)/.ready-bench
+	$(BIN)/python -m benchmarks report
 
 fix: $(VENV)/.ready-check
 	$(BIN)/ruff check --fix .
@@ -61,5 +69,5 @@ $(VENV)/.ready-check: $(VENV)/.ready-test pyproject.toml
 	touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready-cli pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,bench]'
 	touch $@

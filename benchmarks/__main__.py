@@ -1,80 +1,67 @@
-"""`python -m benchmarks CALL`: what one call costs each contender, in the terminal."""
+"""`python -m benchmarks quick|full|report|call`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Sequence
-from functools import partial
+from pathlib import Path
 
-from benchmarks import environments
-from benchmarks.environments import Contender
-from benchmarks.processes import ALLOCATORS, Worker, serving, workers
-from benchmarks.rounds import Spread, interleave, ratio
-
-CALLS = ("register", "start", "finish", "span", "span_finish")
-
-
-def everyone() -> list[Contender]:
-    """List the contenders."""
-    env = environments
-    return [env.reference(), env.OURS, env.BY_HAND, env.FLOOR, env.HTTPX, env.BARE]
-
-
-def compare(args: argparse.Namespace, allocator: str, contenders: Sequence[Contender]) -> None:
-    """Print CPU per call of each contender, and ours as a share of it, round by round."""
-    values: dict[str, list[float]] = {}
-    cpu = requests = 0.0
-    for _ in range(args.launches):
-        with (
-            serving() as server,
-            workers(contenders, server, args.loop, allocator) as running,
-        ):
-            slices = interleave(running, args.rounds, partial(_cost, args))
-            stats = server.stats()
-        cpu, requests = cpu + stats["cpu"], requests + stats["requests"]
-        for key, each in slices.items():
-            values.setdefault(key, []).extend(each)
-    print(
-        f"\n{args.call}, {args.concurrency} at a time, {args.loop}, allocator {allocator};"
-        f" the server takes {1e6 * cpu / requests:.1f} µs a request\n"
-        f"{'':26}{'CPU a call, µs':>24}{'ours / this':>26}"
-    )
-    for contender in contenders:
-        mine = values[contender.key]
-        line = f"{contender.name:26}{_text(Spread.of(mine), 1)}"
-        if environments.OURS.key in values:
-            line += _text(ratio(values[environments.OURS.key], mine), 3)
-        print(line)
-
-
-def _cost(args: argparse.Namespace, worker: Worker) -> float:
-    done = worker.order(
-        measure="cost", call=args.call, concurrency=args.concurrency, count=args.count
-    )
-    return 1e6 * float(done["cpu"]) / int(args.count)
-
-
-def _text(spread: Spread, digits: int) -> str:
-    quartiles = f"[{spread.low:.{digits}f} {spread.high:.{digits}f}]"
-    return f"{spread.median:9.{digits}f} {quartiles:16}"
+from benchmarks import call, environments, measures, results
+from benchmarks.tables import Table, as_text, targets
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("call", choices=CALLS)
-    parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--launches", type=int, default=2, help="new processes each time")
-    parser.add_argument("--rounds", type=int, default=8, help="of each launch")
-    parser.add_argument("--count", type=int, default=600, help="calls of a slice")
-    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
-    parser.add_argument("--allocator", choices=ALLOCATORS, action="append")
-    parser.add_argument("--only", help="keys: reference,ours,hand,floor,httpx,bare")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for scale, text in (("quick", "under two minutes"), ("full", "fifteen minutes or more")):
+        command = commands.add_parser(scale, help=f"measure everything: {text}")
+        command.add_argument(
+            "--only", action="append", choices=measures.NAMES, metavar="MEASURE", default=[]
+        )
+    commands.add_parser("report", help="redraw tables and plots from the results files")
+    call.add_arguments(commands.add_parser("call", help="compare one call in the terminal"))
     args = parser.parse_args()
-    wanted = args.only.split(",") if args.only else None
-    contenders = [each for each in everyone() if wanted is None or each.key in wanted]
-    for allocator in args.allocator or ("mapping", "settled"):
-        compare(args, allocator, contenders)
+    if args.command == "call":
+        call.run(args)
+    elif args.command == "report":
+        from benchmarks import report
+
+        report.write()
+    else:
+        run(args.command, args.only)
+
+
+def run(scale: str, only: Sequence[str]) -> None:
+    """Measure, keep what was found, and show it with what was kept before."""
+    folder = results.QUICK if scale == "quick" else results.FOLDER
+    contenders = environments.everyone()
+    began = time.monotonic()
+    for name in only or measures.NAMES:
+        started = time.monotonic()
+        print(f"{name} …", end=" ", flush=True, file=sys.stderr)
+        measure = measures.named(name)
+        settings = measure.SCALES[scale]
+        rows = measure.measure(settings, contenders)
+        results.save(results.result(name, scale, settings, rows, contenders), folder)
+        print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+    show(folder, only or measures.NAMES)
+    print(f"\n{time.monotonic() - began:.0f} s; files in {folder.relative_to(Path.cwd())}")
+
+
+def show(folder: Path, names: Sequence[str]) -> None:
+    """Print tables, and at the end what was set a target."""
+    found = results.load(folder)
+    findings = []
+    for name in names:
+        measure = measures.named(name)
+        for table in measure.tables(found[name].rows):
+            print(f"\n{as_text(table)}")
+        findings += measure.findings(found[name].rows)
+    summary: Table = targets(findings)
+    print(f"\n{as_text(summary)}")
 
 
 if __name__ == "__main__":

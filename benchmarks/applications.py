@@ -49,7 +49,7 @@ class Canned:
     """Answers every write at once, with the same bytes.
 
     Args:
-        delay: Seconds before each reply.
+        delay: Seconds before each reply to a register.
     """
 
     def __init__(self, delay: float = 0.0) -> None:
@@ -72,7 +72,9 @@ class Canned:
             data = self._by_ending[b"span_finish"]
         else:
             data = self._by_ending[ending]
-        return Answer(data, self._delay) if self._delay else data
+        if self._delay and ending == b"register":
+            return Answer(data, self._delay)
+        return data
 
     def stats(self) -> dict[str, object]:
         """Count nothing."""
@@ -85,3 +87,26 @@ class Canned:
         joined = output.join([key.encode() for key in keys])
         body = b'{"status":"success","outputs":{"' + joined + output[:-2] + b"}}"
         return replies.http(OK, body)
+
+
+class BusyEveryOtherTime:
+    """Answers 503 to a request and carries out the next: with one caller, each call has one retry.
+
+    Args:
+        application: Answers the other requests.
+    """
+
+    def __init__(self, application: Canned) -> None:
+        self._application = application
+        self._refuse = False
+        busy = replies.error("unavailable", "Busy")
+        self._refusal = replies.http("503 Service Unavailable", busy)
+
+    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
+        """Answer a request, or refuse it."""
+        self._refuse = not self._refuse
+        return self._refusal if self._refuse else self._application.respond(path, body)
+
+    def stats(self) -> dict[str, object]:
+        """Count nothing."""
+        return {}

@@ -1,17 +1,30 @@
-"""Which interpreter runs which contender; the reference gets an environment of its own."""
+"""Which interpreter runs which contender; each interpreter but this one gets an environment."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
+import msgspec
 from msgspec import Struct
 
 REFERENCE = "prefactor-http==0.4.3"
-_HERE = Path(__file__).parent
+PYTHONS = ("3.11", "3.12", "3.13")
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+_FOLDER = Path(__file__).parent
+_REPORTED = (
+    *("aiohttp", "httpx", "msgspec", "multidict", "prefactor-http", "propcache"),
+    *("pydantic", "tenacity", "uvloop", "yarl"),
+)
 
 
 class Contender(Struct, frozen=True):
@@ -35,20 +48,98 @@ BY_HAND = Contender("hand", "aiohttp by hand", "aiohttp_json")
 FLOOR = Contender("floor", "aiohttp, constant bytes", "aiohttp_bytes")
 HTTPX = Contender("httpx", "httpx by hand", "httpx_json")
 BARE = Contender("bare", "bare protocol", "bare")
+REFERENCE_NAME = "prefactor-http 0.4.3"
+# For tables and plots, which are drawn from files alone.
+NAMES = {each.key: each.name for each in (OURS, BY_HAND, FLOOR, HTTPX, BARE)}
+NAMES["reference"] = REFERENCE_NAME
 
 
-def reference() -> Contender:
+def reference(python: str = HERE) -> Contender:
     """Give the reference, in an environment that is made with the first use."""
-    tag = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = _HERE / f".venv-reference-{tag}"
-    python = folder / "bin" / "python"
-    pins = [f"{name}=={importlib.metadata.version(name)}" for name in ("aiohttp", "uvloop")]
+    executable = _environment("reference", python, [REFERENCE, *_pins("aiohttp", "uvloop")])
+    return Contender("reference", REFERENCE_NAME, "prefactor", executable)
+
+
+def everyone() -> list[Contender]:
+    """List the contenders."""
+    return [reference(), OURS, BY_HAND, FLOOR, HTTPX, BARE]
+
+
+def on_python(python: str) -> list[Contender]:
+    """Give reference, ours and the floor on another Python, with the same packages in each.
+
+    Ours is no package of its environment: it is found in this checkout, as everywhere.
+    """
+    if python == HERE:
+        return [reference(), OURS, FLOOR]
+    executable = _environment("ours", python, _pins("aiohttp", "msgspec", "tenacity", "uvloop"))
+    moved = [msgspec.structs.replace(each, python=executable) for each in (OURS, FLOOR)]
+    return [reference(python), *moved]
+
+
+def pythons() -> dict[str, str]:
+    """Find interpreters by version: this one, those on PATH, and those of pyenv."""
+    found = {HERE: sys.executable}
+    for version in PYTHONS:
+        for candidate in _candidates(version):
+            if version not in found and _runs(candidate, version):
+                found[version] = candidate
+    return found
+
+
+def versions(executable: str) -> dict[str, str]:
+    """Tell what is installed beside an interpreter, of what matters here."""
+    code = (
+        "import importlib.metadata as m, json, platform, sys\n"
+        "found = {d.metadata['Name']: d.version for d in m.distributions()}\n"
+        "names = {n: found[n] for n in sys.argv[1:] if n in found}\n"
+        "print(json.dumps({'Python': platform.python_version(), **names}))"
+    )
+    run = subprocess.run(
+        [executable, "-P", "-c", code, *_REPORTED], check=True, capture_output=True, text=True
+    )
+    return cast("dict[str, str]", json.loads(run.stdout))
+
+
+def _pins(*names: str) -> list[str]:
+    return [f"{name}=={importlib.metadata.version(name)}" for name in names]
+
+
+def _environment(name: str, python: str, packages: Sequence[str]) -> str:
+    folder = _FOLDER / f".venv-{name}-{python}"
+    executable = str(folder / "bin" / "python")
     stamp = folder / "installed.txt"
-    wanted = "\n".join([REFERENCE, *pins])
+    wanted = "\n".join(packages)
     if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {folder.name}: {REFERENCE}, {', '.join(pins)}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*install, REFERENCE, *pins], check=True)
+        print(f"making {folder.name}: {', '.join(packages)}", file=sys.stderr)
+        if python == HERE:
+            venv.create(folder, with_pip=True, clear=True)
+        else:
+            command = [pythons()[python], "-m", "venv", "--clear", str(folder)]
+            subprocess.run(command, check=True)
+        install = [executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*install, *packages], check=True)
         stamp.write_text(wanted)
-    return Contender("reference", "prefactor-http 0.4.3", "prefactor", str(python))
+    return executable
+
+
+def _candidates(version: str) -> Iterator[str]:
+    on_path = shutil.which(f"python{version}")
+    if on_path:
+        yield on_path
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for folder in sorted(root.glob(f"{version}.*")):
+        if re.fullmatch(r"[\d.]+", folder.name):  # no pre-release, no free-threaded build
+            yield str(folder / "bin" / "python")
+
+
+def _runs(executable: str, version: str) -> bool:
+    # A shim of pyenv is on PATH also where its version is not chosen, and then fails.
+    code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    try:
+        run = subprocess.run(
+            [executable, "-c", code], check=False, capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return run.stdout.strip() == version

@@ -63,17 +63,16 @@ class Ledger:
         """Tell what exists: instances by state, and how often each register took effect."""
         states = Counter(self._state.values())
         surplus = sum(len(ids) - 1 for ids in self._registered.values())
-        finished = sorted(
-            name
-            for name, ids in self._registered.items()
-            if any(self._state[each] == "complete" for each in ids)
-        )
+        states_of = {
+            name: {self._state[each] for each in ids} for name, ids in self._registered.items()
+        }
         return {
             "instances": len(self._state),
             "states": states,
             "doubled": surplus,
-            "registered": sorted(self._registered),
-            "finished": finished,
+            "registered": list(self._registered),
+            "started": [name for name, those in states_of.items() if those - {"pending"}],
+            "finished": [name for name, those in states_of.items() if "complete" in those],
             "replayed": self.replayed,
         }
 

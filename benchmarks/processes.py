@@ -98,19 +98,24 @@ def workers(
     server: Server,
     loop: str = "asyncio",
     allocator: str = "settled",
+    **settings: object,
 ) -> Iterator[list[Worker]]:
-    """Run a process for each contender for the block."""
+    """Run a process for each contender for the block; the settings are those of its client."""
     environ = {**os.environ, **server.environ, **ALLOCATORS[allocator]}
     with ExitStack() as stack:
         yield [
             Worker(
                 each,
                 stack.enter_context(
-                    _process([each.python, "-P", _WORKER, each.module, server.url, loop], environ)
+                    _process([*_worker(each), server.url, loop, json.dumps(settings)], environ)
                 ),
             )
             for each in contenders
         ]
+
+
+def _worker(contender: Contender) -> list[str]:
+    return [contender.python, "-P", _WORKER, contender.module]
 
 
 def _certificate(folder: Path) -> Path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 
-from benchmarks.processes import Worker
-
-Sample = Mapping[str, float]
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 class Spread(Struct):
@@ -29,19 +29,26 @@ class Spread(Struct):
 
 
 def interleave(
-    workers: Sequence[Worker], rounds: int, measure: Callable[[Worker], float]
-) -> dict[str, list[float]]:
-    """Measure each worker once a round, after a round that only warms up.
+    slices: Mapping[Key, Callable[[], Value]], rounds: int, *, warm: bool = True
+) -> dict[Key, list[Value]]:
+    """Measure each slice once a round, after a round that only warms up.
 
     The order turns by one each round: nobody always comes after the same neighbour's cache.
+
+    Args:
+        slices: By key, what measures one slice.
+        rounds: Rounds that count.
+        warm: Whether to make the round that does not.
     """
-    values: dict[str, list[float]] = {worker.contender.key: [] for worker in workers}
-    for worker in workers:
-        measure(worker)
+    values: dict[Key, list[Value]] = {key: [] for key in slices}
+    if warm:
+        for measure in slices.values():
+            measure()
+    order = list(slices)
     for turn in range(rounds):
-        shift = turn % len(workers)
-        for worker in [*workers[shift:], *workers[:shift]]:
-            values[worker.contender.key].append(measure(worker))
+        shift = turn % len(order)
+        for key in [*order[shift:], *order[:shift]]:
+            values[key].append(slices[key]())
     return values
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import resource
 import ssl
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Protocol, cast
 from msgspec import Struct
 
 from benchmarks import replies
-from benchmarks.applications import Answer, Canned, End
+from benchmarks.applications import Answer, BusyEveryOtherTime, Canned, End
 from benchmarks.faults import Faulty
 from benchmarks.rate_limit import RateLimited
 
@@ -41,9 +42,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """What the server does beyond answering.
 
     Attributes:
-        delay: Seconds before each reply.
+        delay: Seconds before each reply to a register.
         fault_rate: Share of attempts that go wrong; writes are then accounted for.
         seed: For the faults.
+        busy: Whether every other request is refused with a 503.
         rate: Requests admitted per second, 0 for all.
         retry_after: Seconds in ``Retry-After`` of a 503 or 429 among the faults.
         certificate: File with a certificate and its key, to speak TLS.
@@ -52,6 +54,7 @@ class Options(Struct, frozen=True, kw_only=True):
     delay: float = 0.0
     fault_rate: float | None = None
     seed: int = 1
+    busy: bool = False
     rate: int = 0
     retry_after: int = 0
     certificate: str | None = None
@@ -61,6 +64,8 @@ class Options(Struct, frozen=True, kw_only=True):
         if self.fault_rate is not None:
             return Faulty(self.fault_rate, self.seed, self.retry_after)
         canned = Canned(self.delay)
+        if self.busy:
+            return BusyEveryOtherTime(canned)
         return RateLimited(canned, self.rate) if self.rate else canned
 
 
@@ -156,6 +161,8 @@ def _content_length(data: bytes, head_end: int) -> int:
 
 
 async def _serve(options: Options) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each connection is a file
     loop = asyncio.get_running_loop()
     service = Service(options)
     context = None
@@ -163,7 +170,7 @@ async def _serve(options: Options) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.certificate)
     server = await loop.create_server(
-        lambda: Connection(service), "127.0.0.1", 0, ssl=context, backlog=1024
+        lambda: Connection(service), "127.0.0.1", 0, ssl=context, backlog=4096
     )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)

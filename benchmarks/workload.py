@@ -64,15 +64,16 @@ def _span_type(number: int, fields: int) -> dict[str, Any]:
 
 
 SCHEMA_VERSION = schema_version()
+_SCHEMA_VERSIONS = {0.5: SCHEMA_VERSION, 20: schema_version(20)}
 
 
-def register_body() -> dict[str, Any]:
-    """Build the JSON object of a register, without its key."""
+def register_body(kilobytes: float = 0.5) -> dict[str, Any]:
+    """Build the JSON object of a register, without its key; its schema has 0.5 or 20 kB."""
     return {
         "agent_id": AGENT_ID,
         "environment_id": ENVIRONMENT_ID,
         "agent_version": AGENT_VERSION,
-        "agent_schema_version": SCHEMA_VERSION,
+        "agent_schema_version": _SCHEMA_VERSIONS[kilobytes],
         "update_current_version": True,
     }
 

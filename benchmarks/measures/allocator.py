@@ -1,0 +1,83 @@
+"""What glibc's mapping of asyncio's 256 KiB read buffer costs a call: the floor, in both states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from msgspec import Struct
+
+from benchmarks.environments import Contender
+from benchmarks.processes import Worker, serving, workers
+from benchmarks.results import Rows
+from benchmarks.rounds import Spread, interleave, ratio
+from benchmarks.tables import Finding, Table, show
+
+TITLE = "The allocator"
+
+
+class Scale(Struct):
+    """How much to measure."""
+
+    loops: list[str]
+    tls: list[bool]
+    count: int
+    rounds: int
+
+
+SCALES = {
+    "tiny": Scale(["asyncio"], tls=[False], count=8, rounds=2),
+    "quick": Scale(["asyncio", "uvloop"], tls=[False, True], count=200, rounds=6),
+    "full": Scale(["asyncio", "uvloop"], tls=[False, True], count=400, rounds=20),
+}
+
+
+def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
+    """Let processes in both states take turns."""
+    floor = [each for each in contenders if each.key == "floor"]
+    with ExitStack() as stack:
+        slices = {}
+        for tls in scale.tls:
+            server = stack.enter_context(serving(tls=tls))
+            for loop in scale.loops:
+                for state in ("mapping", "settled"):
+                    (worker,) = stack.enter_context(workers(floor, server, loop, state))
+                    slices[loop, tls, state] = partial(_cost, worker, scale.count)
+        found = interleave(slices, scale.rounds)
+    return [
+        {
+            "loop": loop,
+            "tls": tls,
+            "mapping_us": Spread.of(mapping),
+            "settled_us": Spread.of(found[loop, tls, "settled"]),
+            "mapping_to_settled": ratio(mapping, found[loop, tls, "settled"]),
+        }
+        for (loop, tls, state), mapping in found.items()
+        if state == "mapping"
+    ]
+
+
+def _cost(worker: Worker, count: int) -> float:
+    done = worker.order(measure="cost", call="register", concurrency=16, count=count)
+    return 1e6 * float(done["cpu"]) / count
+
+
+def tables(rows: Rows) -> list[Table]:
+    """Show both states."""
+    lines = [
+        (
+            f"{row['loop']}, {'TLS' if row['tls'] else 'plain HTTP'}",
+            show(row["settled_us"], 1),
+            show(row["mapping_us"], 1),
+            show(row["mapping_to_settled"]),
+        )
+        for row in rows
+    ]
+    columns = ("", "settled, µs", "mapping, µs", "mapping / settled")
+    return [Table("aiohttp with constant bytes, CPU per call, by allocator", columns, lines)]
+
+
+def findings(_rows: Rows) -> list[Finding]:
+    """Nothing was set a target."""
+    return []

@@ -1,0 +1,93 @@
+"""CPU per item of `bulk.execute`, with keys made by the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from benchmarks.environments import NAMES, Contender
+from benchmarks.processes import Worker, serving, workers
+from benchmarks.results import Rows
+from benchmarks.rounds import Spread, interleave, ratio
+from benchmarks.tables import Finding, Table, show
+
+TITLE = "Bulk"
+PARTICIPANTS = ("reference", "ours", "hand")
+LIMIT = 0.28
+
+
+class Scale(Struct):
+    """How much to measure: `cases` are items, kilobytes of schema, requests of a slice."""
+
+    cases: list[tuple[int, float, int]]
+    rounds: int
+
+
+_ALL = [(10, 0.5, 80), (100, 0.5, 10), (10, 20, 16), (100, 20, 2)]
+SCALES = {
+    "tiny": Scale([(10, 0.5, 2)], rounds=2),
+    "quick": Scale(_ALL, rounds=6),
+    "full": Scale([(items, size, 2 * requests) for items, size, requests in _ALL], rounds=16),
+}
+
+
+def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
+    """Make items and execute them; `read` also takes the id out of each output."""
+    taking_part = [each for each in contenders if each.key in PARTICIPANTS]
+    rows: Rows = []
+    with serving() as server, workers(taking_part, server) as running:
+        for items, kilobytes, requests in scale.cases:
+            for read in (False, True):
+                slices = {
+                    each.contender.key: partial(_cost, each, items, kilobytes, requests, read=read)
+                    for each in running
+                }
+                found = interleave(slices, scale.rounds)
+                rows += [
+                    {
+                        "items": items,
+                        "kilobytes": kilobytes,
+                        "read": read,
+                        "contender": key,
+                        "cpu_us": Spread.of(values),
+                        "ours_to_this": ratio(found["ours"], values),
+                    }
+                    for key, values in found.items()
+                ]
+    return rows
+
+
+def _cost(worker: Worker, items: int, kilobytes: float, requests: int, *, read: bool) -> float:
+    done = worker.order(
+        measure="cost", call="bulk", number=items, kilobytes=kilobytes, count=requests, read=read
+    )
+    return 1e6 * float(done["cpu"]) / (items * requests)
+
+
+def tables(rows: Rows) -> list[Table]:
+    """Show the cost of an item."""
+    lines = [
+        (
+            f"{row['items']} items, {row['kilobytes']:g} kB{', ids read' * row['read']}",
+            NAMES[row["contender"]],
+            show(row["cpu_us"], 1),
+            "" if row["contender"] == "ours" else show(row["ours_to_this"]),
+        )
+        for row in rows
+    ]
+    columns = ("request", "contender", "CPU per item, µs", "ours / this")
+    return [Table("bulk.execute, CPU per item", columns, lines, left=2)]
+
+
+def findings(rows: Rows) -> list[Finding]:
+    """Hold 100 items against the reference's."""
+    return [
+        Finding(
+            f"bulk.execute of 100 items, CPU, to {NAMES['reference']}", row["ours_to_this"], LIMIT
+        )
+        for row in rows
+        if (row["items"], row["kilobytes"], row["read"]) == (100, 0.5, False)
+        and row["contender"] == "reference"
+    ]

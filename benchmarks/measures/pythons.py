@@ -1,0 +1,88 @@
+"""A register on each Python that is found, on asyncio and uvloop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from benchmarks import environments
+from benchmarks.environments import NAMES, Contender
+from benchmarks.processes import Worker, serving, workers
+from benchmarks.results import Rows
+from benchmarks.rounds import Spread, interleave, ratio
+from benchmarks.tables import Finding, Table, show
+
+TITLE = "Pythons and event loops"
+
+
+class Scale(Struct):
+    """How much to measure; without `elsewhere` on this Python alone."""
+
+    elsewhere: bool
+    loops: list[str]
+    count: int
+    rounds: int
+
+
+SCALES = {
+    "tiny": Scale(elsewhere=False, loops=["asyncio"], count=8, rounds=2),
+    "quick": Scale(elsewhere=False, loops=["uvloop"], count=200, rounds=6),
+    "full": Scale(elsewhere=True, loops=["asyncio", "uvloop"], count=400, rounds=16),
+}
+
+
+def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
+    """Measure the contenders of one Python and loop in turns."""
+    found: Rows = []
+    taking_part = [each for each in contenders if each.key in {"reference", "ours", "floor"}]
+    by_python = {environments.HERE: taking_part}
+    if scale.elsewhere:
+        others = [each for each in environments.pythons() if each != environments.HERE]
+        by_python |= {each: environments.on_python(each) for each in others}
+    for python, chosen in by_python.items():
+        for loop in scale.loops:
+            with serving() as server, workers(chosen, server, loop) as running:
+                slices = {each.contender.key: partial(_cost, each, scale.count) for each in running}
+                values = interleave(slices, scale.rounds)
+            found += [
+                {
+                    "python": python,
+                    "loop": loop,
+                    "contender": key,
+                    "cpu_us": Spread.of(each),
+                    "ours_to_this": ratio(values["ours"], each),
+                }
+                for key, each in values.items()
+            ]
+    return found
+
+
+def _cost(worker: Worker, count: int) -> float:
+    done = worker.order(measure="cost", call="register", concurrency=16, count=count)
+    return 1e6 * float(done["cpu"]) / count
+
+
+def tables(rows: Rows) -> list[Table]:
+    """Show a line for each Python and loop."""
+    cases: dict[tuple[str, str], dict[str, dict[str, object]]] = {}
+    for row in rows:
+        cases.setdefault((row["python"], row["loop"]), {})[row["contender"]] = row
+    lines = []
+    for (python, loop), case in cases.items():
+        others = [key for key in ("reference", "floor") if key in case]
+        lines.append(
+            (
+                f"{python}, {loop}",
+                show(case["ours"]["cpu_us"], 1),
+                *(show(case[key]["ours_to_this"]) for key in others),
+            )
+        )
+    columns = ("", "ours, µs", *(f"ours / {NAMES[key]}" for key in others))
+    return [Table("A register, 16 at a time, CPU, by Python and event loop", columns, lines)]
+
+
+def findings(_rows: Rows) -> list[Finding]:
+    """The targets are for Python 3.11 on asyncio."""
+    return []

@@ -1,0 +1,149 @@
+"""The plots, as SVG: drawn the same from the same results, to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.environments import NAMES
+from benchmarks.results import Result, Rows
+
+# Okabe and Ito's blue and vermilion: told apart by everyone, also in print.
+OURS, REFERENCE, OTHER, INK = "#0072B2", "#D55E00", "#B8BDC4", "#33373D"
+_STYLE = {
+    "backend": "svg",  # no screen is needed
+    "svg.hashsalt": "prefactor-http",
+    "svg.fonttype": "path",  # GitHub shows an SVG as an image, without fonts of its page
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#E4E6EA",
+    "axes.axisbelow": True,
+}
+
+
+def draw(found: Mapping[str, Result], folder: Path) -> Iterator[Path]:
+    """Draw the plots whose results are there; gives the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for measure, name, plot in _PLOTS:
+        if measure not in found:
+            continue
+        with mpl.rc_context(_STYLE):
+            figure = plot(found[measure].rows)
+            file = folder / f"{name}.svg"
+            figure.savefig(file, metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+            plt.close(figure)
+        # Matplotlib leaves blanks at the ends of lines, which not everyone's tools leave alone.
+        lines = file.read_text(encoding="utf-8").splitlines()
+        file.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
+        yield file
+
+
+def cost_per_call(rows: Rows) -> Figure:
+    """Draw a bar for each contender: CPU of a register."""
+    case = {"call": "register", "concurrency": 16, "allocator": "settled"}
+    mine = [row for row in rows if case.items() <= row.items()]
+    mine.sort(key=lambda row: -row["cpu_us"]["median"])
+    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(mine) + 0.9))
+    # httpx takes ten times as long: its bar is cut, and says so.
+    medians = [row["cpu_us"]["median"] for row in mine]
+    end = 1.12 * max([each for each in medians if each < 500] or medians)
+    for at, (row, median) in enumerate(zip(mine, medians, strict=True)):
+        color = {"ours": OURS, "reference": REFERENCE}.get(row["contender"], OTHER)
+        axes.barh(at, min(median, end), color=color, height=0.66)
+        text = f"{median:,.0f} µs" + (" (bar cut)" if median > end else "")
+        axes.annotate(text, (min(median, end), at), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(mine)), [NAMES[row["contender"]] for row in mine])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, end)
+    axes.xaxis.set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.set_title("CPU of one register, 16 in flight", x=0.0)
+    return figure
+
+
+def rows_per_second(rows: Rows) -> Figure:
+    """Draw how many rows a second are registered, by their number."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    reference = [row for row in rows if row["contender"] == "reference"]
+    many = [row for row in rows if row["contender"] == "ours"]
+    ends = many[0]["rows"], many[-1]["rows"]
+    styles = {"random": ("o", "-", "register_many"), "derived": ("s", "--", "… with a job's keys")}
+    for keys, (marker, line, name) in styles.items():
+        mine = [row for row in many if row["keys"] == keys]
+        x = [row["rows"] for row in mine]
+        y = [row["rows_per_second"]["median"] for row in mine]
+        axes.plot(x, y, line, marker=marker, color=OURS, linewidth=1.8, markersize=5)
+        _label(axes, x[-1], y[-1], f"{name}\n{y[-1]:,.0f}", OURS)
+    for row in reference:
+        y = row["rows_per_second"]["median"]
+        axes.plot(ends, (y, y), color=REFERENCE, linewidth=1.8)
+        _label(axes, ends[1], y, f"{NAMES['reference']},\nbulk.execute: {y:,.0f}", REFERENCE)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.grid(axis="y")
+    axes.set_xlabel("rows in the run")
+    axes.set_title("Rows registered per second", x=0.0)
+    return figure
+
+
+def doubled_writes(rows: Rows) -> Figure:
+    """Draw what goes wrong by the share of faulty attempts."""
+    panels = (("doubled", "Registered twice"), ("wrongly_raised", "Failed, though it took effect"))
+    figure, both = plt.subplots(1, 2, figsize=(8.6, 3.2), sharex=True)
+    setting = rows[-1]["setting"]
+    for axes, (key, title) in zip(both, panels, strict=True):
+        for contender, color in (("reference", REFERENCE), ("ours", OURS)):
+            case = {"contender": contender, "setting": setting}
+            mine = [row for row in rows if case.items() <= row.items()]
+            x = [100 * row["rate"] for row in mine]
+            y = [1000 * row[key] / row["lifecycles"] for row in mine]
+            axes.plot(
+                x, y, marker="o", color=color, linewidth=1.8, markersize=5, clip_on=False, zorder=3
+            )
+            if y:
+                above = contender == "ours"
+                axes.annotate(
+                    f"{NAMES[contender]}: {y[-1]:,.0f}",
+                    (x[-1], y[-1]),
+                    (0, 9) if above else (-10, 2),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom" if above else "center",
+                    color=color,
+                )
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.set_title(title, x=0.0)
+        axes.set_xlabel("faulty attempts, %")
+    both[0].set_ylabel("per 1,000 lifecycles")
+    figure.tight_layout(w_pad=2.5)
+    return figure
+
+
+def _label(axes: Axes, x: float, y: float, text: str, color: str) -> None:
+    axes.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", color=color)
+
+
+_PLOTS: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
+    ("calls", "cost-per-call", cost_per_call),
+    ("register_many", "rows-per-second", rows_per_second),
+    ("faults", "doubled-writes", doubled_writes),
+)

@@ -1,0 +1,96 @@
+"""The results files: one a measure, with the machine, the versions and the date."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from benchmarks import environments
+from benchmarks.environments import Contender
+
+FOLDER = Path(__file__).parent / "results"
+QUICK = FOLDER / "quick"  # not committed
+
+Rows = list[dict[str, Any]]
+
+
+class Result(Struct):
+    """What a measure found.
+
+    Attributes:
+        measure: Its name.
+        scale: `quick` or `full`.
+        date: When, UTC.
+        machine: What it ran on.
+        versions: Packages by environment.
+        settings: How much was measured.
+        rows: The figures.
+    """
+
+    measure: str
+    scale: str
+    date: str
+    machine: dict[str, str]
+    versions: dict[str, dict[str, str]]
+    settings: dict[str, Any]
+    rows: Rows
+
+
+def result(
+    measure: str, scale: str, settings: Struct, rows: Rows, contenders: Sequence[Contender]
+) -> Result:
+    """Describe what was measured; spreads become dicts, as in the file."""
+    pythons = {
+        "reference" if each.key == "reference" else "ours and the others": each.python
+        for each in contenders
+    }
+    return Result(
+        measure,
+        scale,
+        datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        machine(),
+        {name: environments.versions(python) for name, python in pythons.items()},
+        msgspec.to_builtins(settings),
+        msgspec.to_builtins(rows),
+    )
+
+
+def save(found: Result, folder: Path) -> None:
+    """Write a measure's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    (folder / f"{found.measure}.json").write_bytes(data + b"\n")
+
+
+def load(folder: Path) -> dict[str, Result]:
+    """Read the files that are there, by measure."""
+    read = msgspec.json.Decoder(Result).decode
+    return {file.stem: read(file.read_bytes()) for file in sorted(folder.glob("*.json"))}
+
+
+def machine() -> dict[str, str]:
+    """Tell what matters of this machine, and nothing that names it."""
+    release = re.match(r"[\d.]*\d", platform.release())
+    return {
+        "cpu": _cpu(),
+        "cores": str(os.cpu_count()),
+        "kernel": f"{platform.system()} {release.group() if release else ''}".strip(),
+        "libc": " ".join(platform.libc_ver()).strip(),
+    }
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)
+        if found:
+            return found.group(1)
+    return platform.processor() or platform.machine()

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import call, environments, measures, results
-from benchmarks.tables import Table, as_text, targets
+from benchmarks.processes import ROOT
+from benchmarks.tables import as_text, targets
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def run(scale: str, only: Sequence[str]) -> None:
         results.save(results.result(name, scale, settings, rows, contenders), folder)
         print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     show(folder, only or measures.NAMES)
-    print(f"\n{time.monotonic() - began:.0f} s; files in {folder.relative_to(Path.cwd())}")
+    print(f"\n{time.monotonic() - began:.0f} s; files in {folder.relative_to(ROOT)}")
 
 
 def show(folder: Path, names: Sequence[str]) -> None:
@@ -60,8 +61,8 @@ def show(folder: Path, names: Sequence[str]) -> None:
         for table in measure.tables(found[name].rows):
             print(f"\n{as_text(table)}")
         findings += measure.findings(found[name].rows)
-    summary: Table = targets(findings)
-    print(f"\n{as_text(summary)}")
+    if findings:
+        print(f"\n{as_text(targets(findings))}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from benchmarks.environments import NAMES
 from benchmarks.results import Result, Rows
 
 # Okabe and Ito's blue and vermilion: told apart by everyone, also in print.
 OURS, REFERENCE, OTHER, INK = "#0072B2", "#D55E00", "#B8BDC4", "#33373D"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "backend": "svg",  # no screen is needed
     "svg.hashsalt": "prefactor-http",
     "svg.fonttype": "path",  # GitHub shows an SVG as an image, without fonts of its page
@@ -31,6 +32,8 @@ _STYLE = {
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
     "grid.color": "#E4E6EA",
     "axes.axisbelow": True,
 }
@@ -80,27 +83,30 @@ def cost_per_call(rows: Rows) -> Figure:
 def rows_per_second(rows: Rows) -> Figure:
     """Draw how many rows a second are registered, by their number."""
     figure, axes = plt.subplots(figsize=(7.2, 3.4))
-    reference = [row for row in rows if row["contender"] == "reference"]
+    reference = next((row for row in rows if row["contender"] == "reference"), None)
     many = [row for row in rows if row["contender"] == "ours"]
-    ends = many[0]["rows"], many[-1]["rows"]
+    ends = [many[0]["rows"], many[-1]["rows"]]
+    labels: list[tuple[float, str, str]] = []
     styles = {"random": ("o", "-", "register_many"), "derived": ("s", "--", "… with a job's keys")}
     for keys, (marker, line, name) in styles.items():
         mine = [row for row in many if row["keys"] == keys]
-        x = [row["rows"] for row in mine]
         y = [row["rows_per_second"]["median"] for row in mine]
-        axes.plot(x, y, line, marker=marker, color=OURS, linewidth=1.8, markersize=5)
-        _label(axes, x[-1], y[-1], f"{name}\n{y[-1]:,.0f}", OURS)
-    for row in reference:
-        y = row["rows_per_second"]["median"]
-        axes.plot(ends, (y, y), color=REFERENCE, linewidth=1.8)
-        _label(axes, ends[1], y, f"{NAMES['reference']},\nbulk.execute: {y:,.0f}", REFERENCE)
+        axes.plot([row["rows"] for row in mine], y, line, marker=marker, color=OURS)
+        labels.append((y[-1], f"{name}: {y[-1]:,.0f}", OURS))
+    if reference:
+        same = reference["rows_per_second"]["median"]
+        axes.plot(ends, [same, same], color=REFERENCE)
+        name = f"{NAMES['reference']},\nbulk.execute: {same:,.0f}"
+        labels.append((same, name, REFERENCE))
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * max(row["rows_per_second"]["high"] for row in many))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y")
     axes.set_xlabel("rows in the run")
     axes.set_title("Rows registered per second", x=0.0)
+    _label_ends(axes, ends[1], labels)
     return figure
 
 
@@ -115,9 +121,7 @@ def doubled_writes(rows: Rows) -> Figure:
             mine = [row for row in rows if case.items() <= row.items()]
             x = [100 * row["rate"] for row in mine]
             y = [1000 * row[key] / row["lifecycles"] for row in mine]
-            axes.plot(
-                x, y, marker="o", color=color, linewidth=1.8, markersize=5, clip_on=False, zorder=3
-            )
+            axes.plot(x, y, marker="o", color=color, clip_on=False, zorder=3)
             if y:
                 above = contender == "ours"
                 axes.annotate(
@@ -138,8 +142,14 @@ def doubled_writes(rows: Rows) -> Figure:
     return figure
 
 
-def _label(axes: Axes, x: float, y: float, text: str, color: str) -> None:
-    axes.annotate(text, (x, y), (9, 0), textcoords="offset points", va="center", color=color)
+def _label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Name lines where they end, none on top of another."""
+    gap = 0.08 * axes.get_ylim()[1]
+    lowest = 0.0
+    for y, text, color in sorted(labels):
+        at = max(y, lowest)
+        axes.annotate(text, (x, at), (9, 0), textcoords="offset points", va="center", color=color)
+        lowest = at + gap * (1 + text.count("\n"))
 
 
 _PLOTS: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (

@@ -58,8 +58,7 @@ def result(
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine(),
         {name: environments.versions(python) for name, python in pythons.items()},
-        msgspec.to_builtins(settings),
-        msgspec.to_builtins(rows),
+        *(msgspec.json.decode(msgspec.json.encode(each)) for each in (settings, rows)),
     )
 
 

@@ -117,9 +117,9 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
     return {"bulk": bulk, "rows": rows, "lifecycle": lifecycle}
 
 
-async def _widen(client: PrefactorHttpClient, connections: int) -> None:
+async def _widen(client: Any, connections: int) -> None:
     """Lift the reference's limit of 100 connections, for which it has no setting."""
-    session: Any = client._session  # noqa: SLF001
-    await session.close()
+    timeout = client._session.timeout  # noqa: SLF001
+    await client._session.close()  # noqa: SLF001
     connector = aiohttp.TCPConnector(limit=connections)
-    client._session = aiohttp.ClientSession(timeout=session.timeout, connector=connector)  # noqa: SLF001
+    client._session = aiohttp.ClientSession(timeout=timeout, connector=connector)  # noqa: SLF001

@@ -16,7 +16,7 @@ from benchmarks.tables import Finding, Table
 
 TITLE = "Faults"
 # Short waits and a short timeout, the same for both, so that a run takes seconds.
-PACE = {"request_timeout": 0.5, "initial_retry_delay": 0.02, "max_retry_delay": 0.5}
+PACE: dict[str, Any] = {"request_timeout": 0.5, "initial_retry_delay": 0.02, "max_retry_delay": 0.5}
 # Ours alone has a budget: so many failures are what it is made to stop, so it is off here.
 PATIENT = {**PACE, "max_retries": 12, "retry_budget": None}
 SETTINGS = {"as it comes": PACE, "12 retries": PATIENT}

@@ -88,7 +88,7 @@ def tables(rows: Rows) -> list[Table]:
         "refused",
         "of what is admitted",
     )
-    note = "The first burst counts."
+    note = "The first burst counts: in a short run it also lifts the rate above what is admitted."
     return [
         Table("200 requests a second admitted, 429 with Retry-After: 1", columns, lines, note=note)
     ]

@@ -48,8 +48,8 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
                     slices["reference"]()
                     continue
                 worker.order(measure="rows", count=1000, job=job)
-                for count, times in scale.cases:
-                    slices[str(count)] = partial(_rows, worker, count, times, job)
+                for number, times in scale.cases:
+                    slices[str(number)] = partial(_rows, worker, number, times, job)
             found = interleave(slices, scale.rounds, warm=False)
         reference = found.pop("reference", None)
         if reference and keys == "random":

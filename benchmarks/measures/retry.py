@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,7 +16,11 @@ from benchmarks.tables import Finding, Table, show
 
 TITLE = "A retry"
 # As good as no wait, for both; ours without a budget, which so many retries would exhaust.
-SETTINGS = {"initial_retry_delay": 1e-6, "max_retry_delay": 1.0, "retry_budget": None}
+SETTINGS: dict[str, Any] = {
+    "initial_retry_delay": 1e-6,
+    "max_retry_delay": 1.0,
+    "retry_budget": None,
+}
 
 
 class Scale(Struct):

@@ -1,0 +1,178 @@
+"""The benchmarks run from end to end, in small, and count what they say they count."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from benchmarks import environments, measures, report, results, tables, workload
+from benchmarks.contenders import REGISTER_PATH
+from benchmarks.measures import calls, faults
+from benchmarks.processes import serving, workers
+from benchmarks.rounds import Spread, interleave, ratio
+
+LOCAL = [environments.OURS, environments.BY_HAND, environments.FLOOR]
+SPREAD = {"median": 2.0, "low": 1.0, "high": 3.0}
+
+
+def found(measure, rows):
+    return results.Result(
+        measure=measure,
+        scale="quick",
+        date="2026-01-01 00:00 UTC",
+        machine={"cpu": "A", "cores": "2", "kernel": "B", "libc": "C"},
+        versions={"ours and the others": {"Python": "3.11.0"}},
+        settings={},
+        rows=rows,
+    )
+
+
+@pytest.fixture(scope="module")
+def compared():
+    settings = calls.SCALES["tiny"]
+    return results.result("calls", "tiny", settings, calls.measure(settings, LOCAL), LOCAL)
+
+
+def test_calls_of_each_contender_are_compared(compared):
+    assert [row["contender"] for row in compared.rows] == ["ours", "hand", "floor"]
+    for row in compared.rows:
+        assert row["cpu_us"]["median"] > 0
+    assert compared.rows[0]["ours_to_this"]["median"] == 1
+
+
+def test_results_are_the_same_from_their_file(compared, tmp_path):
+    results.save(compared, tmp_path)
+    assert results.load(tmp_path) == {"calls": compared}
+
+
+def test_results_do_not_tell_where_they_were_made(compared, tmp_path):
+    results.save(compared, tmp_path)
+    text = (tmp_path / "calls.json").read_text()
+    assert str(Path.home()) not in text
+    assert str(Path(__file__).parents[1]) not in text
+
+
+def test_a_worker_carries_out_every_order():
+    with serving() as server, workers([environments.OURS], server) as (worker,):
+        assert not worker.order(measure="loaded", module="tenacity")
+        timed = worker.order(measure="latency", call="register", rate=500, count=5)
+        assert len(timed["seconds"]) == 5
+        assert worker.order(measure="rows", count=150)["cpu"] > 0
+        bulk = {"call": "bulk", "number": 2, "kilobytes": 20, "count": 1, "read": True}
+        assert worker.order(measure="cost", **bulk)["wall"] > 0
+        flooded = worker.order(measure="flood", count=5, callers=2, seconds=5)
+        assert (flooded["finished"], flooded["raised"]) == (5, 0)
+        assert server.stats()["requests"] == 5 + 2 + 1 + 5
+    with (
+        serving(delay=60) as server,
+        workers([environments.OURS], server, max_connections=5) as (worker,),
+    ):
+        held = worker.order(measure="held", count=10, seconds=0.1)
+        assert held["unfinished"] == 10
+
+
+def test_lifecycles_are_held_against_the_ledger():
+    (row,) = faults.measure(faults.SCALES["tiny"], LOCAL)
+    assert row["completed"] == row["lifecycles"] == 10
+    assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
+
+
+def test_the_ledger_counts_a_doubled_write():
+    def register(server, **more):
+        body = {**workload.register_body(), **more}
+        request = urllib.request.Request(server.url + REGISTER_PATH, json.dumps(body).encode())
+        request.add_header("Content-Length", str(len(request.data)))
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)["details"]["id"]
+
+    with serving(fault_rate=0.0) as server:
+        ids = {register(server, external_identifier="a") for _ in range(2)}
+        again = {"external_identifier": "b", "idempotency_key": "key-of-b"}
+        same = {register(server, **again) for _ in range(2)}
+        stats = server.stats()
+    assert (len(ids), len(same)) == (2, 1)
+    assert (stats["doubled"], stats["instances"], stats["replayed"]) == (1, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "count"),
+    [
+        ({"name": "done", "raised": None}, {"completed": 1}),
+        ({"name": "nowhere", "raised": None}, {"completed": 1, "lost": 3}),
+        (
+            {"name": "done", "raised": "finish", "outcome_unknown": False},
+            {"raised": 1, "wrongly_raised": 1},
+        ),
+        (
+            {"name": "done", "raised": "finish", "outcome_unknown": True},
+            {"raised": 1, "raised_unknown": 1},
+        ),
+        ({"name": "nowhere", "raised": "register", "outcome_unknown": True}, {"raised": 1}),
+    ],
+)
+def test_what_a_caller_was_told_is_judged_by_what_took_effect(record, count):
+    stats = {"doubled": 0, "registered": ["done"], "started": ["done"], "finished": ["done"]}
+    judged = faults.judge([record], stats)
+    assert {name: each for name, each in judged.items() if each} == count
+
+
+def test_slices_take_turns():
+    order = []
+    interleave({name: lambda name=name: order.append(name) for name in "abc"}, 2, warm=False)
+    assert "".join(order) == "abcbca"
+
+
+def test_a_ratio_is_taken_round_by_round():
+    assert ratio([1, 20, 3], [2, 40, 6]) == Spread(0.5, 0.5, 0.5)
+
+
+def test_a_target_is_met_by_the_median():
+    spread = {"median": 0.55, "low": 0.5, "high": 0.6}
+    table = tables.targets([tables.Finding("a", spread, 0.55), tables.Finding("b", 0.56, 0.55)])
+    assert [row[-1] for row in table.rows] == ["yes", "no"]
+    assert "0.55 [0.50" in tables.as_text(table)
+
+
+def test_every_measure_has_its_scales():
+    for name in measures.NAMES:
+        assert set(measures.named(name).SCALES) == {"tiny", "quick", "full"}
+
+
+def test_the_committed_results_can_be_shown():
+    committed = results.load(results.FOLDER)
+    assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
+    assert report.all_targets(committed).rows
+    assert len(report.front_page(committed).rows) == 5
+
+
+def test_a_table_replaces_what_is_between_its_markers(tmp_path, compared):
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- x -->\nold\n<!-- end of x -->\nafter\n")
+    report.between_markers(page, "x", report.all_tables({"calls": compared}))
+    text = page.read_text()
+    assert text.startswith("before\n<!-- x -->\n\n### CPU per call\n")
+    assert text.endswith("\n<!-- end of x -->\nafter\n")
+    assert "old" not in text
+    assert "aiohttp by hand" in text
+    with pytest.raises(ValueError, match="no place for y"):
+        report.between_markers(page, "y", "")
+
+
+def test_plots_are_the_same_from_the_same_results(tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks import plots
+
+    case = {"call": "register", "concurrency": 16, "allocator": "settled"}
+    faulty = {"contender": "ours", "setting": "12 retries", "lifecycles": 10, "rate": 0.1}
+    rows = {"contender": "ours", "keys": "random", "rows": 10, "rows_per_second": SPREAD}
+    small = {
+        "calls": found("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
+        "faults": found("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),
+        "register_many": found("register_many", [rows, {**rows, "keys": "derived"}]),
+    }
+    first, second = tmp_path / "first", tmp_path / "second"
+    names = [file.name for file in plots.draw(small, first)]
+    for file in plots.draw(small, second):
+        assert file.read_bytes() == (first / file.name).read_bytes()
+    assert names == ["cost-per-call.svg", "rows-per-second.svg", "doubled-writes.svg"]

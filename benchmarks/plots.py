@@ -114,7 +114,7 @@ def doubled_writes(rows: Rows) -> Figure:
     """Draw what goes wrong by the share of faulty attempts."""
     panels = (("doubled", "Registered twice"), ("wrongly_raised", "Failed, though it took effect"))
     figure, both = plt.subplots(1, 2, figsize=(8.6, 3.2), sharex=True)
-    setting = rows[-1]["setting"]
+    setting = rows[0]["setting"]
     for axes, (key, title) in zip(both, panels, strict=True):
         for contender, color in (("reference", REFERENCE), ("ours", OURS)):
             case = {"contender": contender, "setting": setting}

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,9 +70,11 @@ class Worker(Struct):
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
-        stdin.write(json.dumps(order) + "\n")
-        stdin.flush()
-        line = stdout.readline()
+        line = ""
+        with suppress(BrokenPipeError):
+            stdin.write(json.dumps(order) + "\n")
+            stdin.flush()
+            line = stdout.readline()
         if not line:
             raise RuntimeError(f"{self.contender.name} has died: see above")
         return cast("dict[str, Any]", json.loads(line))
@@ -138,4 +140,5 @@ def _process(
     try:
         yield process
     finally:
-        process.communicate()  # closes its stdin, which ends it
+        with suppress(BrokenPipeError):  # it has died, and an order is still in the pipe
+            process.communicate()  # closes its stdin, which ends it

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ async def obey(contender: str, url: str, settings: dict[str, Any]) -> None:
 def main() -> None:
     """Run on the event loop that the command line names."""
     contender, url, loop, settings = sys.argv[1:]
+    logging.lastResort = None  # ours logs each call that gave up: hundreds, on purpose
     # Last, behind site-packages: there the reference finds itself, and here its contender.
     sys.path.append(str(Path(__file__).parent.parent))
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop

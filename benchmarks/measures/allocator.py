@@ -29,7 +29,7 @@ class Scale(Struct):
 SCALES = {
     "tiny": Scale(["asyncio"], tls=[False], count=8, rounds=2),
     "quick": Scale(["asyncio", "uvloop"], tls=[False, True], count=200, rounds=6),
-    "full": Scale(["asyncio", "uvloop"], tls=[False, True], count=400, rounds=20),
+    "full": Scale(["asyncio", "uvloop"], tls=[False, True], count=400, rounds=40),
 }
 
 

@@ -29,7 +29,7 @@ _ALL = [(10, 0.5, 80), (100, 0.5, 10), (10, 20, 16), (100, 20, 2)]
 SCALES = {
     "tiny": Scale([(10, 0.5, 2)], rounds=2),
     "quick": Scale(_ALL, rounds=6),
-    "full": Scale([(items, size, 2 * requests) for items, size, requests in _ALL], rounds=16),
+    "full": Scale([(items, size, 2 * requests) for items, size, requests in _ALL], rounds=30),
 }
 
 
@@ -68,17 +68,22 @@ def _cost(worker: Worker, items: int, kilobytes: float, requests: int, *, read: 
 
 def tables(rows: Rows) -> list[Table]:
     """Show the cost of an item."""
+    cases: dict[str, dict[str, dict[str, object]]] = {}
+    for row in rows:
+        case = f"{row['items']} items, {row['kilobytes']:g} kB{', ids read' * row['read']}"
+        cases.setdefault(case, {})[row["contender"]] = row
+    present = [key for key in PARTICIPANTS if key in {row["contender"] for row in rows}]
+    others = [key for key in present if key != "ours"]
     lines = [
         (
-            f"{row['items']} items, {row['kilobytes']:g} kB{', ids read' * row['read']}",
-            NAMES[row["contender"]],
-            show(row["cpu_us"], 1),
-            "" if row["contender"] == "ours" else show(row["ours_to_this"]),
+            case,
+            *(show(by_key[key]["cpu_us"], 1) for key in present),
+            *(show(by_key[key]["ours_to_this"]) for key in others),
         )
-        for row in rows
+        for case, by_key in cases.items()
     ]
-    columns = ("request", "contender", "CPU per item, µs", "ours / this")
-    return [Table("bulk.execute, CPU per item", columns, lines, left=2)]
+    columns = ("µs", *(NAMES[key] for key in present), *(f"ours / {NAMES[key]}" for key in others))
+    return [Table("bulk.execute, CPU per item", columns, lines)]
 
 
 def findings(rows: Rows) -> list[Finding]:

@@ -47,7 +47,7 @@ SCALES = {
             for call in CALLS
             for concurrency in (1, 16, 256)
         ],
-        launches=2,
+        launches=3,
         rounds=6,
         count=256,
     ),

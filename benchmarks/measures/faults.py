@@ -40,7 +40,7 @@ _RATES = [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 SCALES = {
     "tiny": Scale([0.3], [1], ["12 retries"], count=10, concurrency=10, at_once=1),
     "quick": Scale(_RATES, [1], ["12 retries"], count=150, concurrency=50, at_once=4),
-    "full": Scale(_RATES, [1, 2, 3], list(SETTINGS), count=300, concurrency=50, at_once=3),
+    "full": Scale(_RATES, list(range(1, 7)), list(SETTINGS), count=300, concurrency=50, at_once=3),
 }
 
 

@@ -26,7 +26,7 @@ class Scale(Struct):
     rounds: int
 
 
-SCALES = {"tiny": Scale(rounds=2), "quick": Scale(rounds=11), "full": Scale(rounds=60)}
+SCALES = {"tiny": Scale(rounds=2), "quick": Scale(rounds=11), "full": Scale(rounds=100)}
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:

@@ -28,7 +28,7 @@ class Scale(Struct):
 SCALES = {
     "tiny": Scale(rate=200, count=20, rounds=2),
     "quick": Scale(rate=300, count=150, rounds=3),
-    "full": Scale(rate=300, count=600, rounds=7),
+    "full": Scale(rate=300, count=600, rounds=9),
 }
 
 

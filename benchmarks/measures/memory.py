@@ -27,7 +27,7 @@ class Scale(Struct):
 SCALES = {
     "tiny": Scale(count=150, seconds=0.3, launches=1),
     "quick": Scale(count=1000, seconds=1.2, launches=1),
-    "full": Scale(count=2000, seconds=2.5, launches=3),
+    "full": Scale(count=2000, seconds=2.5, launches=5),
 }
 
 

@@ -29,7 +29,7 @@ class Scale(Struct):
 SCALES = {
     "tiny": Scale(elsewhere=False, loops=["asyncio"], count=8, rounds=2),
     "quick": Scale(elsewhere=False, loops=["uvloop"], count=200, rounds=6),
-    "full": Scale(elsewhere=True, loops=["asyncio", "uvloop"], count=400, rounds=16),
+    "full": Scale(elsewhere=True, loops=["asyncio", "uvloop"], count=400, rounds=24),
 }
 
 

@@ -30,7 +30,7 @@ SCALES = {
     "tiny": Scale([(200, 1), (400, 1)], reference_requests=1, rounds=2),
     "quick": Scale([(10**3, 20), (10**4, 2), (10**5, 1)], reference_requests=20, rounds=3),
     "full": Scale(
-        [(10**3, 100), (10**4, 10), (10**5, 1), (10**6, 1)], reference_requests=100, rounds=4
+        [(10**3, 100), (10**4, 10), (10**5, 1), (10**6, 1)], reference_requests=100, rounds=6
     ),
 }
 

@@ -33,7 +33,7 @@ class Scale(Struct):
 SCALES = {
     "tiny": Scale(count=8, rounds=2),
     "quick": Scale(count=200, rounds=8),
-    "full": Scale(count=400, rounds=24),
+    "full": Scale(count=400, rounds=40),
 }
 
 

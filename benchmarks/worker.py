@@ -33,7 +33,8 @@ async def obey(contender: str, url: str, settings: dict[str, Any]) -> None:
 def main() -> None:
     """Run on the event loop that the command line names."""
     contender, url, loop, settings = sys.argv[1:]
-    logging.lastResort = None  # ours logs each call that gave up: hundreds, on purpose
+    # Ours logs each call that gave up: hundreds, on purpose.
+    logging.getLogger().addHandler(logging.NullHandler())
     # Last, behind site-packages: there the reference finds itself, and here its contender.
     sys.path.append(str(Path(__file__).parent.parent))
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +21,32 @@ def write() -> None:
     from benchmarks import plots  # matplotlib: an extra, and nothing else needs it
 
     found = load(FOLDER)
-    between_markers(README, "targets", as_markdown(all_targets(found), 0))
-    between_markers(README, "results", all_tables(found))
-    between_markers(FRONT_PAGE, "benchmarks", as_markdown(front_page(found), 0))
+    for file in (README, FRONT_PAGE):
+        page = file.read_text(encoding="utf-8")
+        file.write_text(renewed(page, found), encoding="utf-8")
     for file in plots.draw(found, PLOTS):
         print(f"drawn: {file.name}")
 
 
-def between_markers(file: Path, name: str, text: str) -> None:
-    """Put text where the file says `<!-- name -->` … `<!-- end of name -->`."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    before, _, rest = file.read_text(encoding="utf-8").partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise ValueError(f"{file.name} has no place for {name}: {begin.strip()} … {end}")
-    file.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
+def renewed(page: str, found: Mapping[str, Result]) -> str:
+    """Put the results where a page says `<!-- targets -->` … `<!-- end of targets -->`."""
+    tables: dict[str, Callable[[], str]] = {
+        "targets": lambda: as_markdown(all_targets(found)),
+        "results": lambda: all_tables(found),
+        "benchmarks": lambda: as_markdown(front_page(found)),
+    }
+    for name, draw in tables.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, begun, rest = page.partition(begin)
+        _, ended, after = rest.partition(end)
+        if begun and ended:
+            page = f"{before}{begin}\n{draw()}\n\n{end}{after}"
+    return page
 
 
 def all_targets(found: Mapping[str, Result]) -> Table:
     """Hold the results against the targets."""
-    return targets(
+    table = targets(
         [
             finding
             for name in measures.NAMES
@@ -48,6 +54,7 @@ def all_targets(found: Mapping[str, Result]) -> Table:
             for finding in measures.named(name).findings(found[name].rows)
         ]
     )
+    return Table("", table.columns, table.rows)
 
 
 def all_tables(found: Mapping[str, Result]) -> str:
@@ -58,10 +65,7 @@ def all_tables(found: Mapping[str, Result]) -> str:
             continue
         measure, result = measures.named(name), found[name]
         parts.append(f"### {measure.TITLE}\n\n{provenance(result)}")
-        for table in measure.tables(result.rows):
-            parts.append(f"**{table.title}**")
-            table.title = ""
-            parts.append(as_markdown(table))
+        parts += [as_markdown(table) for table in measure.tables(result.rows)]
     return "\n\n".join(parts)
 
 

@@ -93,9 +93,9 @@ def as_text(table: Table) -> str:
     return "\n".join(lines)
 
 
-def as_markdown(table: Table, level: int = 3) -> str:
+def as_markdown(table: Table) -> str:
     """Draw for a README."""
-    lines = [f"{'#' * level} {table.title}", ""] if table.title else []
+    lines = [f"**{table.title}**", ""] if table.title else []
     if table.note:
         lines += [table.note, ""]
     lines.append(_markdown_row(table.columns))

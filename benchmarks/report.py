@@ -100,8 +100,8 @@ def front_page(found: Mapping[str, Result]) -> Table:
     if "faults" in found:
         faults = _by_contender(found["faults"], {"rate": 0.3, "setting": "as it comes"})
         count = faults["ours"]["lifecycles"]
-        for what, key in (("registered twice", "doubled"), ("wrongly failed", "wrongly_raised")):
-            name = f"{what.capitalize()} of {count:,}, 30 % of attempts faulty"
+        for what, key in (("Registered twice", "doubled"), ("Wrongly failed", "wrongly_raised")):
+            name = f"{what}, of {count:,} lifecycles at 30 % faulty attempts"
             lines.append((name, *_pair(faults, key, "{:.0f}")))
     if "imports" in found:
         imports = {row["import"]: row for row in found["imports"].rows}

@@ -9,10 +9,12 @@ from contextlib import aclosing, contextmanager, suppress
 from types import FrameType
 from typing import Any, cast
 
-from prefactor_http._batch_options import StreamOptions
-from prefactor_http._batch_outcome import Outcome
+from msgspec import Struct
+
+from prefactor_http import Outcome
 from prefactor_http.cli._job_progress import Progress
 from prefactor_http.cli._job_tally import Tally
+from prefactor_http.cli._output import Refused
 from prefactor_http.cli._results import Result, Results, refusal_text
 from prefactor_http.cli._row_check import RowCheck
 from prefactor_http.cli._rows import Row
@@ -22,6 +24,24 @@ from prefactor_http.exceptions import PrefactorClientError, is_transient_http_er
 DRAIN_SECONDS = 5.0
 _GRACE = 0.1
 _MOST_TOLD = 20
+
+
+class Bounds(Struct, frozen=True):
+    """How a job runs.
+
+    Attributes:
+        concurrency: Most requests in flight.
+        max_failures: Refused rows after which it stops.
+        patience: Seconds that the API may be away.
+        deadline: Seconds after which it stops.
+        dry_run: Whether nothing is sent.
+    """
+
+    concurrency: int
+    max_failures: int | None
+    patience: float
+    deadline: float | None
+    dry_run: bool
 
 
 class Job:
@@ -60,28 +80,33 @@ class Job:
         self._told = 0
         self._is_read = False
 
-    def dry_run(self) -> None:
-        """Check the rows, and send none."""
+    def dry_run(self, max_failures: int | None) -> None:
+        """Check the rows, and send none.
+
+        Raises:
+            Refused: That many cannot be sent.
+            WrongUsage: The results are of other rows.
+        """
         for row in self._left():
             if row.problem is None:
                 self._tally.ok += 1
-            else:
-                self._refuse(row, row.problem)
+                continue
+            self._refuse(row, row.problem)
+            if self._tally.refused == max_failures:
+                raise Refused(f"stopped after {max_failures} failures (max_failures).")
 
     async def run(
         self,
         client: PrefactorHttpClient,
         shared: dict[str, Any],
-        options: StreamOptions,
-        deadline: float | None,
+        bounds: Bounds,
     ) -> None:
         """Register the rows.
 
         Args:
             client: The client.
             shared: Fields that rows take where they lack them.
-            options: How to run.
-            deadline: Seconds after which the run ends.
+            bounds: How to run.
 
         Raises:
             PrefactorHttpError: The run ended early.
@@ -89,10 +114,16 @@ class Job:
             OSError: The results cannot be written, or the file not be read.
         """
         instances = client.with_options(on_attempt=self._tally.note_attempt).agent_instances
-        outcomes = instances.register_many(self._fields(), **shared, **options)
+        outcomes = instances.register_many(
+            self._fields(),
+            **shared,
+            concurrency=bounds.concurrency,
+            max_failures=bounds.max_failures,
+            patience=bounds.patience,
+        )
         self._task = asyncio.create_task(self._consume(outcomes))
-        if deadline is not None:
-            asyncio.get_running_loop().call_later(deadline, self._expire)
+        if bounds.deadline is not None:
+            asyncio.get_running_loop().call_later(bounds.deadline, self._expire)
         with self._signals(), suppress(asyncio.CancelledError):  # only a stop of ours cancels it
             await self._task
         if self._is_read and not self._under_way:

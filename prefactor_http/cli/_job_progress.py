@@ -85,7 +85,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(Text(text))
+        self._live.console.print(Text(text), soft_wrap=True)
 
     def _picture(self) -> Group:
         tally = self._tally

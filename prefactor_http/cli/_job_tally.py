@@ -11,6 +11,7 @@ from msgspec import Struct
 from prefactor_http import Attempt
 
 _AWAY_AFTER = 2.0  # seconds; a lost reply now and then is no outage
+_TOO_MANY_REQUESTS = 429
 
 
 class Tally(Struct):
@@ -26,7 +27,8 @@ class Tally(Struct):
         ok_before: Rows registered in runs before.
         refused_before: Rows refused in runs before.
         retried: Attempts that were, or will be, made again.
-        failing_since: When the first of the attempts failed that no success followed.
+        answered: When the API answered last.
+        failing_since: Since when no attempt has been answered, as far as is known.
     """
 
     file: BinaryIO
@@ -38,6 +40,7 @@ class Tally(Struct):
     ok_before: int = 0
     refused_before: int = 0
     retried: int = 0
+    answered: float | None = None
     failing_since: float | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -66,12 +69,14 @@ class Tally(Struct):
 
     def note_attempt(self, attempt: Attempt) -> None:
         """Take note of an attempt."""
-        if attempt.error is None:
+        now = self.clock()
+        self.retried += attempt.error is not None
+        if attempt.error is None or attempt.status == _TOO_MANY_REQUESTS:
+            self.answered = now
             self.failing_since = None
-            return
-        self.retried += 1
-        if self.failing_since is None:
-            self.failing_since = self.clock()
+        elif self.failing_since is None:
+            # The attempt has waited for its reply; while it did, others may have had theirs.
+            self.failing_since = max(now - attempt.seconds, self.answered or self.started)
 
     def left(self, share_at_start: float) -> float | None:
         """Seconds until the file is read, if all goes on like this."""

@@ -8,9 +8,10 @@ import click
 
 from prefactor_http.cli._api_call import Connection, api_options
 from prefactor_http.cli._instances import call_and_show
+from prefactor_http.cli._job import Bounds
 from prefactor_http.cli._output import WrongUsage
 from prefactor_http.cli._register_file import name_of, read_part, read_register_file
-from prefactor_http.cli._register_rows import Bounds, register_rows
+from prefactor_http.cli._register_rows import register_rows
 from prefactor_http.cli._rows import on_disk, unpacked
 from prefactor_http.idempotency import check_key, new_key
 from prefactor_http.models.registration import (
@@ -35,8 +36,20 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 @click.option(
     "--schema", type=click.File("rb"), metavar="FILE", help="Schema version of rows without one."
 )
-@click.option("--agent-id", metavar="ID", help="Agent of rows without one.")
-@click.option("--environment-id", metavar="ID", help="Environment of rows without one.")
+@click.option(
+    "--agent-id",
+    metavar="ID",
+    envvar="PREFACTOR_AGENT_ID",
+    show_envvar=True,
+    help="Agent of rows without one.",
+)
+@click.option(
+    "--environment-id",
+    metavar="ID",
+    envvar="PREFACTOR_ENVIRONMENT_ID",
+    show_envvar=True,
+    help="Environment of rows without one.",
+)
 @click.option("--job", metavar="NAME", help="Name of the job, which each row's key is made with.")
 @click.option(
     "--out",
@@ -44,7 +57,14 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
     metavar="RESULTS.jsonl",
     help="Where results go, a line a row; with --job, also where to go on.",
 )
-@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Most requests in flight.",
+)
 @click.option(
     "--max-failures", type=click.IntRange(min=1), metavar="N", help="Stop after N refused rows."
 )
@@ -79,7 +99,7 @@ def register(
     dry_run: bool,
     idempotency_key: str | None,
 ) -> None:
-    r"""Register the agent instances that FILE describes.
+    """Register the agent instances that FILE describes.
 
     FILE, or standard input for `-`, is gzipped or not. A .json file holds one object:
     agent_version and agent_schema_version; agent_id and environment_id with an account's token;
@@ -90,10 +110,10 @@ def register(
     JSON. Standard input is taken for JSON Lines with --job, --out, --max-failures or --dry-run,
     and for one object without; it is read to its end first.
 
-    \b
     Going on where a run was stopped, killed or gave up needs --job and --out: run the same
     command again. Without --job the keys are random, and a second run registers all rows again.
-    Rows refused before are not sent again; to do so, remove their lines from the results.
+    Rows refused before are not sent again, unless they were changed; to send them all the same,
+    remove their lines from the results. One run at a time may have a file of results.
 
     Ctrl-C or SIGTERM lets what is under way end; a second one stops at once.
     """

@@ -15,6 +15,10 @@ from prefactor_http.models.registration import (
 from prefactor_http.models.types import InstancePurpose
 
 _STDIN = "<stdin>"
+_WHOLE = (
+    "The file holds one JSON object with agent_version and agent_schema_version; nothing was sent."
+)
+_PART = "The file holds one JSON object, with at least an external_identifier; nothing was sent."
 
 
 class RegisterFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -54,13 +58,13 @@ def read_register_file(
     Raises:
         WrongUsage: It is not JSON, or a field is wrong; the message has the line or the field.
     """
-    fields = _json_of(file, name)
+    fields = _json_of(file, name, _WHOLE)
     if isinstance(fields, dict):
         fields = {**(shared or {}), **cast("dict[str, Any]", fields)}
     try:
         msgspec.convert(fields, RegisterFile)
     except msgspec.ValidationError as exc:
-        raise _problem(f"{name}{_told(exc)}") from None
+        raise WrongUsage(f"{name}{_told(exc)}", _WHOLE) from None
     return {field: value for field, value in fields.items() if value is not None}
 
 
@@ -78,21 +82,22 @@ def read_part(file: BinaryIO, kind: type[msgspec.Struct]) -> dict[str, Any]:
         WrongUsage: It is not JSON, or something in it is wrong.
     """
     name = name_of(file)
-    part: dict[str, Any] = _json_of(file, name)
+    part: dict[str, Any] = _json_of(file, name, _PART)
     try:
         msgspec.convert(part, kind)
     except msgspec.ValidationError as exc:
-        raise WrongUsage(f"{name}{_told(exc)}", "Nothing was sent.") from None
+        raise WrongUsage(f"{name}{_told(exc)}", _PART) from None
     return part
 
 
-def _json_of(file: BinaryIO, name: str) -> Any:
+def _json_of(file: BinaryIO, name: str, advice: str) -> Any:
     try:
         return json.loads(file.read(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
-        raise _problem(f"{name}, line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+        place = f"line {exc.lineno}, column {exc.colno}"
+        raise WrongUsage(f"{name}, {place}: {exc.msg}", advice) from None
     except (UnicodeDecodeError, RecursionError, ValueError) as exc:
-        raise _problem(f"{name}: not JSON: {exc}") from None
+        raise WrongUsage(f"{name}: not JSON: {exc}", advice) from None
 
 
 def _told(error: msgspec.ValidationError) -> str:
@@ -103,11 +108,3 @@ def _told(error: msgspec.ValidationError) -> str:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
-
-
-def _problem(message: str) -> WrongUsage:
-    return WrongUsage(
-        message,
-        "The file holds one JSON object with agent_version and agent_schema_version; "
-        "nothing was sent.",
-    )

@@ -10,12 +10,10 @@ import zlib
 from typing import Any, BinaryIO
 
 import click
-from msgspec import Struct
 from rich.console import Console
 
-from prefactor_http._batch_options import StreamOptions
 from prefactor_http.cli._api_call import Connection, problem_of
-from prefactor_http.cli._job import Job
+from prefactor_http.cli._job import Bounds, Job
 from prefactor_http.cli._job_progress import Bar, Log, Progress, Silence
 from prefactor_http.cli._job_tally import Tally
 from prefactor_http.cli._output import Problem, Refused, Unsettled, WrongUsage, echo_json
@@ -25,24 +23,6 @@ from prefactor_http.cli._rows import read_csv, read_json_lines, unpacked
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
-
-
-class Bounds(Struct, frozen=True):
-    """How a job runs.
-
-    Attributes:
-        concurrency: Most requests in flight.
-        max_failures: Refused rows after which it stops.
-        patience: Seconds that the API may be away.
-        deadline: Seconds after which it stops.
-        dry_run: Whether nothing is sent.
-    """
-
-    concurrency: int
-    max_failures: int | None
-    patience: float
-    deadline: float | None
-    dry_run: bool
 
 
 def register_rows(
@@ -61,8 +41,22 @@ def register_rows(
         Problem: Not every row is registered.
     """
     config = None if bounds.dry_run else connection.config()
-    results = Results(out)
-    end = results.read()
+    with Results(out, is_read_only=bounds.dry_run) as results:
+        _run(connection, config, results, file, name, kind, shared, job, out, bounds)
+
+
+def _run(
+    connection: Connection,
+    config: HttpClientConfig | None,
+    results: Results,
+    file: BinaryIO,
+    name: str,
+    kind: str,
+    shared: dict[str, Any],
+    job: str | None,
+    out: str | None,
+    bounds: Bounds,
+) -> None:
     if job is None and (results.ok or results.refused):
         raise WrongUsage(
             f"{out} has results already.",
@@ -79,11 +73,10 @@ def register_rows(
     run = Job(rows, RowCheck(shared, job), results, tally, progress, name)
     problem: Problem | None = None
     try:
-        if config is None:
-            with progress:
-                run.dry_run()
-        else:
-            with results.open(end), progress:
+        with progress:
+            if config is None:
+                run.dry_run(bounds.max_failures)
+            else:
                 asyncio.run(_register(run, config, shared, bounds))
     except Problem as exc:
         problem = exc
@@ -94,7 +87,7 @@ def register_rows(
     except (OSError, EOFError, zlib.error) as exc:
         problem = Unsettled(f"{name} or its results: {exc}.")
     if problem is None:
-        problem = _ending(run, tally)
+        problem = _ending(run, tally, out)
     _summarize(connection, tally, dry_run=bounds.dry_run)
     if problem is not None:
         if not problem.further and problem.exit_code != Refused.exit_code:
@@ -105,13 +98,8 @@ def register_rows(
 async def _register(
     run: Job, config: HttpClientConfig, shared: dict[str, Any], bounds: Bounds
 ) -> None:
-    options = StreamOptions(
-        concurrency=bounds.concurrency,
-        max_failures=bounds.max_failures,
-        patience=bounds.patience,
-    )
     async with PrefactorHttpClient(config) as client:
-        await run.run(client, shared, options, bounds.deadline)
+        await run.run(client, shared, bounds)
 
 
 def _progress_for(connection: Connection, tally: Tally) -> Progress:
@@ -121,13 +109,27 @@ def _progress_for(connection: Connection, tally: Tally) -> Progress:
     return Bar(tally, console) if console.is_terminal and sys.stderr.isatty() else Log(tally)
 
 
-def _ending(run: Job, tally: Tally) -> Problem | None:
+def _ending(run: Job, tally: Tally, out: str | None) -> Problem | None:
     if run.stopped is not None:
         return Unsettled(f"{run.stopped} before all rows were registered.")
     if tally.unknown:
-        return Unsettled(f"{tally.unknown:,} rows may be registered or not.")
+        return Unsettled(f"{_rows(tally.unknown)} may be registered or not.")
     refused = tally.refused + tally.refused_before
-    return Refused(f"{refused:,} rows were refused.") if refused else None
+    if not refused:
+        return None
+    before = f"{tally.refused_before:,} of them in runs before, and not sent again:"
+    return Refused(
+        f"{_rows(refused)} refused.",
+        *(
+            [f"{before} mend them, or remove their lines from {out}."]
+            if tally.refused_before
+            else []
+        ),
+    )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def _going_on(job: str | None, out: str | None) -> str:
@@ -153,11 +155,11 @@ def _summarize(connection: Connection, tally: Tally, *, dry_run: bool) -> None:
         )
         return
     if dry_run:
-        click.echo(f"{tally.ok:,} rows to register, {tally.refused:,} that cannot be; sent none.")
+        click.echo(f"{_rows(tally.ok)} to register, {tally.refused:,} that cannot be; sent none.")
         return
     before = f" ({tally.ok_before:,} before)" if tally.ok_before else ""
     click.echo(
-        f"{tally.ok + tally.ok_before:,} rows registered{before}, "
+        f"{_rows(tally.ok + tally.ok_before)} registered{before}, "
         f"{tally.refused + tally.refused_before:,} refused, {tally.unknown:,} unknown; "
         f"{tally.seconds:.1f} s, {tally.rate:,.0f} rows/s, {tally.retried:,} retried."
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
+from contextlib import ExitStack
 from hashlib import blake2b
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from prefactor_http.cli._file_lock import is_locked_for_us
 from prefactor_http.cli._output import WrongUsage
 
 _START = b'{"index":'
@@ -47,68 +49,44 @@ class Results:
 
     Args:
         path: The file, which need not exist; None to keep none.
+        is_read_only: Whether it is only looked at, and not made.
 
     Attributes:
         ok: Rows that earlier runs registered.
         refused: Rows that were refused in earlier runs.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, *, is_read_only: bool = False) -> None:
         self.ok = 0
         self.refused = 0
         self._path = path
+        self._is_read_only = is_read_only
         self._file: BinaryIO | None = None
         self._done = bytearray()  # nine bytes a row: how it ended, and a digest of its key
         self._decode = msgspec.json.Decoder(Result).decode
 
-    def read(self) -> int:
-        """Read what earlier runs wrote.
-
-        Returns:
-            Bytes that are whole lines.
+    def __enter__(self) -> Self:
+        """Read what earlier runs wrote, and open the file, without a torn last line.
 
         Raises:
-            WrongUsage: The file cannot be read, or holds something else.
+            WrongUsage: The file cannot be read or written, holds something else, or another run
+                writes to it.
         """
-        end = 0
         if self._path is None:
-            return end
+            return self
+        # Before it is opened, which would wait for the other end of a pipe.
+        if Path(self._path).exists() and not Path(self._path).is_file():
+            raise WrongUsage(f"{self._path}: not a regular file.")
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123 # click gives a str
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise WrongUsage(f"{self._path}: not a regular file.")
-                for number, line in enumerate(file, 1):
-                    if not line.endswith(b"\n"):
-                        if not (line.startswith(_START) or _START.startswith(line)):
-                            raise self._is_no_result(number)
-                        break  # torn: the run ended while it wrote
-                    self._note_line(line, number)
-                    end += len(line)
-        except FileNotFoundError:
-            return 0
+            with ExitStack() as closing:
+                file = None if self._is_read_only else closing.enter_context(_opened(self._path))
+                end = self._read(self._path)
+                if file is not None:
+                    file.truncate(end)
+                closing.pop_all()
         except OSError as exc:
             raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
-        return end
-
-    def open(self, end: int) -> Self:
-        """Open the file for appending, without a torn last line.
-
-        Args:
-            end: Bytes that are whole lines.
-
-        Raises:
-            WrongUsage: The file cannot be written.
-        """
-        if self._path is not None:
-            try:
-                # Unbuffered: a line that was written survives whatever kills this process.
-                self._file = open(self._path, "ab", buffering=0)  # noqa: PTH123, SIM115
-                self._file.truncate(end)
-            except OSError as exc:
-                raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
-        return self
-
-    def __enter__(self) -> Self:
+        self._file = file
         return self
 
     def __exit__(
@@ -155,6 +133,21 @@ class Results:
         if self._file.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def _read(self, path: str) -> int:
+        end = 0
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 # click gives a str
+                for number, line in enumerate(file, 1):
+                    if not line.endswith(b"\n"):
+                        if not (line.startswith(_START) or _START.startswith(line)):
+                            raise self._is_no_result(number)
+                        break  # torn: the run ended while it wrote
+                    self._note_line(line, number)
+                    end += len(line)
+        except FileNotFoundError:  # as it is before the first run, of which this is a dry one
+            pass
+        return end
+
     def _note_line(self, line: bytes, number: int) -> None:
         try:
             result = self._decode(line)
@@ -183,6 +176,19 @@ class Results:
             f"{self._path}, line {number}: not a result of this command.",
             "Give another file for the results; nothing was sent.",
         )
+
+
+def _opened(path: str) -> BinaryIO:
+    # Unbuffered: a line that was written survives whatever kills this process.
+    file = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 # click gives a str
+    # Before it is read: another run could write what this one would not see, and cut off.
+    if not is_locked_for_us(file):
+        file.close()
+        raise WrongUsage(
+            f"{path}: another run writes its results there.",
+            "Wait for its end, or give another file; nothing was sent.",
+        )
+    return file
 
 
 def _digest(key: str | None) -> bytes:

@@ -52,11 +52,12 @@ def _greeting(api: LocalPrefactor, faults: float, seed: int) -> str:
     trouble = f"{faults:.0%} of attempts faulty, seed {seed}" if faults else "no faults"
     return "\n".join(
         (
-            f"# A Prefactor API in memory ({trouble}); Ctrl-C ends it. For another shell:",
+            f"# A Prefactor API in memory ({trouble}).",
+            "# Ctrl-C ends it. Paste into another shell:",
             f"export PREFACTOR_API_URL={api.url}",
             f"export PREFACTOR_API_TOKEN={api.token}",
-            f"# to register with: agent_id {api.agent_id}",
-            f"#            environment_id {api.environment_id}",
+            f"export PREFACTOR_AGENT_ID={api.agent_id}",
+            f"export PREFACTOR_ENVIRONMENT_ID={api.environment_id}",
         )
     )
 

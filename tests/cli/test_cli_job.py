@@ -11,13 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from prefactor_http.testing import Fault, FaultKind
+from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, serving
 
 COMMAND = str(Path(sys.executable).with_name("prefactor-http"))
 
 
+def point_to(server, monkeypatch):
+    monkeypatch.setenv("PREFACTOR_API_URL", server.url)
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", server.token)
+    monkeypatch.setenv("PREFACTOR_AGENT_ID", server.agent_id)
+    monkeypatch.setenv("PREFACTOR_ENVIRONMENT_ID", server.environment_id)
+
+
 @pytest.fixture
-def command(api, tmp_path):
+def api(prefactor_server, monkeypatch):
+    point_to(prefactor_server, monkeypatch)
+    return prefactor_server
+
+
+@pytest.fixture
+def faulty_api(monkeypatch):
+    """Serve an API that breaks 15 % of all attempts; what stalls, stalls briefly."""
+    with serving(LocalPrefactor(faults=0.15, seed=7, stall=0.2, record=False)) as server:
+        point_to(server, monkeypatch)
+        yield server
+
+
+@pytest.fixture
+def command(tmp_path):
     """Give the command for a file of that many rows, which goes on where it stopped."""
 
     def command(count, *options):
@@ -38,7 +59,6 @@ def command(api, tmp_path):
             "register",
             str(rows),
             *("--agent-version", str(version), "--schema", str(schema)),
-            *("--agent-id", api.agent_id, "--environment-id", api.environment_id),
             *("--job", "nightly", "--out", str(tmp_path / "results.jsonl")),
             *options,
         ]
@@ -80,7 +100,9 @@ def assert_each_once(api, out, count):
     assert api.doubled == api.lost == api.keys_reused == []
 
 
-def test_killed_six_times_it_registers_and_reports_each_row_once(api, command, out):
+def test_killed_six_times_amid_faults_it_registers_and_reports_each_row_once(
+    faulty_api, command, out
+):
     count = 30_000
     dice = random.Random(7)
     for kill in range(6):
@@ -98,7 +120,8 @@ def test_killed_six_times_it_registers_and_reports_each_row_once(api, command, o
     done = run(command(count))
     assert done.returncode == 0, done.stderr
     assert "30,000 rows registered" in done.stdout
-    assert_each_once(api, out, count)
+    assert_each_once(faulty_api, out, count)
+    assert faulty_api.replies_lost > 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

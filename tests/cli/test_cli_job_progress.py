@@ -23,15 +23,15 @@ class Hands:
         return self.now
 
 
-def attempt(error):
+def attempt(error, *, status=None, seconds=0.1):
     return Attempt(
         operation="bulk.execute",
         method="POST",
         path="/api/v1/bulk",
         number=1,
-        status=None,
+        status=status,
         error=error,
-        seconds=0.1,
+        seconds=seconds,
         idempotency_key=None,
     )
 
@@ -59,7 +59,7 @@ def test_a_bar_fits_80_columns(tally, clock):
     with Bar(tally, console) as bar:
         go_on(tally, clock, seconds=1300)
         for _ in range(3):
-            tally.note_attempt(attempt("reset"))
+            tally.note_attempt(attempt("reset", seconds=0.0))
         clock.now += 12
         bar.say("rows.jsonl, line 8: [not markup]")
     assert "rows.jsonl, line 8: [not markup]" in screen.getvalue()
@@ -95,10 +95,37 @@ def test_a_lost_reply_is_no_outage(tally, clock):
     clock.now += 1
     assert tally.away is None
     clock.now += 2
-    assert tally.away == 3
+    assert tally.away == pytest.approx(3, abs=0.2)
     tally.note_attempt(attempt(None))
     assert tally.away is None
     assert tally.retried == 1
+
+
+def test_an_outage_counts_from_the_last_answer(tally, clock):
+    clock.now += 5
+    tally.note_attempt(attempt(None))
+    clock.now += 30
+    tally.note_attempt(attempt("timeout", seconds=30.1))
+    assert tally.away == 30
+    clock.now += 12
+    tally.note_attempt(attempt("refused", seconds=0.0))
+    assert tally.away == 42
+
+
+def test_an_api_that_asks_to_slow_down_is_not_away(tally, clock):
+    tally.note_attempt(attempt("503", status=503))
+    tally.note_attempt(attempt("429", status=429))
+    clock.now += 10
+    assert tally.away is None
+    assert tally.retried == 2
+
+
+def test_a_log_tells_of_an_outage(tally, clock, capsys):
+    tally.note_attempt(attempt("refused", seconds=0.0))
+    clock.now += 12
+    with Log(tally, seconds=0.01):
+        time.sleep(0.05)
+    assert "waiting: API away for 12 s" in capsys.readouterr().err.splitlines()[0]
 
 
 def test_on_a_terminal_there_is_a_bar(api, tmp_path):
@@ -106,9 +133,16 @@ def test_on_a_terminal_there_is_a_bar(api, tmp_path):
     rows.write_bytes(b"oops\n")
     main, terminal = pty.openpty()
     with subprocess.Popen(
-        [str(Path(sys.executable).with_name("prefactor-http")), "register", rows, "--job", "j"],
+        [
+            str(Path(sys.executable).with_name("prefactor-http")),
+            "register",
+            rows.name,
+            "--job",
+            "j",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=terminal,
+        cwd=tmp_path,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
     ) as process:
         os.close(terminal)

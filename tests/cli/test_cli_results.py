@@ -1,4 +1,7 @@
+import errno
+import fcntl
 import json
+import sys
 
 import pytest
 
@@ -89,10 +92,12 @@ def test_refused_rows_count_as_done_until_they_are_mended(api, run, command, out
     bad = b'{"external_identifier": "n-0"}\noops\n{"id": "no-id"}\n'
     first = run(*command(bad))
     assert (first.exit_code, len(api.instances)) == (1, 1)
+    assert "in runs before" not in first.stderr
     requests = len(api.requests)
     again = run(*command(bad))
     assert again.exit_code == 1
-    assert "1 rows registered (1 before), 2 refused" in again.stdout
+    assert "1 row registered (1 before), 2 refused" in again.stdout
+    assert "2 of them in runs before, and not sent again: mend them, or remove " in again.stderr
     assert len(api.requests) == requests
     mended = run(*command(NAMED))
     assert mended.exit_code == 0, mended.output
@@ -115,3 +120,30 @@ def test_results_that_cannot_be_read_or_written_are_wrong_usage(run, command, tm
         result = run(*command(NAMED, "--out", str(tmp_path / place)))
         assert result.exit_code == 2
         assert place in result.stderr
+
+
+def test_two_runs_cannot_write_to_one_file(api, run, command, out):
+    run(*command(NAMED))
+    before = out.read_bytes()
+    more = NAMED + b'{"external_identifier": "n-3"}\n'
+    with out.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        result = run(*command(more))
+        assert result.exit_code == 2
+        assert "results.jsonl: another run writes its results there." in result.stderr
+        assert run(*command(more, "--dry-run")).exit_code == 0
+    assert out.read_bytes() == before
+    assert run(*command(more)).exit_code == 0
+    assert len(api.instances) == 4
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_where_files_cannot_be_locked_it_goes_without(run, command, monkeypatch, has_locks):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if has_locks:  # but not on this file system
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    else:  # as on Windows
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert run(*command(NAMED)).exit_code == 0

@@ -136,7 +136,7 @@ def test_a_row_refused_for_the_moment_is_tried_again_by_the_next_run(
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     result = run(*command, "--patience", "0")
     assert result.exit_code == 3
-    assert "1 rows may be registered or not." in result.stderr
+    assert "1 row may be registered or not." in result.stderr
     assert run(*command).exit_code == 0
     assert len(api.effects) == 3
 

@@ -64,7 +64,7 @@ def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out
         assert words[number]["line"] == number + 1
         assert words[number]["ok"] is False
     assert len(api.instances) == 2
-    assert "Error: 7 rows were refused." in result.stderr
+    assert "Error: 7 rows refused." in result.stderr
 
 
 def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
@@ -155,6 +155,7 @@ def test_a_wrong_version_file_is_wrong_usage(api, run, tmp_path, content, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert "version.json" in result.stderr
+    assert "one JSON object, with at least an external_identifier" in result.stderr
 
 
 def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, out, monkeypatch):
@@ -169,6 +170,25 @@ def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, o
     assert "0 rows to register, 2 that cannot be" in result.stdout
     assert not api.requests
     assert not out.exists()
+
+
+def test_a_dry_run_stops_after_as_many_failures_too(run, shared, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(1) + b"oops\n" * 5 + named(3))
+    result = run("register", path, *shared, "--dry-run", "--max-failures", "2")
+    assert result.exit_code == 1
+    assert "1 row to register, 2 that cannot be" in result.stdout
+    assert "stopped after 2 failures" in result.stderr
+
+
+def test_ids_come_from_the_environment_where_nothing_else_has_them(
+    api, run, parts, tmp_path, monkeypatch
+):
+    path = write(tmp_path, "rows.jsonl", named(2) + lines({"agent_id": "another"}))
+    monkeypatch.setenv("PREFACTOR_AGENT_ID", api.agent_id)
+    monkeypatch.setenv("PREFACTOR_ENVIRONMENT_ID", api.environment_id)
+    result = run("register", path, *parts, "--job", "j")
+    assert (result.exit_code, len(api.instances)) == (1, 2)
+    assert "line 3: " in result.stderr
 
 
 def test_keys_are_those_that_register_many_derives(api, run, shared, tmp_path, out):

@@ -29,20 +29,17 @@ def test_what_serve_prints_configures_the_other_commands(tmp_path, ending):
         stderr=subprocess.PIPE,
         text=True,
     ) as server:
-        head = [server.stdout.readline() for _ in range(5)]
+        head = [server.stdout.readline() for _ in range(6)]
         assert "20% of attempts faulty, seed 3" in head[0]
         exports = dict(
             line.removeprefix("export ").strip().split("=")
             for line in head
             if line.startswith("export ")
         )
-        ids = [line.split()[-1] for line in head[3:]]
         path = tmp_path / "agent.json"
         path.write_text(
             json.dumps(
                 {
-                    "agent_id": ids[0],
-                    "environment_id": ids[1],
                     "agent_version": {"external_identifier": "1"},
                     "agent_schema_version": {"external_identifier": "1", "span_type_schemas": []},
                 }

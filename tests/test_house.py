@@ -22,6 +22,7 @@ AIOHTTP = {
 # Imports inside functions, each with its reason.
 DEFERRED = {
     ("prefactor_http._retry", "tenacity"),  # start-up: most processes never retry
+    ("prefactor_http.cli._file_lock", "fcntl"),  # Windows has none
     # Without the extra, a word that names it instead of a traceback.
     ("prefactor_http.cli", "prefactor_http.cli._command.command"),
 }

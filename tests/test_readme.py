@@ -77,8 +77,8 @@ COMMANDS = [
 def environment(prefactor_server, monkeypatch):
     monkeypatch.setenv("PREFACTOR_API_URL", prefactor_server.url)
     monkeypatch.setenv("PREFACTOR_API_TOKEN", prefactor_server.token)
-    monkeypatch.setenv("AGENT_ID", prefactor_server.agent_id)
-    monkeypatch.setenv("ENVIRONMENT_ID", prefactor_server.environment_id)
+    monkeypatch.setenv("PREFACTOR_AGENT_ID", prefactor_server.agent_id)
+    monkeypatch.setenv("PREFACTOR_ENVIRONMENT_ID", prefactor_server.environment_id)
     return prefactor_server
 
 

@@ -6,12 +6,12 @@ import asyncio
 import functools
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 from msgspec import Struct
 
-from prefactor_http.cli._output import Problem, Refused, Unsettled, WrongUsage
+from prefactor_http.cli._output import Problem, Refused, Unsettled, WrongUsage, with_fields
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import (
@@ -178,11 +178,7 @@ def _sentence(error: PrefactorHttpError, last: PrefactorApiError | None) -> str:
         return text
     if last is error:
         text = f"the API refused it with {last.status_code} {last.code}: {text}"
-    return "; ".join((text, *(f"{field}: {_flat(said)}" for field, said in last.errors.items())))
-
-
-def _flat(said: object) -> str:
-    return ", ".join(map(str, cast("list[object]", said))) if isinstance(said, list) else str(said)
+    return with_fields(text, last.errors)
 
 
 def _advice(error: Exception | None) -> str | None:

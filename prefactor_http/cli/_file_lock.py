@@ -13,9 +13,9 @@ def is_locked_for_us(file: IO[bytes]) -> bool:
         and on some network file systems: there nothing keeps them apart.
     """
     try:
-        from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415 # Windows has none
+        import fcntl  # noqa: PLC0415 # Windows has none
 
-        flock(file, LOCK_EX | LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except (ImportError, OSError):

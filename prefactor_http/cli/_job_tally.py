@@ -79,7 +79,9 @@ class Tally(Struct):
             self.failing_since = max(now - attempt.seconds, self.answered or self.started)
 
     def left(self, share_at_start: float) -> float | None:
-        """Seconds until the file is read, if all goes on like this."""
+        """Seconds until the file is read, if all goes on like this; None where none can say."""
+        if self.away is not None:
+            return None
         done = self.share - share_at_start
         rest = 1 - self.share
         return rest / done * self.seconds if done > 0 and rest > 0 else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import IO, Any, cast
 
 import click
 import msgspec
@@ -59,6 +60,16 @@ class Unsettled(Problem):
     """The write may have taken effect, or the API is away: a later try may succeed."""
 
     exit_code = 3
+
+
+def with_fields(message: str, errors: Mapping[str, object]) -> str:
+    """Say in a line what is wrong, and with which fields."""
+    fields = [f"{name}: {_flat(said)}" for name, said in errors.items()]
+    return "; ".join((message.removesuffix("."), *fields)) if fields else message
+
+
+def _flat(said: object) -> str:
+    return ", ".join(map(str, cast("list[object]", said))) if isinstance(said, list) else str(said)
 
 
 def echo_json(reply: object) -> None:

@@ -18,6 +18,7 @@ _STDIN = "<stdin>"
 _WHOLE = (
     "The file holds one JSON object with agent_version and agent_schema_version; nothing was sent."
 )
+_MANY = "For a row a line, give --format jsonl, or --format csv."
 _PART = "The file holds one JSON object, with at least an external_identifier; nothing was sent."
 
 
@@ -95,7 +96,9 @@ def _json_of(file: BinaryIO, name: str, advice: str) -> Any:
         return json.loads(file.read(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
-        raise WrongUsage(f"{name}, {place}: {exc.msg}", advice) from None
+        # More than one value: most likely a row a line.
+        many = (_MANY,) if exc.msg == "Extra data" and advice is _WHOLE else ()
+        raise WrongUsage(f"{name}, {place}: {exc.msg}", *many, advice) from None
     except (UnicodeDecodeError, RecursionError, ValueError) as exc:
         raise WrongUsage(f"{name}: not JSON: {exc}", advice) from None
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http.cli._file_lock import is_locked_for_us
-from prefactor_http.cli._output import WrongUsage
+from prefactor_http.cli._output import WrongUsage, with_fields
 
 _START = b'{"index":'
 _DIGEST = 8
@@ -197,5 +197,4 @@ def _digest(key: str | None) -> bytes:
 
 def refusal_text(error: Exception | None) -> str:
     """Say in a line why a row is not registered."""
-    fields: dict[str, Any] = getattr(error, "errors", None) or {}
-    return "; ".join((str(error), *(f"{name}: {said}" for name, said in fields.items())))
+    return with_fields(str(error), getattr(error, "errors", None) or {})

@@ -125,6 +125,9 @@ def test_standard_input_is_json_lines_where_there_is_a_job(api, run, shared):
     result = run("register", "-", *shared, "--job", "j", stdin=named(3))
     assert result.exit_code == 0, result.output
     assert len(api.instances) == 3
+    as_one = run("register", "-", *shared, stdin=named(3))
+    assert as_one.exit_code == 2
+    assert "For a row a line, give --format jsonl" in as_one.stderr
     as_csv = run("register", "-", *shared, "--format", "csv", stdin=b"external_identifier\nx\n")
     assert as_csv.exit_code == 0
     assert len(api.instances) == 4

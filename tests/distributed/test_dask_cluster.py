@@ -109,8 +109,8 @@ def test_the_program_of_the_readme_runs(tmp_path):
         environment = {
             "PREFACTOR_API_URL": api.url,
             "PREFACTOR_API_TOKEN": api.token,
-            "AGENT_ID": api.agent_id,
-            "ENVIRONMENT_ID": api.environment_id,
+            "PREFACTOR_AGENT_ID": api.agent_id,
+            "PREFACTOR_ENVIRONMENT_ID": api.environment_id,
         }
         done = subprocess.run(
             [sys.executable, "program.py"],

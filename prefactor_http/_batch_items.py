@@ -9,13 +9,13 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from prefactor_http import _api
+from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
 from prefactor_http._key_maker import KeyMaker
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
-Group = Callable[[Any], Hashable] | str | None
 MakeEntry = Callable[[int, Any], Entry]
 
 _REGISTER = str(_api.REGISTER.bulk)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypedDict
 
 from msgspec import Struct
+
+# What an item's group is: asked of the item, or the name of a field; None for no groups.
+Group = Callable[[Any], Hashable] | str | None
 
 
 class BatchOptions(Struct, frozen=True, kw_only=True):

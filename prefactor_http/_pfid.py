@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import NamedTuple
+
+from msgspec import Struct
 
 TIMESTAMP_LIMIT = 1 << 48
 PARTITION_LIMIT = 1 << 30
@@ -20,10 +21,10 @@ _VALUE_OF = {digit: value for value, digit in enumerate(_DIGITS)}
 # Two digits at a time: an id is made for every write that chooses its own.
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 _LENGTH = 32
-_PATTERN = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{31}")
+_PATTERN = r"[0-7][0-9a-hjkmnp-tv-z]{31}"
 
 
-class Pfid(NamedTuple):
+class Pfid(Struct, frozen=True):
     """The three parts of a partitioned id.
 
     Attributes:
@@ -83,7 +84,7 @@ def decode(pfid: str) -> Pfid:
 
 def is_valid(pfid: str) -> bool:
     """Tell whether a text is a partitioned id; upper case is not."""
-    return len(pfid) == _LENGTH and _PATTERN.fullmatch(pfid) is not None
+    return len(pfid) == _LENGTH and re.fullmatch(_PATTERN, pfid) is not None
 
 
 def partition_of(pfid: str) -> int:

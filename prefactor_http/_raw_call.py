@@ -10,8 +10,8 @@ from prefactor_http._operation import PREFIX, RawOperation
 from prefactor_http._wire import GET, Call, encode
 
 _METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
-_PATH = re.compile(r"/(?!/)[^\s#]*")
-_STEP = re.compile(r"/\.\.?(?=[/?]|$)")
+_PATH = r"/(?!/)[^\s#]*"
+_STEP = r"/\.\.?(?=[/?]|$)"
 _KEY_FIELD = "idempotency_key"
 _BULK_PATH = f"{PREFIX}/bulk"
 
@@ -43,7 +43,7 @@ def raw_call(
     method = method.upper()
     if method not in _METHODS:
         raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
-    if not _PATH.fullmatch(path) or _STEP.search(path):
+    if not re.fullmatch(_PATH, path) or re.search(_STEP, path):
         raise ValueError(
             f"path must start with one slash and hold no spaces, fragment or steps such as /../; "
             f"got {path!r}"

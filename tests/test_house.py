@@ -22,6 +22,13 @@ AIOHTTP = {
 # Imports inside functions, each with its reason.
 DEFERRED = {
     ("prefactor_http._retry", "tenacity"),  # start-up: most processes never retry
+    # Start-up: most processes make no batches.
+    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch.Batch"),
+    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_items.entries"),
+    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_items.row_maker"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._batch.Batch"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._batch_items.entries"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._batch_items.item_maker"),
     ("prefactor_http.cli._file_lock", "fcntl"),  # Windows has none
     # Without the extra, a word that names it instead of a traceback.
     ("prefactor_http.cli", "prefactor_http.cli._command.command"),
@@ -260,4 +267,11 @@ def test_importing_loads_only_what_a_process_without_failures_needs(tmp_path):
     code = "import sys, prefactor_http; print(*sys.modules)"
     loaded = set(run_python(code, tmp_path).stdout.split())
     assert "prefactor_http.client" in loaded
-    assert not loaded & {"tenacity", "click", "rich", "aiohttp.web", "prefactor_http.testing"}
+    assert not loaded & {
+        "tenacity",
+        "click",
+        "rich",
+        "aiohttp.web",
+        "prefactor_http._batch",
+        "prefactor_http.testing",
+    }

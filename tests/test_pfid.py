@@ -22,7 +22,7 @@ RANDOMS = st.integers(0, 2**80 - 1)
 @pytest.mark.parametrize(("parts", "pfid"), VECTORS)
 def test_the_vectors_of_the_contract_are_met_both_ways(parts, pfid):
     assert _pfid.encode(*parts) == pfid
-    assert _pfid.decode(pfid) == parts
+    assert _pfid.decode(pfid) == _pfid.Pfid(*parts)
 
 
 @given(TIMESTAMPS, PARTITIONS, RANDOMS)

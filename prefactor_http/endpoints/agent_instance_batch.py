@@ -6,9 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, Unpack
 
 from prefactor_http import _api
-from prefactor_http._batch import Batch
-from prefactor_http._batch_items import Group, entries, row_maker
-from prefactor_http._batch_options import BatchOptions, StreamOptions
+from prefactor_http._batch_options import BatchOptions, Group, StreamOptions
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http.endpoints._sender import Sender
 from prefactor_http.models.agent_instance import (
@@ -83,5 +81,9 @@ class AgentInstanceBatch:
         }
         given = {name: value for name, value in shared.items() if value is not None}
         batch_options = BatchOptions(**options)
+        # Not at the top: 1 % of start-up, and most processes register one at a time.
+        from prefactor_http._batch import Batch  # noqa: PLC0415
+        from prefactor_http._batch_items import entries, row_maker  # noqa: PLC0415
+
         source = entries(rows, row_maker(given, job, group))
         return Batch(self._client, source, batch_options, _api.REGISTER_MANY).outcomes()

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
 
 from prefactor_http._clock import Clock
 from prefactor_http.endpoints._to_the_end import to_the_end
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("prefactor_http")
 
 
-class Calls(NamedTuple):
+class Calls(Struct, frozen=True):
     """The endpoints that a run calls.
 
     Attributes:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 
 from prefactor_http import _api
-from prefactor_http._batch import Batch
-from prefactor_http._batch_items import Group, entries, item_maker
-from prefactor_http._batch_options import BatchOptions
+from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http._bulk_item import ItemReader
 from prefactor_http.endpoints._sender import Sender
@@ -94,6 +92,10 @@ class BulkClient:
             ordered=ordered,
             max_failures=max_failures,
         )
+        # Not at the top: 1 % of start-up, and most processes stream nothing.
+        from prefactor_http._batch import Batch  # noqa: PLC0415
+        from prefactor_http._batch_items import entries, item_maker  # noqa: PLC0415
+
         source = entries(items, item_maker(group))
         return Batch(self._client, source, options, _api.STREAM).outcomes()
 

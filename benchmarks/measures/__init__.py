@@ -25,6 +25,7 @@ NAMES = (
     "imports",
     "pythons",
     "allocator",
+    "first_line",
 )
 
 

@@ -1,7 +1,6 @@
 """What became of one call of a bulk request (contract §9)."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -34,10 +33,17 @@ class BulkOutput:
         self._raw: bytes | Raw = msgspec.json.encode({"status": status, **fields})
         self._read: OutputReader = read_untyped
 
-    @cached_property
+    # Kept by hand: `cached_property` takes a lock on Python 3.11, for as long as the decoding.
+    _fields: dict[str, Any] | None = None
+    _known: "_Outcome | None" = None
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The output as a dict."""
-        return _decode(self._raw, dict[str, Any])
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = _decode(self._raw, _read_fields)
+        return fields
 
     @property
     def raw(self) -> bytes:
@@ -87,14 +93,19 @@ class BulkOutput:
         """
         return self._read(self)
 
-    @cached_property
+    @property
     def _outcome(self) -> "_Outcome":
-        return _decode(self._raw, _Outcome)
+        known = self._known
+        if known is None:
+            known = self._known = _decode(self._raw, _read_outcome)
+        return known
 
     def __getattr__(self, name: str) -> Any:
         # A copy that is being built has no fields yet, and is asked for names like these.
-        if not name.startswith("_") and name in self.fields:
-            return self.fields[name]
+        if not name.startswith("_"):
+            fields = self.fields
+            if name in fields:
+                return fields[name]
         raise AttributeError(f"the output has no {name!r}", name=name, obj=self)
 
     def __eq__(self, other: object) -> bool:
@@ -132,6 +143,10 @@ class _Outcome(Struct, frozen=True, kw_only=True):
     errors: Any = None
 
 
+_read_outcome = msgspec.json.Decoder(_Outcome).decode
+_read_fields = msgspec.json.Decoder(dict[str, Any]).decode
+
+
 def read_untyped(output: BulkOutput) -> dict[str, Any]:
     """Read an output where nothing is known about its call.
 
@@ -152,9 +167,9 @@ def read_untyped(output: BulkOutput) -> dict[str, Any]:
     return output.fields
 
 
-def _decode(raw: bytes | Raw, kind: type[T]) -> T:
+def _decode(raw: bytes | Raw, read: Callable[[bytes | Raw], T]) -> T:
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         problem = f"a bulk output breaks the API's contract: {exc}"
     raise PrefactorResponseContractError(problem, status_code=_HTTP_STATUS_OF_BULK_REPLIES)

@@ -103,6 +103,9 @@ def test_a_program_runs_as_it_stands(environment, block, capsys):
     assert " complete " in capsys.readouterr().out
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 13), reason="from a pipe the console of 3.13 takes no block of lines"
+)
 def test_the_snippets_run_one_after_the_other_in_a_console(environment):
     snippets = "\n\n".join(block.text for block in CONTINUED)
     console = subprocess.run(

@@ -223,7 +223,7 @@ async def test_replies_can_be_no_json_or_no_object_or_lack_their_details(api, ca
     api.fail_next(FaultKind.INVALID_JSON, FaultKind.JSON_ARRAY, FaultKind.MISSING_DETAILS)
     broken, array, bare = [await call.register() for _ in range(3)]
     assert [reply.status for reply in (broken, array, bare)] == [200, 200, 200]
-    with pytest.raises(ValueError, match="property name"):
+    with pytest.raises(json.JSONDecodeError):
         json.loads(broken.body)
     assert isinstance(array.json, list)
     assert bare.json == {"status": "success"}

@@ -58,12 +58,14 @@ async def latency(calls: Calls, *, call: str, rate: float, count: int) -> dict[s
     return {"seconds": seconds, "late": late}
 
 
-async def rows(calls: Calls, *, count: int, times: int = 1, job: str | None = None) -> Any:
+async def rows(
+    calls: Calls, *, count: int, times: int = 1, job: str | None = None, kilobytes: float = 0.5
+) -> Any:
     """Register `count` rows, `times` over; `grown` is how far the process's peak has risen."""
     peak = _peak()
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
-        ok = await calls["rows"](count, job)
+        ok = await calls["rows"](count, job, kilobytes)
         if ok != count:
             raise RuntimeError(f"{ok} of {count} rows are registered")
     spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}

@@ -93,7 +93,8 @@ def front_page(found: Mapping[str, Result]) -> Table:
         lines.append(("CPU of a register", *_pair(register, "cpu_us", "{:.0f} µs")))
     if "register_many" in found:
         rows = found["register_many"].rows
-        last = [row for row in rows if row.get("keys") == "random"][-1]
+        small = [row for row in rows if row["keys"] == "random" and row["kilobytes"] < 1]
+        last = small[-1]
         both = {"ours": last, "reference": rows[0]}
         name = f"Rows registered per CPU second, {last['rows']:,} rows"
         lines.append((name, *_pair(both, "rows_per_cpu_second", "{:,.0f}")))

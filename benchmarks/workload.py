@@ -64,7 +64,7 @@ def _span_type(number: int, fields: int) -> dict[str, Any]:
 
 
 SCHEMA_VERSION = schema_version()
-_SCHEMA_VERSIONS = {0.5: SCHEMA_VERSION, 20: schema_version(20)}
+_SCHEMA_VERSIONS = {0.5: SCHEMA_VERSION, 4: schema_version(4), 20: schema_version(20)}
 
 
 def register_body(kilobytes: float = 0.5) -> dict[str, Any]:

@@ -47,12 +47,8 @@ def derive_key(*parts: str | int | bytes) -> str:
     """
     if not parts:
         raise ValueError("derive_key needs at least one part")
-    digest = hashlib.sha1(_NAMESPACE, usedforsecurity=False)
-    for part in parts:
-        kind, data = _tagged(part)
-        digest.update(b"%c%d:" % (kind, len(data)))
-        digest.update(data)
-    return _as_uuid(digest.hexdigest(), "5")
+    text = b"".join([_NAMESPACE, *map(_tagged, parts)])
+    return _as_uuid(hashlib.sha1(text, usedforsecurity=False).hexdigest(), "5")
 
 
 def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -> str:
@@ -96,13 +92,16 @@ def new_id(related_to: str) -> str:
     return generate(partition_of(related_to))
 
 
-def _tagged(part: str | int | bytes) -> tuple[bytes, bytes]:
+def _tagged(part: str | int | bytes) -> bytes:
+    """Write a part with its kind and length, so that no two lists of parts are written alike."""
     if isinstance(part, str):
-        return b"s", part.encode()
+        data = part.encode()
+        return f"s{len(data)}:".encode() + data
     if isinstance(part, bytes):
-        return b"b", part
+        return b"b%d:%b" % (len(part), part)
     if isinstance(part, int) and not isinstance(part, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        return b"i", b"%d" % part
+        data = b"%d" % part
+        return b"i%d:%b" % (len(data), data)
     raise TypeError(f"derive_key takes str, int or bytes, not {type(part).__name__}")
 
 

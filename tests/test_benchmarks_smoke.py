@@ -170,7 +170,8 @@ def test_plots_are_the_same_from_the_same_results(tmp_path):
 
     case = {"call": "register", "concurrency": 16, "allocator": "settled"}
     faulty = {"contender": "ours", "setting": "12 retries", "lifecycles": 10, "rate": 0.1}
-    rows = {"contender": "ours", "keys": "random", "rows": 10, "rows_per_second": SPREAD}
+    rows = {"contender": "ours", "keys": "random", "kilobytes": 0.5, "rows": 10}
+    rows["rows_per_second"] = SPREAD
     small = {
         "calls": found("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
         "faults": found("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),

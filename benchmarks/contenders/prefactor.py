@@ -83,13 +83,14 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
         good = [each for each in outputs if each.status == "success"]
         return len({each.details["id"] for each in good}) if read else len(good)
 
-    async def rows(count: int, job: str | None) -> int:
+    async def rows(count: int, job: str | None, kilobytes: float) -> int:
         """Register rows the way of ours; the reference has no other than `bulk`."""
         source: Iterator[dict[str, Any]] = (
             {"external_identifier": f"ticket-{number}"} for number in range(count)
         )
+        shared = workload.register_body(kilobytes)
         ok = 0
-        async for outcome in instances.register_many(source, job=job, **workload.register_body()):
+        async for outcome in instances.register_many(source, job=job, **shared):
             ok += outcome.ok
         return ok
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 
@@ -15,22 +16,46 @@ from benchmarks.tables import Finding, Table, show
 
 TITLE = "register_many"
 LIMIT = 0.13
-_KEYS = {"random": None, "derived": "tickets-2026-11"}  # by whether a job is named
+
+
+class Variant(Struct):
+    """What is registered: with keys of which kind, and a schema of which size."""
+
+    keys: str
+    job: str | None
+    kilobytes: float
+
+
+_SMALL = 0.5
+_VARIANTS = (
+    Variant("random", None, _SMALL),
+    Variant("derived", "tickets-2026-11", _SMALL),
+    Variant("random", None, 4.0),
+)
 
 
 class Scale(Struct):
-    """How much to measure: `cases` are rows, and how often they are registered in a slice."""
+    """How much to measure: `cases` are rows, and how often they are registered in a slice.
+
+    With the larger schema only `large` is measured.
+    """
 
     cases: list[tuple[int, int]]
+    large: tuple[int, int]
     reference_requests: int
     rounds: int
 
 
 SCALES = {
-    "tiny": Scale([(200, 1), (400, 1)], reference_requests=1, rounds=2),
-    "quick": Scale([(10**3, 20), (10**4, 2), (10**5, 1)], reference_requests=20, rounds=3),
+    "tiny": Scale([(200, 1), (400, 1)], (200, 1), reference_requests=1, rounds=2),
+    "quick": Scale(
+        [(10**3, 20), (10**4, 2), (10**5, 1)], (10**4, 1), reference_requests=20, rounds=3
+    ),
     "full": Scale(
-        [(10**3, 100), (10**4, 10), (10**5, 1), (10**6, 1)], reference_requests=100, rounds=6
+        [(10**3, 100), (10**4, 10), (10**5, 1), (10**6, 1)],
+        (10**5, 1),
+        reference_requests=100,
+        rounds=6,
     ),
 }
 
@@ -39,38 +64,49 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
     """Register rows, beside the reference's `bulk.execute` of 100 items; the process is warm."""
     taking_part = [each for each in contenders if each.key in {"ours", "reference"}]
     rows: Rows = []
-    for keys, job in _KEYS.items():
+    for variant in _VARIANTS:
+        cases = scale.cases if variant.kilobytes == _SMALL else [scale.large]
         with serving() as server, workers(taking_part, server) as running:
             slices = {}
             for worker in running:
                 if worker.contender.key == "reference":
-                    slices["reference"] = partial(_bulk, worker, scale.reference_requests)
+                    requests = scale.reference_requests
+                    slices["reference"] = partial(_bulk, worker, requests, variant)
                     slices["reference"]()
                     continue
-                worker.order(measure="rows", count=1000, job=job)
-                for number, times in scale.cases:
-                    slices[str(number)] = partial(_rows, worker, number, times, job)
+                _rows(worker, 1000, 1, variant)
+                for number, times in cases:
+                    slices[str(number)] = partial(_rows, worker, number, times, variant)
             found = interleave(slices, scale.rounds, warm=False)
+        named = {"keys": variant.keys, "kilobytes": variant.kilobytes}
         reference = found.pop("reference", None)
-        if reference and keys == "random":
-            rows.append({"contender": "reference", "keys": "by the caller", **_costs(reference)})
-        least = found[str(scale.cases[0][0])]
+        if reference and variant.job is None:
+            rows.append({"contender": "reference", **named, **_costs(reference)})
+        least = found[str(cases[0][0])]
         for count, values in found.items():
-            row = {"contender": "ours", "keys": keys, "rows": int(count), **_costs(values)}
+            row = {"contender": "ours", **named, "rows": int(count), **_costs(values)}
             row["growth"] = ratio(_column(values, 0), _column(least, 0))
             if reference:
                 row["ours_to_reference"] = ratio(_column(values, 0), _column(reference, 0))
-            rows.append(row | {"peak_mb": _peak(taking_part, int(count), job)})
+            rows.append(row | {"peak_mb": _peak(taking_part, int(count), variant)})
     return rows
 
 
-def _rows(worker: Worker, count: int, times: int, job: str | None) -> tuple[float, float]:
-    done = worker.order(measure="rows", count=count, times=times, job=job)
+def _rows(worker: Worker, count: int, times: int, variant: Variant) -> tuple[float, float]:
+    done = _order(worker, count, times, variant)
     return done["cpu"] / (count * times), done["wall"] / (count * times)
 
 
-def _bulk(worker: Worker, requests: int) -> tuple[float, float]:
-    done = worker.order(measure="cost", call="bulk", number=100, kilobytes=0.5, count=requests)
+def _order(worker: Worker, count: int, times: int, variant: Variant) -> dict[str, float]:
+    return worker.order(
+        measure="rows", count=count, times=times, job=variant.job, kilobytes=variant.kilobytes
+    )
+
+
+def _bulk(worker: Worker, requests: int, variant: Variant) -> tuple[float, float]:
+    done = worker.order(
+        measure="cost", call="bulk", number=100, kilobytes=variant.kilobytes, count=requests
+    )
     return done["cpu"] / (100 * requests), done["wall"] / (100 * requests)
 
 
@@ -86,21 +122,19 @@ def _column(values: Sequence[tuple[float, float]], number: int) -> list[float]:
     return [each[number] for each in values]
 
 
-def _peak(contenders: Sequence[Contender], count: int, job: str | None) -> float:
+def _peak(contenders: Sequence[Contender], count: int, variant: Variant) -> float:
     """Tell how far a process's peak memory rises above that of one that registered 1000 rows."""
     ours = [each for each in contenders if each.key == "ours"]
     with serving() as server, workers(ours, server) as (worker,):
-        worker.order(measure="rows", count=1000, job=job)
-        return float(worker.order(measure="rows", count=count, job=job)["grown"]) / 1e6
+        _order(worker, 1000, 1, variant)
+        return _order(worker, count, 1, variant)["grown"] / 1e6
 
 
 def tables(rows: Rows) -> list[Table]:
     """Show the rates by rows."""
     lines = [
         (
-            NAMES["reference"] + ", bulk.execute"
-            if row["contender"] == "reference"
-            else f"{row['rows']:,} rows, {row['keys']} keys",
+            _name(row),
             show(row["cpu_us"]),
             show(row["ours_to_reference"], 3) if "ours_to_reference" in row else "",
             f"{row['rows_per_cpu_second']['median']:,.0f}",
@@ -120,9 +154,17 @@ def tables(rows: Rows) -> list[Table]:
     return [Table("register_many", columns, lines)]
 
 
+def _name(row: dict[str, Any]) -> str:
+    schema = f"schema of {row['kilobytes']:g} kB"
+    if row["contender"] == "reference":
+        return f"{NAMES['reference']}, bulk.execute, {schema}"
+    return f"{row['rows']:,} rows, {row['keys']} keys, {schema}"
+
+
 def findings(rows: Rows) -> list[Finding]:
     """Hold the longest run against the reference, and against the shortest."""
-    ours = [row for row in rows if row["contender"] == "ours" and row["keys"] == "random"]
+    random = [row for row in rows if row["contender"] == "ours" and row["keys"] == "random"]
+    ours = [row for row in random if row["kilobytes"] == _SMALL]
     last = ours[-1]
     found = [
         Finding(
@@ -131,7 +173,9 @@ def findings(rows: Rows) -> list[Finding]:
             1.1,
         )
     ]
-    if "ours_to_reference" in last:
-        name = f"register_many, CPU per row, to {NAMES['reference']}'s bulk.execute"
-        found.insert(0, Finding(name, last["ours_to_reference"], LIMIT, 3))
+    for row in (random[-1], last):
+        if "ours_to_reference" in row:
+            schema = f"schema of {row['kilobytes']:g} kB"
+            name = f"register_many, CPU per row, {schema}, to {NAMES['reference']}'s bulk.execute"
+            found.insert(0, Finding(name, row["ours_to_reference"], LIMIT, 3))
     return found

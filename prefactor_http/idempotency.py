@@ -96,7 +96,7 @@ def _tagged(part: str | int | bytes) -> bytes:
     """Write a part with its kind and length, so that no two lists of parts are written alike."""
     if isinstance(part, str):
         data = part.encode()
-        return f"s{len(data)}:".encode() + data
+        return b"s%d:%b" % (len(data), data)
     if isinstance(part, bytes):
         return b"b%d:%b" % (len(part), part)
     if isinstance(part, int) and not isinstance(part, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err

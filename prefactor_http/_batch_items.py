@@ -12,7 +12,7 @@ from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
 from prefactor_http._key_maker import KeyMaker
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_from
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
@@ -107,6 +107,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
     """
     shapes: dict[tuple[str, ...], _Shape] = {}
     make_key = KeyMaker()
+    derive = None if job is None else _key_of(job)
 
     def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
@@ -129,7 +130,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
             if given is not None:
                 key = check_key(given, min_length=MIN_LENGTH_IN_BULK)
             else:
-                key = make_key() if job is None else _derived(job, index, fields, own)
+                key = make_key() if derive is None else derive(index, fields, own)
             if shape.lacks is not None:
                 raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
             body = b"".join((_HEAD, _encode(key), b",", own[1:-1]))
@@ -182,12 +183,19 @@ def _fields_of(row: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not UNSET}
 
 
-def _derived(job: str, index: int, fields: dict[str, Any], own: bytes) -> str:
-    for name in ("id", "external_identifier"):
-        value = fields.get(name)
-        if value is not None:
-            return derive_key("register", job, name, str(value))
-    return derive_key("register", job, index, own)
+def _key_of(job: str) -> Callable[[int, dict[str, Any], bytes], str]:
+    """Make what derives a row's key: by its position, its fields, and these encoded."""
+    by_place = derive_from("register", job)
+    by_name = {name: derive_from("register", job, name) for name in ("id", "external_identifier")}
+
+    def derive(index: int, fields: dict[str, Any], own: bytes) -> str:
+        for name, derive_by_name in by_name.items():
+            value = fields.get(name)
+            if value is not None:
+                return derive_by_name(str(value))
+        return by_place(index, own)
+
+    return derive
 
 
 def _group_of(item: Any, group: Group) -> Hashable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 
 from prefactor_http._pfid import generate, partition_of
 
@@ -49,6 +50,26 @@ def derive_key(*parts: str | int | bytes) -> str:
         raise ValueError("derive_key needs at least one part")
     text = b"".join([_NAMESPACE, *map(_tagged, parts)])
     return _as_uuid(hashlib.sha1(text, usedforsecurity=False).hexdigest(), "5")
+
+
+def derive_from(*begin: str | int | bytes) -> Callable[..., str]:
+    """Derive many keys from parts that begin alike: those are hashed once.
+
+    Args:
+        begin: The first parts.
+
+    Returns:
+        What takes the other parts: ``derive_from(a)(b, c)`` is ``derive_key(a, b, c)``.
+    """
+    text = b"".join([_NAMESPACE, *map(_tagged, begin)])
+    begun = hashlib.sha1(text, usedforsecurity=False)
+
+    def derive(*parts: str | int | bytes) -> str:
+        digest = begun.copy()
+        digest.update(b"".join(map(_tagged, parts)))
+        return _as_uuid(digest.hexdigest(), "5")
+
+    return derive
 
 
 def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -> str:

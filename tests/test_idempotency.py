@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prefactor_http import _pfid
 from prefactor_http._key_maker import KeyMaker
-from prefactor_http.idempotency import check_key, derive_key, new_id, new_key
+from prefactor_http.idempotency import check_key, derive_from, derive_key, new_id, new_key
 
 # Made once and frozen: a derived key must be the same for ever.
 VECTORS = [
@@ -46,6 +46,11 @@ def test_a_new_key_is_a_random_uuid():
         assert str(parsed) == key
         assert (parsed.version, parsed.variant) == (4, uuid.RFC_4122)
         assert check_key(key, min_length=8) == key
+
+
+@given(PARTS, PARTS)
+def test_keys_whose_parts_begin_alike_are_those_of_all_parts(begin, rest):
+    assert derive_from(*begin)(*rest) == derive_key(*begin, *rest)
 
 
 def test_keys_made_in_numbers_are_random_uuids_that_differ():

@@ -20,7 +20,7 @@ from prefactor_http._batch_queue import BatchQueue
 from prefactor_http._batch_release import Release
 from prefactor_http._batch_reply import Verdict, judge
 from prefactor_http._outcome import Attempt
-from prefactor_http.endpoints._sender import Sender
+from prefactor_http._sender import Sender
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,

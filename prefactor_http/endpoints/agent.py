@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from prefactor_http import _api
+from prefactor_http._sender import Sender
 from prefactor_http.endpoints._arguments import resource_fields, text
-from prefactor_http.endpoints._sender import Sender
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent import Agent, AgentForCreate, AgentForUpdate, AgentSummary
 from prefactor_http.models.base import ActionRequest, DetailsRequest

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group, StreamOptions
 from prefactor_http._batch_outcome import Outcome
-from prefactor_http.endpoints._sender import Sender
+from prefactor_http._sender import Sender
 from prefactor_http.models.agent_instance import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from prefactor_http import _api
 from prefactor_http._clock import Clock
+from prefactor_http._sender import Sender
 from prefactor_http.endpoints._arguments import (
     in_utc,
     json_object,
@@ -19,7 +20,6 @@ from prefactor_http.endpoints._arguments import (
     optional_text,
     text,
 )
-from prefactor_http.endpoints._sender import Sender
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_span import (
     AgentSpan,

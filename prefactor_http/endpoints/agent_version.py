@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http.endpoints._sender import Sender
+from prefactor_http._sender import Sender
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_version import AgentSchemaVersion, AgentVersion
 

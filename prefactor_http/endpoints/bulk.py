@@ -8,7 +8,7 @@ from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http._bulk_item import ItemReader
-from prefactor_http.endpoints._sender import Sender
+from prefactor_http._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
 

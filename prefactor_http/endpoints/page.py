@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 
 from prefactor_http._operation import Operation
+from prefactor_http._sender import Sender
 from prefactor_http.endpoints._arguments import whole_number
-from prefactor_http.endpoints._sender import Sender
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
 T = TypeVar("T")

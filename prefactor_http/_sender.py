@@ -1,4 +1,4 @@
-"""What an endpoint needs of the client: nothing but this, so it never imports it."""
+"""What endpoints and batches need of the client: nothing but this, so they never import it."""
 
 from __future__ import annotations
 

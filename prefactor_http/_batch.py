@@ -232,7 +232,7 @@ class Batch:
         """See refusals that the client retries by itself: they say that this is too much."""
         if attempt.status == _TOO_MANY:
             self._pace.back_off(self._clock.monotonic())
-        if self._hook:
+        if self._hook is not None:
             self._hook(attempt)
 
     def _settle(self, outcome: Outcome, entry: Entry) -> None:

@@ -32,7 +32,7 @@ class Intake:
         self._asking: asyncio.Task[bool] | None = None
         self._ready: list[Entry] = []
         self._news: asyncio.Future[None] | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         if isinstance(source, AsyncIterable):
             self._async = aiter(source)
         else:
@@ -73,7 +73,8 @@ class Intake:
             task, self._asking = self._asking, None
             try:
                 has_ended = task.result()
-            except Exception as exc:  # noqa: BLE001 # as above
+            # As above; a source may also end because a task of its own was cancelled.
+            except (Exception, asyncio.CancelledError) as exc:  # noqa: BLE001
                 self._error = exc
                 has_ended = True
             if has_ended:

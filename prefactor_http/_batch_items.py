@@ -113,7 +113,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
         key: str | None = None
         name: Hashable = None
         try:
-            fields = row if isinstance(row, dict) else _fields_of(row)
+            fields = row if type(row) is dict else _fields_of(row)
             if group is not None:
                 name = _group_of(row, group)  # first: a row that is refused breaks its group
             names = tuple(fields)
@@ -174,7 +174,8 @@ def _call_of(item: BulkItem) -> dict[str, Any]:
 
 def _fields_of(row: object) -> dict[str, Any]:
     if isinstance(row, dict):
-        return cast("dict[str, Any]", row)
+        # Plain: the encoder passes over the order that an OrderedDict says it has.
+        return {**cast("dict[str, Any]", row)}
     if not isinstance(row, RegisterAgentInstanceRequest):
         raise TypeError(
             f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from prefactor_http._operation import Operation
+from prefactor_http._wire import UNREADABLE
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk import BulkReply
 
@@ -74,7 +75,7 @@ class BatchOperation(Operation[BatchReply]):
         """Read a successful reply."""
         if self._has_registers:
             # An output that breaks the contract must not spoil the others: each is read alone then.
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with suppress(*UNREADABLE):
                 return BatchReply(body, self._registers.decode(body).outputs)
         reply = BatchReply(body, {})
         _ = reply.outputs  # raises where there are none

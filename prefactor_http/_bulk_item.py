@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
-import msgspec
-
 from prefactor_http import _api
-from prefactor_http._wire import ERROR_BY_STATUS, IDEMPOTENCY_IN_PROGRESS, snippet
+from prefactor_http._wire import ERROR_BY_STATUS, IDEMPOTENCY_IN_PROGRESS, UNREADABLE, snippet
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorHttpError,
@@ -70,7 +68,7 @@ class ItemReader:
             return output.fields
         try:
             result = operation.decode(output.raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except UNREADABLE as exc:
             problem = f"{self._type}: the output breaks the API's contract: {exc}"
         else:
             # The signal beside a span stays readable as `output.control`.

@@ -1,4 +1,4 @@
-"""Random keys in numbers: a process that writes without pause makes one for each write."""
+"""Random keys in numbers: a batch makes one for each row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _AT_ONCE = 128
 class KeyMaker:
     """Makes idempotency keys, many at once: 0.3 µs each, where `new_key` takes 0.7.
 
-    Those that are ready are thrown away in a forked child: no two processes use the same.
+    For a batch, which ends in the process that began it. A client makes each key as it needs it:
+    keys that lie ready are the same in every copy of a process that goes on from one snapshot of
+    its memory. Those that are ready are thrown away in a forked child.
     """
 
     def __init__(self) -> None:
@@ -25,8 +27,8 @@ class KeyMaker:
     def __call__(self) -> str:
         """Give a random UUID (version 4) as text."""
         if not self._ready or self._owner != os.getpid():
-            self._owner = os.getpid()
             self._ready = _uuids(_AT_ONCE)
+            self._owner = os.getpid()
         return self._ready.pop()
 
 

@@ -1,4 +1,4 @@
-"""What a client and its views share: session, limit, gate, budget, keys, and an end."""
+"""What a client and its views share: session, limit, gate, budget, and an end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
 from prefactor_http._gate import Gate
-from prefactor_http._key_maker import KeyMaker
 from prefactor_http._limit import Limit
 from prefactor_http._transport import Transport
 from prefactor_http._watch import Watches
@@ -43,7 +42,6 @@ class Runtime:
         self.gate = Gate(clock)
         self.budget = RetryBudget(config.retry_budget)
         self.watches = Watches()
-        self.make_key = KeyMaker()
         self.transport = Transport(config, headers, self.watches, session)
         self.is_closed = False
         self._max_connections = config.max_connections

@@ -25,7 +25,7 @@ from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.agent_version import AgentSchemaVersionClient, AgentVersionClient
 from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.endpoints.environment import EnvironmentClient
-from prefactor_http.idempotency import check_key
+from prefactor_http.idempotency import check_key, new_key
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -242,7 +242,7 @@ class PrefactorHttpClient:
         if given is not None:
             return check_key(given)
         prefix = self.config.default_idempotency_key
-        key = self._runtime.make_key()
+        key = new_key()
         return key if prefix is None else f"{prefix}-{key}"
 
     async def request(

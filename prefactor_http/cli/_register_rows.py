@@ -41,8 +41,11 @@ def register_rows(
         Problem: Not every row is registered.
     """
     config = None if bounds.dry_run else connection.config()
-    with Results(out, is_read_only=bounds.dry_run) as results:
-        _run(connection, config, results, file, name, kind, shared, job, out, bounds)
+    try:
+        with Results(out, is_read_only=bounds.dry_run) as results:
+            _run(connection, config, results, file, name, kind, shared, job, out, bounds)
+    except OSError as exc:
+        raise Unsettled(f"{out}: {exc}.", _going_on(job, out)) from None
 
 
 def _run(

@@ -95,10 +95,14 @@ class Results:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file, safe on the disk."""
+        """Close the file, safe on the disk.
+
+        Raises:
+            OSError: It is not, as a network file system may say so late that its disk is full.
+        """
         if self._file is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with self._file as file:
+                os.fsync(file.fileno())
 
     def has(self, index: int, key: str | None) -> bool:
         """Tell whether a row needs nothing more.

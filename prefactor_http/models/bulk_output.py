@@ -170,7 +170,7 @@ def read_untyped(output: BulkOutput) -> dict[str, Any]:
 def _decode(raw: bytes | Raw, read: Callable[[bytes | Raw], T]) -> T:
     try:
         return read(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         problem = f"a bulk output breaks the API's contract: {exc}"
     raise PrefactorResponseContractError(problem, status_code=_HTTP_STATUS_OF_BULK_REPLIES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from contextlib import aclosing
 from itertools import chain, combinations
 
@@ -19,7 +20,7 @@ from batch_support import (
 )
 from raw_server import reply
 
-from prefactor_http import PrefactorClientError
+from prefactor_http import Attempt, PrefactorClientError
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.testing import FaultKind
 
@@ -108,3 +109,38 @@ async def test_leaving_the_loop_waits_no_longer_than_one_attempt_may_take(api):
                 assert outcome.ok
                 break
     assert len(api.instances) in {1, 2}
+
+
+async def test_a_hook_that_is_an_empty_list_is_told_of_the_attempts_of_a_batch(api):
+    class Recorder(list[Attempt]):
+        def __call__(self, attempt: Attempt) -> None:
+            self.append(attempt)
+
+    recorder = Recorder()
+    async with client_of(api, on_attempt=recorder) as client:
+        await collect(register(client, api, rows(3)))
+    assert recorder
+
+
+async def test_an_ordered_dict_keeps_the_key_of_the_order_that_it_shows(api):
+    moved = OrderedDict(purpose="live", agent_id=api.agent_id)
+    moved.move_to_end("purpose")
+    source = [moved], [dict(moved)]
+    async with client_of(api) as client:
+        first, second = [await collect(register(client, api, one, job="j")) for one in source]
+    assert first[0].idempotency_key == second[0].idempotency_key
+    assert len(api.instances) == 1
+
+
+async def test_a_source_whose_own_task_was_cancelled_has_ended(api):
+    async def source():
+        for row in rows(7):
+            yield row
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async with client_of(api) as client:
+        stream = register(client, api, source())
+        outcomes, _ = await collect_until_error(stream, asyncio.CancelledError)
+    assert [outcome.ok for outcome in outcomes] == [True] * 7

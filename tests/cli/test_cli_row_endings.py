@@ -1,5 +1,6 @@
 """How a job of many rows ends."""
 
+import errno
 import gzip
 import os
 import resource
@@ -19,6 +20,21 @@ def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared,
     assert result.exit_code == 3
     assert "rows.jsonl.gz or its results: " in result.stderr
     assert len(api.instances) == len(last_words(out))
+
+
+def test_results_that_are_not_safe_on_the_disk_are_told(
+    api, run, shared, tmp_path, out, monkeypatch
+):
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    path = write(tmp_path, "rows.jsonl", named(3))
+    result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    assert result.exit_code == 3
+    assert "results.jsonl: [Errno 28] No space left on device." in result.stderr
+    assert "Run the same command again to go on." in result.stderr
+    assert len(api.instances) == len(last_words(out)) == 3
 
 
 def test_failures_end_the_run_where_they_are_too_many(api, run, shared, tmp_path, out):

@@ -6,6 +6,7 @@ import pickle
 import msgspec
 import pytest
 
+from prefactor_http._bulk_item import ItemReader
 from prefactor_http.exceptions import PrefactorApiError, PrefactorResponseContractError
 from prefactor_http.models import (
     BulkItem,
@@ -169,3 +170,13 @@ def test_an_output_made_by_hand_needs_a_status_that_exists():
 def test_an_output_survives_copying_and_pickling():
     for output in respond().outputs.values():
         assert copy.copy(output) == copy.deepcopy(output) == pickle.loads(pickle.dumps(output))
+
+
+@pytest.mark.parametrize("read", [None, ItemReader("key-0001", "agent_instances/register")])
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_an_output_that_is_nested_too_deep_breaks_the_contract(read, status):
+    deep = '{"a":' * 5000 + "1" + "}" * 5000
+    raw = f'{{"status":"{status}","details":{deep},"errors":{deep}}}'.encode()
+    output = ReceivedOutput(raw, read)
+    with pytest.raises(PrefactorResponseContractError):
+        output.decode()

@@ -12,10 +12,10 @@ _SLACK = 0.02
 class Gate:
     """Holds every call of a client back after one of them was told to wait.
 
-    When the wait is over the calls do not rush in, or most would only be refused again: they pass
-    one after another, at the `Rate` that the API is believed to bear. Each further refusal closes
-    the gate again and corrects the rate. Once there was none for long, and calls come more slowly
-    than they may, the gate stands open.
+    Where that was because calls are too many, they do not rush in when the wait is over, or most
+    would only be refused again: they pass one after another, at the `Rate` that the API is believed
+    to bear. Each further refusal closes the gate again and corrects the rate. Once there was none
+    for long, and calls come more slowly than they may, the gate stands open.
 
     Args:
         clock: Where the time comes from.
@@ -28,23 +28,35 @@ class Gate:
         self._clock = clock
         self.is_closed = False
         self._is_narrow = False
+        self._is_limit = False  # or it is closed because the API is away
         self._rate = Rate()
         self._passed = self._refused = 0  # since it became narrow
         self._closed_at = self._opens_at = self._opened_at = self._next_at = 0.0
 
     def close_for(self, seconds: float) -> None:
-        """Hold calls back for that many seconds, as one was refused; a longer closing stands."""
+        """Hold calls back for that many seconds, as they are too many; a longer closing stands."""
         now = self._clock.monotonic()
         opens_at = now + seconds
         self._refused += 1
         if self.is_closed and not self._is_narrow:
-            self._opens_at = max(self._opens_at, opens_at)
-            return
-        if not self.is_closed:
+            opens_at = max(self._opens_at, opens_at)
+            if self._is_limit:
+                self._opens_at = opens_at
+                return
+        if not self._is_narrow:
             self._rate = Rate()
             self._passed = 0
-        self.is_closed, self._is_narrow = True, False
+        self.is_closed, self._is_narrow, self._is_limit = True, False, True
         self._closed_at, self._opens_at = now, opens_at
+
+    def hold_for(self, seconds: float) -> None:
+        """Hold calls back for that many seconds, as the API is away; then all goes on as before."""
+        until = self._clock.monotonic() + seconds
+        if self._is_narrow:
+            self._next_at = max(self._next_at, until)
+            return
+        self._opens_at = max(self._opens_at, until) if self.is_closed else until
+        self.is_closed = True
 
     def wait_time(self) -> float:
         """Tell how many seconds to wait before asking again; 0 lets one call pass."""
@@ -54,13 +66,16 @@ class Gate:
         if not self._is_narrow:
             if now < self._opens_at:
                 return self._opens_at - now
+            if not self._is_limit:
+                self.is_closed = False
+                return 0.0
             self._narrow()
         late = now - self._next_at
         if late < 0:
             return -late
         seconds = now - self._opened_at
         if late > _SLACK and seconds > self._rate.patience:
-            self.is_closed = self._is_narrow = False
+            self.is_closed = self._is_narrow = self._is_limit = False
             return 0.0
         self._next_at = max(self._next_at, now - _SLACK) + 1 / self._rate.at(seconds)
         self._passed += 1

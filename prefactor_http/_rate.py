@@ -6,7 +6,7 @@ import math
 
 _GUESS = 500.0
 _GUESS_STRETCH = 2.0
-_STRETCH = 20.0
+_STRETCH = 20
 _START_SHARE = 0.92
 _PLATEAU_SHARE = 0.98
 _SHORTEST_WAIT = 0.001
@@ -20,7 +20,8 @@ class Rate:
     same over both. From the middle the rate bends into a plateau just under the most, stays there
     longest, and then grows faster and faster, to find out whether the API bears more by now. The
     curve is as long as 20 waits or so: what asks for a minute's rest is tried less often than what
-    asks for a second's.
+    asks for a second's. Where fewer than 20 calls were answered it is as many waits long: so little
+    says little, and a limit that was a mistake or has gone must not hold a client for hours.
 
     Nothing is counted before the first refusal. After it the rate is a guess: high enough that a
     second refusal soon tells more, low enough that few requests are in flight when it comes.
@@ -57,7 +58,8 @@ class Rate:
         if seconds > wait:  # less than half of what was allowed: there was no demand for more
             least = max(least, self.at(seconds) / 2)
             most = max(most, least)
-        self._shape(_START_SHARE * (least + most) / 2, _PLATEAU_SHARE * most, _STRETCH * wait)
+        stretch = min(_STRETCH, answered) * wait
+        self._shape(_START_SHARE * (least + most) / 2, _PLATEAU_SHARE * most, stretch)
 
     def _shape(self, start: float, plateau: float, stretch: float) -> None:
         self._start = start

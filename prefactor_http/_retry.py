@@ -119,12 +119,12 @@ class Retry:
     def _heed(self, failure: Failure) -> None:
         """Close the gate when the API names a time to be left alone."""
         seconds = failure.retry_after
-        if (
-            failure.status in {TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE}
-            and seconds is not None
-            and seconds <= self.config.max_retry_delay
-        ):
+        if seconds is None or seconds > self.config.max_retry_delay:
+            return
+        if failure.status == TOO_MANY_REQUESTS:
             self.runtime.gate.close_for(seconds)
+        elif failure.status == SERVICE_UNAVAILABLE:
+            self.runtime.gate.hold_for(seconds)
 
 
 class _Recovery(Generic[T]):

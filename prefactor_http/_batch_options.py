@@ -1,7 +1,5 @@
 """How a batch runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from typing import Any, TypedDict
 

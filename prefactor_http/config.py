@@ -1,7 +1,5 @@
 """What a client is configured with: checked when made, and printed without the token."""
 
-from __future__ import annotations
-
 import inspect
 import ipaddress
 import math

@@ -247,3 +247,18 @@ async def test_an_async_source_may_have_more_than_there_is_room_for(api, client)
     outcomes = await collect(register(client, api, source(), chunk_size=5, concurrency=2))
     assert indexes(outcomes) == list(range(300))
     assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_a_jobs_keys_are_derived_from_the_rows_id_then_its_name_then_its_place(api, client):
+    pfid = new_id(api.agent_id)
+    source = [
+        {"id": pfid, "external_identifier": "named"},
+        {"id": None, "external_identifier": "only named"},
+        {"purpose": "live"},
+    ]
+    outcomes = await collect(register(client, api, source, job="j", ordered=True))
+    assert [outcome.idempotency_key for outcome in outcomes] == [
+        derive_key("register", "j", "id", pfid),
+        derive_key("register", "j", "external_identifier", "only named"),
+        derive_key("register", "j", 2, b'{"purpose":"live"}'),
+    ]

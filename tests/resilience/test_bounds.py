@@ -130,6 +130,20 @@ async def test_a_429_without_a_time_holds_the_others_as_long_as_the_call_itself(
     assert len([wait for wait in clock.sleeps if wait > 0]) >= 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "is_paced"), [(FaultKind.UNAVAILABLE, False), (FaultKind.RATE_LIMITED, True)]
+)
+async def test_calls_are_paced_after_a_429_and_flow_freely_after_a_503(
+    api, client_for, register, clock, fault, is_paced
+):
+    api.fail_next(Fault(fault, retry_after=12))
+    client = await client_for(api, clock=clock, max_retry_delay=60.0)
+    await register(client)
+    waits = len(clock.sleeps)
+    await asyncio.gather(*[register(client) for _ in range(50)])
+    assert (len(clock.sleeps) > waits) == is_paced
+
+
 async def test_an_empty_retry_budget_raises_at_once_and_says_so(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=10, max_retries=9)
     api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 9)

@@ -63,10 +63,7 @@ def _compare(args: argparse.Namespace, allocator: str, contenders: Sequence[Cont
 
 
 def _cost(args: argparse.Namespace, worker: Worker) -> float:
-    done = worker.order(
-        measure="cost", call=args.call, concurrency=args.concurrency, count=args.count
-    )
-    return 1e6 * float(done["cpu"]) / int(args.count)
+    return worker.cost(args.count, args.call, concurrency=args.concurrency)
 
 
 def _text(spread: Spread, digits: int) -> str:

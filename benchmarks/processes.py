@@ -79,6 +79,11 @@ class Worker(Struct):
             raise RuntimeError(f"{self.contender.name} has died: see above")
         return cast("dict[str, Any]", json.loads(line))
 
+    def cost(self, count: int, call: str = "register", **more: object) -> float:
+        """Let it make calls, and tell what CPU each took, in microseconds."""
+        done = self.order(measure="cost", call=call, count=count, **more)
+        return 1e6 * float(done["cpu"]) / count
+
 
 @contextmanager
 def serving(*, tls: bool = False, **options: object) -> Iterator[Server]:

@@ -12,7 +12,8 @@ from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
 from prefactor_http._key_maker import KeyMaker
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_from
+from prefactor_http._row_key import row_key
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
@@ -86,7 +87,8 @@ def item_maker(group: Group) -> MakeEntry:
         name: Hashable = None
         try:
             call = _call_of(item)
-            name = _group_of(item, group)  # first, for an item that is refused breaks its group
+            # First: an item that is refused breaks its group.
+            name = _group_of(item, call, group)
             return Entry(index, item.idempotency_key, item.type, _encode(call), group=name)
         except _TROUBLE as exc:
             return _refused(index, getattr(item, _KEY, None), name, exc)
@@ -107,7 +109,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
     """
     shapes: dict[tuple[str, ...], _Shape] = {}
     make_key = KeyMaker()
-    derive = None if job is None else _key_of(job)
+    derive = None if job is None else row_key(job)
 
     def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
@@ -115,7 +117,8 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
         try:
             fields = row if type(row) is dict else _fields_of(row)
             if group is not None:
-                name = _group_of(row, group)  # first: a row that is refused breaks its group
+                # First: a row that is refused breaks its group.
+                name = _group_of(row, fields, group)
             names = tuple(fields)
             shape = shapes.get(names)
             if shape is None:
@@ -184,38 +187,18 @@ def _fields_of(row: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not UNSET}
 
 
-def _key_of(job: str) -> Callable[[int, dict[str, Any], bytes], str]:
-    """Make what derives a row's key: by its position, its fields, and these encoded."""
-    by_place = derive_from("register", job)
-    by_name = {name: derive_from("register", job, name) for name in ("id", "external_identifier")}
-
-    def derive(index: int, fields: dict[str, Any], own: bytes) -> str:
-        for name, derive_by_name in by_name.items():
-            value = fields.get(name)
-            if value is not None:
-                return derive_by_name(str(value))
-        return by_place(index, own)
-
-    return derive
-
-
-def _group_of(item: Any, group: Group) -> Hashable:
+def _group_of(item: Any, fields: dict[str, Any], group: Group) -> Hashable:
     if group is None:
         return None
     name: Hashable
     if callable(group):
         name = group(item)
     else:
-        fields = _named(item)
         if group not in fields:
             raise ValueError(f"there is no {group} to group by")
         name = fields[group]
     hash(name)  # a TypeError where it cannot be compared
     return name
-
-
-def _named(item: Any) -> dict[str, Any]:
-    return vars(item) if isinstance(item, BulkItem) else _fields_of(item)
 
 
 def _refused(index: int, key: str | None, group: Hashable, error: Exception) -> Entry:

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from prefactor_http._batch_options import StreamOptions
 from prefactor_http._batch_outcome import Outcome
+from prefactor_http._row_key import NAMES
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.idempotency import derive_key
@@ -24,7 +25,7 @@ from prefactor_http.models.types import InstancePurpose
 Row = dict[str, Any] | RegisterAgentInstanceRequest
 
 # What names a row by itself; `register_many` derives the key from the last two.
-_NAMES = ("idempotency_key", "id", "external_identifier")
+_NAMES = ("idempotency_key", *NAMES)
 # Sorted, so that a re-run task whose dicts were built in another order makes the same key.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

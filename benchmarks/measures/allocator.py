@@ -9,7 +9,7 @@ from functools import partial
 from msgspec import Struct
 
 from benchmarks.environments import Contender
-from benchmarks.processes import Worker, serving, workers
+from benchmarks.processes import serving, workers
 from benchmarks.results import Rows
 from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
@@ -43,7 +43,7 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
             for loop in scale.loops:
                 for state in ("mapping", "settled"):
                     (worker,) = stack.enter_context(workers(floor, server, loop, state))
-                    slices[loop, tls, state] = partial(_cost, worker, scale.count)
+                    slices[loop, tls, state] = partial(worker.cost, scale.count, concurrency=16)
         found = interleave(slices, scale.rounds)
     return [
         {
@@ -56,11 +56,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
         for (loop, tls, state), mapping in found.items()
         if state == "mapping"
     ]
-
-
-def _cost(worker: Worker, count: int) -> float:
-    done = worker.order(measure="cost", call="register", concurrency=16, count=count)
-    return 1e6 * float(done["cpu"]) / count
 
 
 def tables(rows: Rows) -> list[Table]:

@@ -77,8 +77,7 @@ def _cost(worker: Worker, call: str, concurrency: int, scale: Scale) -> float:
     # httpx takes ten times as long as the others: it makes do with fewer.
     slow = worker.contender.key == "httpx"
     count = max(scale.count // 4, concurrency) if slow else max(scale.count, 4 * concurrency)
-    done = worker.order(measure="cost", call=call, concurrency=concurrency, count=count)
-    return 1e6 * float(done["cpu"]) / count
+    return worker.cost(count, call, concurrency=concurrency)
 
 
 def _row(values: dict[Any, list[float]], key: tuple[str, int, str, str]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from functools import partial
 from msgspec import Struct
 
 from benchmarks.environments import NAMES, SETTLED, Contender
-from benchmarks.processes import Worker, serving, workers
+from benchmarks.measures.calls import LIMITS
+from benchmarks.processes import serving, workers
 from benchmarks.results import Rows
 from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
 
 TITLE = "The first line of a program"
-LIMITS = {"reference": 0.55, "hand": 0.65, "floor": 0.90}
 
 
 class Scale(Struct):
@@ -46,7 +46,8 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
             workers([*wanted, SETTLED], server, allocator="as it comes") as running,
         ):
             slices = {
-                worker.contender.key: partial(_cost, worker, scale.count) for worker in running
+                worker.contender.key: partial(worker.cost, scale.count, concurrency=16)
+                for worker in running
             }
             for key, measured in interleave(slices, scale.rounds).items():
                 values.setdefault(key, []).extend(measured)
@@ -59,11 +60,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
         }
         for key, measured in values.items()
     ]
-
-
-def _cost(worker: Worker, count: int) -> float:
-    done = worker.order(measure="cost", call="register", concurrency=16, count=count)
-    return 1e6 * float(done["cpu"]) / count
 
 
 def tables(rows: Rows) -> list[Table]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from benchmarks import environments
 from benchmarks.environments import NAMES, Contender
-from benchmarks.processes import Worker, serving, workers
+from benchmarks.processes import serving, workers
 from benchmarks.results import Rows
 from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
@@ -44,7 +44,10 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
     for python, chosen in by_python.items():
         for loop in scale.loops:
             with serving() as server, workers(chosen, server, loop) as running:
-                slices = {each.contender.key: partial(_cost, each, scale.count) for each in running}
+                slices = {
+                    each.contender.key: partial(each.cost, scale.count, concurrency=16)
+                    for each in running
+                }
                 values = interleave(slices, scale.rounds)
             found += [
                 {
@@ -57,11 +60,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
                 for key, each in values.items()
             ]
     return found
-
-
-def _cost(worker: Worker, count: int) -> float:
-    done = worker.order(measure="cost", call="register", concurrency=16, count=count)
-    return 1e6 * float(done["cpu"]) / count
 
 
 def tables(rows: Rows) -> list[Table]:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from benchmarks.environments import NAMES, Contender
-from benchmarks.processes import Worker, serving, workers
+from benchmarks.processes import serving, workers
 from benchmarks.results import Rows
 from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
@@ -47,7 +47,7 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
         workers(taking_part, busy, **SETTINGS) as retrying,
     ):
         slices = {
-            (name, each.contender.key): partial(_cost, each, scale.count)
+            (name, each.contender.key): partial(each.cost, scale.count)
             for name, running in (("at once", at_once), ("one retry", retrying))
             for each in running
         }
@@ -71,11 +71,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
             }
         )
     return rows
-
-
-def _cost(worker: Worker, count: int) -> float:
-    done = worker.order(measure="cost", call="register", count=count)
-    return 1e6 * float(done["cpu"]) / count
 
 
 def tables(rows: Rows) -> list[Table]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from prefactor_http._row_key import row_key
 from prefactor_http.cli._register_file import RegisterFile
 from prefactor_http.cli._rows import Row, RowError
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, derive_key, new_key
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, new_key
 
 _KEY = "idempotency_key"
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +28,8 @@ class RowCheck:
         self._given: dict[str, Any] = {
             name: {} for name in ("agent_version", "agent_schema_version") if name in shared
         }
-        self._job = job
+        # Not left to `register_many`, which would count only the rows that are sent.
+        self._derive = None if job is None else row_key(job)
 
     def prepare(self, row: Row) -> str | None:
         """Make a row ready to be sent, or note its problem.
@@ -52,18 +54,12 @@ class RowCheck:
             key = fields.pop(_KEY, None)
             if key is not None:
                 return check_key(key, min_length=MIN_LENGTH_IN_BULK)
-            return new_key() if self._job is None else _derived(self._job, index, fields)
+            if self._derive is None:
+                return new_key()
+            return self._derive(index, fields, _encode(fields))
         except msgspec.ValidationError as exc:
             problem, _, place = str(exc).partition(" - at ")
             field = place.strip("`").removeprefix("$.")
             raise RowError(f"{field}: {problem}" if field else problem) from None
         except ValueError as exc:
             raise RowError(str(exc)) from None
-
-
-def _derived(job: str, index: int, fields: dict[str, Any]) -> str:
-    """Derive the key that ``register_many`` would: there the position is that among rows sent."""
-    for name in ("id", "external_identifier"):
-        if name in fields:
-            return derive_key("register", job, name, str(fields[name]))
-    return derive_key("register", job, index, _encode(fields))

@@ -220,3 +220,41 @@ TRANSIENT, PERMANENT, NEITHER = (True, False), (False, True), (False, False)
 )
 def test_an_error_is_transient_or_permanent_or_says_nothing(error, verdict):
     assert (e.is_transient_http_error(error), e.is_permanent_http_error(error)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            e.PrefactorValidationError(
+                "invalid",
+                "validation_errors",
+                422,
+                {"external_identifier": ["has already been taken"]},
+            ),
+            "422 validation_errors: external_identifier has already been taken",
+        ),
+        (
+            e.PrefactorValidationError("invalid", "v", 422, {"a": ["x", "y"], "b": "z", "c": 1}),
+            "422 v: a x, y; b z; c 1",
+        ),
+        (
+            e.PrefactorValidationError("invalid", "v", 422, {"d": {"a": ["x"]}, "l": [{"k": "v"}]}),
+            "422 v: d.a x; l k v",
+        ),
+        (
+            e.PrefactorValidationError(
+                "invalid", "v", 422, {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}, "b": [[1]]}
+            ),
+            "422 v: a.a.a.a.a …; b …",
+        ),
+        (e.PrefactorApiError("not\n now ", "busy", 409), "409 busy: not now"),
+        (e.PrefactorApiError("Bad Gateway", "unknown", 502), "502: Bad Gateway"),
+        (e.PrefactorApiError("agents/list: odd", "odd", 200), "odd: agents/list: odd"),
+        (e.PrefactorApiError("agents/list: odd", "unknown", 200), "agents/list: odd"),
+    ],
+)
+def test_an_api_errors_text_is_enough_to_act_on(error, text):
+    assert str(error) == text
+    error.request_id = "8f2c"
+    assert str(error) == f"{text} (request 8f2c)"

@@ -73,6 +73,8 @@ class Call(Struct, Generic[T], gc=False):
         attempts: Attempts made so far.
         in_flight: Whether an attempt is under way.
         outcome_unknown: Whether an attempt so far may have taken effect.
+        needs_new_connection: Whether the next attempt must open a connection of its own, because
+            the connections that exist may deliver the response to another request.
     """
 
     operation: Operation[T]
@@ -87,6 +89,7 @@ class Call(Struct, Generic[T], gc=False):
     attempts: int = 0
     in_flight: bool = False
     outcome_unknown: bool = False
+    needs_new_connection: bool = False
 
     @property
     def is_repeatable(self) -> bool:

@@ -97,6 +97,7 @@ class Call(Struct, Generic[T], gc=False):
     outcome_unknown: bool = False
     contradictions: int = 0
     needs_new_connection: bool = False
+    entered_at: float = -math.inf
 
     @property
     def is_repeatable(self) -> bool:

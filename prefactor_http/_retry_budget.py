@@ -24,7 +24,7 @@ class RetryBudget:
         self._capacity = capacity
         self._tokens = capacity or 0
 
-    def take(self, cost: int) -> bool:
+    def withdraw(self, cost: int) -> bool:
         """Pay for a retry.
 
         Args:
@@ -40,7 +40,7 @@ class RetryBudget:
         self._tokens -= cost
         return True
 
-    def give_back(self, amount: int) -> None:
+    def deposit(self, amount: int) -> None:
         """Bring tokens back after a success."""
         if self._capacity is not None and self._tokens < self._capacity:
             self._tokens = min(self._capacity, self._tokens + amount)

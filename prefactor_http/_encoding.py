@@ -8,15 +8,17 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from prefactor_http._json_paths import explained, set_fields, warn_of_nulls
+from prefactor_http._json_paths import check_nulls, explained, set_fields
 from prefactor_http._operation import Operation
 from prefactor_http._values import plain
 
 encode_json = msgspec.json.Encoder(enc_hook=plain).encode
 # Sorted by key, a Struct's fields too; a set is sorted as well, if its elements have an order.
-_encode_sorted = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
+encode_sorted = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
 
 NULL = b"null"
+# What encoding raises; `explained` tells why.
+UNSUITABLE = (TypeError, ValueError, RecursionError)
 
 
 def encode(operation: Operation[Any], request: object) -> bytes:
@@ -33,17 +35,18 @@ def encode(operation: Operation[Any], request: object) -> bytes:
 
     Raises:
         TypeError: A value in it has no JSON form.
-        ValueError: It is nested too deep, refers to itself, or has text that is not Unicode.
+        ValueError: It is nested too deep, refers to itself, or has text that is not Unicode, or an
+            id, a name or a timestamp in it is NaN.
     """
     if isinstance(request, bytes):
         return request
     try:
         body = encode_json(request)
-    except (TypeError, ValueError, RecursionError) as exc:
+        if NULL in body:
+            check_nulls(operation.name, request)
+    except UNSUITABLE as exc:
         error = explained(exc, request)
     else:
-        if NULL in body:
-            warn_of_nulls(operation.name, request)
         return body
     raise type(error)(f"{operation.name}: the request has no JSON form: {error}")
 
@@ -55,9 +58,9 @@ def canonical(value: object) -> bytes:
     on whether fields come in a dict or in a Struct.
     """
     try:
-        return _encode_sorted(value)
+        return encode_sorted(value)
     except TypeError:  # keys that are no text, or elements of a set that have no order
-        return _encode_sorted(_ordered(value))
+        return encode_sorted(_ordered(value))
 
 
 def _ordered(value: Any) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -18,26 +18,54 @@ from prefactor_http._values import name_of, plain
 _log = logging.getLogger("prefactor_http")
 _encode = msgspec.json.Encoder(enc_hook=plain).encode
 
+Steps: TypeAlias = tuple[object, ...]
+
 _MAX_PATHS = 5
 _MAX_KEY_LENGTH = 60
+# Fields that say which resource or moment is meant, unless they are below a field of free content.
+_IDENTIFIES = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
+_FREE = frozenset(
+    {
+        "payload",
+        "result_payload",
+        "quality_payload",
+        "params_schema",
+        "result_schema",
+        "schema",
+        "span_schemas",
+        "span_result_schemas",
+    }
+)
 # Values of these types are encoded as they are, and contain no others.
 _SIMPLE = frozenset({str, int, bool, type(None), bytes, Raw})
 
 
-def warn_of_nulls(name: str, value: object) -> bool:
+def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
     """Log where a value has NaN or infinity, which are sent as null.
 
     Args:
         name: What the line begins with.
         value: The value; its encoded form contains ``null``.
+        is_logged: Whether to log it.
 
     Returns:
         Whether there was any.
+
+    Raises:
+        ValueError: An id, a name or a timestamp is NaN.
     """
-    paths = [path for path, _ in islice(_find(value, _is_sent_as_null), _MAX_PATHS)]
-    if paths:
+    paths: list[str] = []
+    for steps, _ in _find(value, _is_sent_as_null):
+        paths.append(_path(steps))
+        if _IDENTIFIES(str(steps[-1])) and _FREE.isdisjoint(steps[:-1]):
+            raise ValueError(f"{paths[-1]} must not be NaN or infinite")
+    if paths and is_logged:
+        more = f" and {len(paths) - _MAX_PATHS} more" if len(paths) > _MAX_PATHS else ""
         _log.warning(
-            "%s: sent as null, as JSON has neither NaN nor infinity: %s", name, ", ".join(paths)
+            "%s: sent as null, as JSON has neither NaN nor infinity: %s%s",
+            name,
+            ", ".join(paths[:_MAX_PATHS]),
+            more,
         )
     return bool(paths)
 
@@ -58,9 +86,9 @@ def explained(error: Exception, value: object) -> TypeError | ValueError:
         return ValueError(f"text that is not Unicode ({error.reason})")
     if isinstance(error, ValueError):
         return error
-    for path, culprit in _find(value, _is_unsupported):
+    for steps, culprit in _find(value, _is_unsupported):
         return TypeError(
-            f"{path} is of type {name_of(type(culprit))}; "
+            f"{_path(steps)} is of type {name_of(type(culprit))}; "
             "convert it to a dict, list, str, number, bool or None"
         )
     return TypeError(str(error))
@@ -74,19 +102,19 @@ def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, objec
             yield name, child
 
 
-def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[str, object]]:
+def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[Steps, object]]:
     """Find values, nearest to the root first; without recursion, for any depth."""
-    seen: set[int] = set()
-    pending: deque[tuple[str, object]] = deque([("", root)])
+    seen: dict[int, object] = {}  # by id, and kept, so that no other object gets the id
+    pending: deque[tuple[Steps, object]] = deque([((), root)])
     while pending:
-        path, parent = pending.popleft()
+        steps, parent = pending.popleft()
         if id(parent) in seen:
             continue  # it refers to itself
-        seen.add(id(parent))
+        seen[id(parent)] = parent
         for key, child in _children(parent):
             if type(child) in _SIMPLE:
                 continue
-            here = _joined(path, key)
+            here = (*steps, key)
             if is_wanted(child):
                 yield here, child
             else:
@@ -119,13 +147,17 @@ def _field_names(value: Any) -> list[str] | None:
     return None if of_attrs is None else [field.name for field in of_attrs]
 
 
-def _joined(path: str, key: object) -> str:
-    if type(key) is int:
-        return f"{path}[{key}]"
-    name = str(key)
-    if not name.isidentifier():
-        return f"{path}[{name[:_MAX_KEY_LENGTH]!r}]"
-    return f"{path}.{name}" if path else name
+def _path(steps: Steps) -> str:
+    text = ""
+    for step in steps:
+        name = str(step)
+        if type(step) is int:
+            text += f"[{step}]"
+        elif not name.isidentifier():
+            text += f"[{name[:_MAX_KEY_LENGTH]!r}]"
+        else:
+            text += f".{name}" if text else name
+    return text
 
 
 def _is_sent_as_null(value: object) -> bool:

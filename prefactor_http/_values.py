@@ -121,18 +121,19 @@ _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
 )
 
 
-def _stand_in(value: Any) -> object:
+def _stand_in(value: object) -> object:
     """Give what stands for an object of a library; None where there is nothing."""
     # A dict comes here as the key of another one, which it cannot be; a class has no value.
     if isinstance(value, (dict, type)):
         return None
     if isinstance(value, Mapping):
         return dict(cast("Mapping[object, object]", value))
+    thing: Any = value
     # Asked of the class: an object that answers to any name has no end of stand-ins.
-    if callable(getattr(cast("type", type(value)), "model_dump", None)):
-        return value.model_dump(exclude_none=True)
-    if getattr(getattr(value, "dtype", None), "kind", None) in _PLAIN_KINDS:
-        numbers = value.tolist()
+    if callable(getattr(type(value), "model_dump", None)):
+        return thing.model_dump(exclude_none=True)
+    if getattr(getattr(thing, "dtype", None), "kind", None) in _PLAIN_KINDS:
+        numbers = thing.tolist()
         return None if type(numbers) is type(value) else numbers
     # NaN is encoded as null, and reported.
     return float("nan") if is_nan(value) else None

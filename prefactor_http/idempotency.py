@@ -18,7 +18,8 @@ from prefactor_http._values import as_text
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8
 
-_VARIANT = "89ab"
+# The two bits of a UUID's variant, in place of those of a random digit.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 # The namespace of derived keys. It is part of every derived key, so it never changes.
 _NAMESPACE = bytes.fromhex("6a1c3d4f8b9e5d2aa0c7e41f93b5d806")
 
@@ -70,7 +71,7 @@ def derive_from(*begin: str | int | bytes) -> Callable[..., str]:
 
     def derive(*parts: str | int | bytes) -> str:
         digest = begun.copy()
-        digest.update(b"".join(map(_tagged, parts)))
+        digest.update(_tagged(parts[0]) if len(parts) == 1 else b"".join(map(_tagged, parts)))
         return _as_uuid(digest.hexdigest(), "5")
 
     return derive
@@ -122,12 +123,12 @@ def new_id(related_to: str) -> str:
 
 def _tagged(part: str | int | bytes) -> bytes:
     """Write a part with its kind and length, so that no two lists of parts are written alike."""
-    text = part if type(part) is str else as_text(part)
+    if isinstance(part, bytes):
+        return b"b%d:%b" % (len(part), part)
+    text = part if type(part) is str else None if type(part) is int else as_text(part)
     if text is not None:
         data = text.encode()
         return b"s%d:%b" % (len(data), data)
-    if isinstance(part, bytes):
-        return b"b%d:%b" % (len(part), part)
     try:
         # Of numpy, too.
         number = None if isinstance(part, bool) else operator.index(cast("int", part))
@@ -140,8 +141,7 @@ def _tagged(part: str | int | bytes) -> bytes:
 
 
 def _as_uuid(digits: str, version: str) -> str:
-    variant = _VARIANT[int(digits[16], 16) & 3]
     return (
         f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-"
-        f"{variant}{digits[17:20]}-{digits[20:32]}"
+        f"{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
     )

@@ -19,7 +19,7 @@ from prefactor_http._span_instances import SpanInstances
 from prefactor_http._values import as_text
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
-from prefactor_http.config import HttpClientConfig, Options
+from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
 from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
@@ -67,6 +67,7 @@ class PrefactorHttpClient:
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
+        warn_of_plain_http(config)
         self.config = config
         self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {

@@ -12,6 +12,7 @@ import aiohttp
 
 from prefactor_http._connector import Connector
 from prefactor_http._outcome import Failure, Kind, Reply
+from prefactor_http._redaction import Redactor
 from prefactor_http._transport_errors import FailureFactory, address
 from prefactor_http._watch import Watches
 from prefactor_http._wire import Call
@@ -65,6 +66,7 @@ class Transport:
         headers: Headers of every request.
         watches: Where attempts are watched for their timeout.
         session: A session to borrow: never closed, its own defaults stay.
+        redactor: Removes the token from errors.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Transport:
         headers: Mapping[str, str],
         watches: Watches,
         session: aiohttp.ClientSession | None,
+        redactor: Redactor,
     ) -> None:
         self._base_url = config.api_url.rstrip("/")
         self._limit = config.max_response_bytes
@@ -88,7 +91,7 @@ class Transport:
         self._is_tls = url.scheme == "https"
         self._failures = FailureFactory(
             address(self._host, url.port or _DEFAULT_PORTS[url.scheme]),
-            config.api_token,
+            redactor,
             config.connect_timeout,
         )
         self._middlewares = self._middlewares_by_method()

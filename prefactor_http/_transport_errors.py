@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from prefactor_http._connector import ConnectError
 from prefactor_http._outcome import Failure, Kind
+from prefactor_http._redaction import Redactor
 from prefactor_http._watch import Cause
 from prefactor_http.exceptions import (
     PrefactorClientError,
@@ -20,10 +21,6 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
     PrefactorTimeoutError,
 )
-
-_REDACTED = "[token]"
-# A shorter token would also match inside ordinary words.
-_MIN_SECRET_LENGTH = 8
 
 
 class _Meaning(Struct, frozen=True):
@@ -92,13 +89,13 @@ class FailureFactory:
 
     Args:
         server: Host and port of the API.
-        secret: The token, which no message may repeat.
+        redactor: Removes the token from what is quoted.
         connect_timeout: Seconds that connecting may take.
     """
 
-    def __init__(self, server: str, secret: str, connect_timeout: float) -> None:
+    def __init__(self, server: str, redactor: Redactor, connect_timeout: float) -> None:
         self._server = server
-        self._secret = secret if len(secret) >= _MIN_SECRET_LENGTH else None
+        self._redactor = redactor
         self._connect_timeout = connect_timeout
 
     def interrupted(self, cause: Cause, seconds: float) -> Failure:
@@ -185,9 +182,7 @@ class FailureFactory:
 
     def _quote(self, text: str) -> str:
         # The server may have sent anything, also what it was sent.
-        if self._secret is not None:
-            text = text.replace(self._secret, _REDACTED)
-        return " ".join(text.split())
+        return " ".join(self._redactor.source(text).split())
 
 
 def _not_trusted(text: str) -> Failure:

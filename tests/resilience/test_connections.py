@@ -19,6 +19,7 @@ from prefactor_http import (
     PrefactorResponseContractError,
 )
 from prefactor_http._api import PING
+from prefactor_http._redaction import Redactor
 from prefactor_http._transport import Transport
 from prefactor_http._watch import Watches
 from prefactor_http._wire import Call
@@ -211,7 +212,7 @@ class Attempts:
     def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
         config = HttpClientConfig(url, TOKEN)
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        self.transport = Transport(config, headers, Watches(), session)
+        self.transport = Transport(config, headers, Watches(), session, Redactor(TOKEN))
         self.transport.open()
 
     async def __aenter__(self) -> Self:

@@ -88,6 +88,8 @@ class Retry:
                 return await recovery.run()
         except asyncio.CancelledError as exc:
             annotate_cancellation(call, exc)
+            # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
+            exc.__traceback__ = None
             raise
         self.runtime.budget.give_back(FIRST_SUCCESS)
         return outcome

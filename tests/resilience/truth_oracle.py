@@ -92,7 +92,8 @@ class Oracle:
             return
         report: dict[str, Any] = {"violation": violation, "detail": detail}
         if write is not None:
-            resources = {write.resource, write.mark} - {None}
+            resources = {name for name in (write.resource, write.mark) if name}
+            requests = self._server.requests(write.keys, resources)
             report |= {
                 "operation": write.operation,
                 "mark": write.mark,
@@ -100,8 +101,14 @@ class Oracle:
                 "keys": sorted(write.keys),
                 "resource": write.resource,
                 "client": write.history,
-                "server": self._server.requests(write.keys, resources),  # type: ignore[arg-type]
+                "server": requests,
             }
+            if violation is Violation.MIXED_UP:
+                report["same_connection"] = [
+                    self._server.requests_before(request[0], request[1])
+                    for request in requests
+                    if request[4] in write.keys
+                ]
         self.reports.append(report)
 
     def was_applied(self, write: Write) -> bool:

@@ -15,6 +15,13 @@ from fault_server.bulk import Instead, Item, carry_out
 BULK = "bulk"
 
 
+def names_a_resource(operation: str, fields: Json) -> bool:
+    """Tell whether a call says which resource it is about; a register may leave that open."""
+    if operation == REGISTER:
+        return "id" in fields or bool(fields.get("external_identifier"))
+    return operation in WRITES or operation in {GET_INSTANCE, GET_SPAN}
+
+
 @dataclass
 class Exchange:
     """A request that was read, and what it is answered with.
@@ -49,9 +56,9 @@ class Exchange:
     @property
     def names_a_resource(self) -> bool:
         """Whether a response about another resource can be told from the right one."""
-        if self.operation == REGISTER:
-            return "id" in self.fields or bool(self.fields.get("external_identifier"))
-        return self.is_write or self.operation in {GET_INSTANCE, GET_SPAN}
+        if self.operation == BULK:
+            return all(names_a_resource(item.operation, item.fields) for item in self.items)
+        return names_a_resource(self.operation, self.fields)
 
     def carry_out(self) -> Answer:
         """Let the API do it, once."""

@@ -317,7 +317,7 @@ async def outputs_under_unknown_keys(x: Exchange) -> bool:
     return True
 
 
-@fault(YES, _bulk_of_two)
+@fault(YES, lambda x: _bulk_of_two(x) and x.names_a_resource)
 async def outputs_under_wrong_keys(x: Exchange) -> bool:
     def rotate(outputs: Json, good: list[str]) -> None:
         values = [outputs[key] for key in good]
@@ -337,7 +337,7 @@ async def outputs_with_one_id(x: Exchange) -> bool:
     return True
 
 
-@fault(YES, _bulk)
+@fault(YES, lambda x: _bulk(x) and x.names_a_resource)
 async def output_of_another_resource(x: Exchange) -> bool:
     def change(outputs: Json, good: list[str]) -> None:
         if good:

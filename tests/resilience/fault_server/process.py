@@ -79,14 +79,22 @@ class FaultServer:
         """Read the requests with one of the keys, or about one of the resources, in order."""
         marks = [",".join("?" * len(names)) for names in (keys, resources)]
         return self._query(
-            "SELECT number, connection, round(at, 3), operation, key, resource, fault, result"
-            f" FROM requests WHERE key IN ({marks[0]}) OR resource IN ({marks[1]})"
-            " ORDER BY at, number",
+            f"SELECT * FROM requests WHERE key IN ({marks[0]}) OR resource IN ({marks[1]})"
+            " ORDER BY number",
             *keys,
             *resources,
         )
 
-    def _query(self, query: str, *values: str) -> list[Any]:
+    def requests_before(self, number: int, connection: int) -> list[tuple[Any, ...]]:
+        """Read the last few requests of a connection up to one."""
+        return self._query(
+            "SELECT * FROM requests WHERE connection = ? AND number <= ?"
+            " ORDER BY number DESC LIMIT 4",
+            connection,
+            number,
+        )[::-1]
+
+    def _query(self, query: str, *values: str | int) -> list[Any]:
         self._ask("commit")
         with closing(sqlite3.connect(self._ledger)) as db:
             return db.execute(query, values).fetchall()

@@ -123,7 +123,8 @@ class Server:
             is_open = True
             while is_open:
                 head = await http1.read_head(reader)
-                if not await self._passes(head, reader, writer):
+                self.counts["requests"] += 1
+                if not await self._passes(head, reader, writer, number):
                     return
                 x = self._exchange(head, await reader.readexactly(head.content_length), reader, writer)
                 if x is None:
@@ -160,9 +161,12 @@ class Server:
         return False
 
     async def _passes(
-        self, head: http1.Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        head: http1.Head,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        number: int,
     ) -> bool:
-        self.counts["requests"] += 1
         every = self._settings.restart_every
         if every and self.counts["requests"] % every == 0:
             seconds = self._settings.restart_seconds
@@ -173,6 +177,8 @@ class Server:
         if kind is None:
             return True
         self.injected[kind] += 1
+        operation, resource_id = _route(head)
+        self._note(number, operation, None, resource_id, kind, "not read")
         if kind != "close_before_reading":
             await reader.readexactly(head.content_length // 2)
         if kind == "reset_while_reading":
@@ -256,20 +262,17 @@ class Server:
         return False
 
     def _record(self, x: Exchange, connection: int, fault: str | None) -> None:
-        at = time.time()
+        for item in x.items:
+            result = item.answer.result if item.answer else "not reached"
+            self._note(connection, item.operation, item.key, item.resource_id, fault, result)
+        if x.operation != BULK:
+            result = x.answer.result if x.answer else "not applied"
+            key = x.fields.get("idempotency_key")
+            self._note(connection, x.operation, key, x.resource_id, fault, result)
+
+    def _note(self, connection: int, *values: object) -> None:
         number = self.counts["requests"]
-        if x.operation == BULK:
-            for item in x.items:
-                result = item.answer.result if item.answer else "not reached"
-                self._ledger.record_request(
-                    number, connection, at, item.operation, item.key, item.resource_id, fault, result
-                )
-            return
-        result = x.answer.result if x.answer else "not applied"
-        key = x.fields.get("idempotency_key")
-        self._ledger.record_request(
-            number, connection, at, x.operation, key, x.resource_id, fault, result
-        )
+        self._ledger.record_request(number, connection, round(time.time(), 4), *values)
 
 
 def _route(head: http1.Head) -> tuple[str, str | None]:

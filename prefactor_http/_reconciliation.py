@@ -295,8 +295,11 @@ def _same_moment(sent: object, received: datetime | None) -> bool:
         return True  # a bulk item's own text, which the API has understood
     if received.tzinfo is None or moment.tzinfo is None:
         return True
-    step = next((s for s in (1_000_000, 1_000) if received.microsecond % s == 0), 1)
-    return abs(moment - received) < timedelta(microseconds=step)
+    microseconds = next(
+        (step for step in (1_000_000, 1_000) if received.microsecond % step == 0), 1
+    )
+    step, cut = timedelta(microseconds=microseconds), moment - received
+    return timedelta(0) <= cut < step or abs(cut) <= step / 2  # truncated, or rounded
 
 
 def _same_result(sent: Fields, span: AgentSpan) -> bool:

@@ -291,7 +291,7 @@ def _describe(status: int, *, is_foreign: bool) -> str:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
-        phrase = f"HTTP {status}"
+        phrase = "unassigned status"
     if _REDIRECT <= status < _BAD_REQUEST:
         return f"{phrase} (redirects are not followed)"
     if is_foreign and status in _WRONG_ADDRESS:

@@ -30,7 +30,7 @@ from aiohttp import ClientError
 TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
 """Statuses that are retried by default."""
 
-_SERVER_ERROR = 500
+_OK, _SERVER_ERROR = 200, 500
 _IN_PROGRESS = "idempotency_in_progress"
 _MAX_DESCRIPTION = 1000
 _MAX_DEPTH = 4
@@ -103,9 +103,12 @@ class PrefactorApiError(PrefactorHttpError):
 
     def __str__(self) -> str:
         problems = "; ".join(_problems(self.errors)) or self.message
-        code = "" if self.code == "unknown" and not self.from_api else f" {self.code}"
+        # An item of a bulk request has no status of its own where its code is a new one.
+        kind = [f"{self.status_code}"] if self.status_code != _OK else []
+        if self.code != "unknown" or self.from_api:
+            kind.append(self.code)
         request = f" (request {self.request_id})" if self.request_id else ""
-        return _shorten(f"{self.status_code}{code}: {problems}") + request
+        return _shorten(f"{' '.join(kind)}: {problems}".removeprefix(": ")) + request
 
 
 class PrefactorAuthError(PrefactorApiError):

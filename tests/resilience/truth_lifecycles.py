@@ -76,12 +76,10 @@ class Attempts:
     def __call__(self, attempt: Attempt) -> None:
         write = self._writes.get(attempt.idempotency_key or "")
         if write is not None:
-            write.note(
-                f"attempt {attempt.number}: {attempt.status} {attempt.error or 'ok'}"[:300]
-            )
+            write.note(f"attempt {attempt.number}: {attempt.status} {attempt.error or 'ok'}"[:300])
 
 
-class _Over(Exception):
+class _StuckError(Exception):
     """The lifecycle cannot go on."""
 
 
@@ -125,7 +123,7 @@ class Lifecycles:
                 try:
                     await self._lifecycle(number)
                     self.completed += 1
-                except _Over:
+                except _StuckError:
                     pass
 
         await asyncio.gather(*(work() for _ in range(at_a_time)))
@@ -239,14 +237,14 @@ class Lifecycles:
                 key = error.idempotency_key
             except Exception as error:  # noqa: BLE001 # whatever it is, it must not come out
                 self._oracle.report(Violation.UNEXPECTED, write, repr(error))
-                raise _Over from None
+                raise _StuckError from None
             else:
                 write.told, write.resource = Told.OK, result.id
                 if operation in {REGISTER, CREATE_SPAN}:
                     self._take(result.id)
                 return result
             self.repeated += 1
-        raise _Over
+        raise _StuckError
 
     def _note(self, write: Write, key: str | None, error: PrefactorHttpError) -> bool:
         """Note what the caller was told; return whether repeating the call is pointless."""
@@ -255,7 +253,7 @@ class Lifecycles:
         write.note(f"{text} after {error.attempts}: {type(error).__name__}: {error}"[:400])
         if error.idempotency_key is None or (key is not None and error.idempotency_key != key):
             self._oracle.report(Violation.WRONG_KEY, write, f"{error.idempotency_key}, not {key}")
-            raise _Over
+            raise _StuckError
         write.keys.add(error.idempotency_key)
         is_verdict = isinstance(error, PrefactorApiError) and error.code in _VERDICTS
         if unknown or write.told is Told.UNKNOWN:
@@ -270,5 +268,5 @@ class Lifecycles:
 
     def _take(self, id_: str) -> None:
         if id_ in self._handed:
-            raise _Over  # another's: the oracle reports it, and its calls would mix up more
+            raise _StuckError  # another's: the oracle reports it, and its calls would mix up more
         self._handed.add(id_)

@@ -132,7 +132,13 @@ class Oracle:
         self._writes.clear()
         self._server.forget_requests()
         counts = self._server.counts()
-        for rule in ("keyless", "conflicts", "bodies_changed", "redirects_followed", "bad_requests"):
+        for rule in (
+            "keyless",
+            "conflicts",
+            "bodies_changed",
+            "redirects_followed",
+            "bad_requests",
+        ):
             new = counts[rule] - self._seen_counts[rule]
             if new:
                 self.report(Violation.CONTRACT, None, f"{rule}: {new}")

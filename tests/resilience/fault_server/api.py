@@ -48,7 +48,7 @@ class Answer:
         return self.status == 200
 
 
-class _Refused(Exception):
+class _RefusalError(Exception):
     def __init__(self, status: int, code: str, **errors: str) -> None:
         body: Json = {"status": "error", "code": code, "message": code}
         if errors:
@@ -56,8 +56,8 @@ class _Refused(Exception):
         self.answer = Answer(status, body, "refused")
 
 
-def invalid_action() -> _Refused:
-    return _Refused(409, "invalid_action")
+def invalid_action() -> _RefusalError:
+    return _RefusalError(409, "invalid_action")
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Api:
             if operation in WRITES:
                 return self._write(operation, resource_id, fields)
             return Answer(200, self._read(operation, resource_id, fields), "read")
-        except _Refused as refused:
+        except _RefusalError as refused:
             return refused.answer
 
     def _write(self, operation: str, resource_id: str | None, fields: Json) -> Answer:
@@ -117,14 +117,14 @@ class Api:
         key = fields.pop("idempotency_key", None)
         if not isinstance(key, str) or not 1 <= len(key) <= 128:
             self.counts["keyless"] += 1
-            raise _Refused(422, "validation_errors", idempotency_key="is missing")
+            raise _RefusalError(422, "validation_errors", idempotency_key="is missing")
         digest = _digest(operation, resource_id, fields)
         slot = (operation, key)
         if self.switches.deduplicate and slot in self._stored:
             stored, body = self._stored[slot]
             if stored != digest:
                 self.counts["conflicts"] += 1
-                raise _Refused(409, "idempotency_conflict")
+                raise _RefusalError(409, "idempotency_conflict")
             self.counts["replays"] += 1
             return Answer(200, body, "replayed")
         if slot in self._forgotten:
@@ -145,7 +145,7 @@ class Api:
             return {"status": "success", "details": self.spans[resource_id]}
         if operation == LIST_SPANS and query.get("agent_instance_id") in self.instances:
             return self._page_of_spans(query)
-        raise _Refused(404, "not_found")
+        raise _RefusalError(404, "not_found")
 
     def _page_of_spans(self, query: Json) -> Json:
         ids = self.spans_of.get(query["agent_instance_id"], [])
@@ -175,7 +175,7 @@ class Api:
             self._last_id += 1
             return f"7{self._last_id:031d}"
         if given in known:
-            raise _Refused(422, "validation_errors", id="has already been taken")
+            raise _RefusalError(422, "validation_errors", id="has already been taken")
         return str(given)
 
     def _register(self, _: str | None, fields: Json) -> tuple[Json, str, bool]:
@@ -184,7 +184,7 @@ class Api:
         if name is not None:
             name = name.strip()
             if name in self._names:
-                raise _Refused(
+                raise _RefusalError(
                     422, "validation_errors", external_identifier="has already been taken"
                 )
             self._names.add(name)
@@ -212,7 +212,7 @@ class Api:
     def _instance_in(self, id_: str | None, *states: str) -> Json:
         instance = self.instances.get(id_ or "")
         if instance is None:
-            raise _Refused(404, "not_found")
+            raise _RefusalError(404, "not_found")
         if instance["status"] not in states:
             raise invalid_action()
         return instance
@@ -234,7 +234,7 @@ class Api:
     def _terminate(self, id_: str | None, fields: Json) -> tuple[Json, str, bool]:
         reason = str(fields.get("reason") or "").strip()
         if not reason:
-            raise _Refused(422, "validation_errors", reason="is blank")
+            raise _RefusalError(422, "validation_errors", reason="is blank")
         instance = self._instance_in(id_, "active")
         instance |= {
             "status": "terminated",
@@ -271,7 +271,7 @@ class Api:
     def _finish_span(self, id_: str | None, fields: Json) -> tuple[Json, str, bool]:
         span = self.spans.get(id_ or "")
         if span is None:
-            raise _Refused(404, "not_found")
+            raise _RefusalError(404, "not_found")
         status = fields.get("status") or "complete"
         if span["status"] != ("pending" if status == "cancelled" else "active"):
             raise invalid_action()

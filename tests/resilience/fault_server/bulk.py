@@ -49,9 +49,9 @@ class Item:
         return any(isinstance(mark, str) and POISON in mark for mark in marks)
 
 
-def items_of(body: Any) -> list[Item] | None:
+def items_of(request: Any) -> list[Item] | None:
     """Read the items, or give None where the request cannot be carried out at all."""
-    given = body.get("items") if isinstance(body, dict) else None
+    given = request.get("items") if isinstance(request, dict) else None
     if not isinstance(given, list) or not given:
         return None
     items: list[Item] = []
@@ -60,8 +60,8 @@ def items_of(body: Any) -> list[Item] | None:
         operation, id_field = _TYPES.get(fields.get("_type"), ("", None))
         if not isinstance(key, str) or len(key) < MIN_KEY_LENGTH or not operation:
             return None
-        fields = {name: value for name, value in fields.items() if name != "_type"}
-        items.append(Item(key, operation, fields.pop(id_field, None) if id_field else None, fields))
+        body = {name: value for name, value in fields.items() if name not in {"_type", id_field}}
+        items.append(Item(key, operation, fields.get(id_field), body))
     return items if len({item.key for item in items}) == len(items) else None
 
 

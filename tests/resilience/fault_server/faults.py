@@ -21,9 +21,9 @@ from fault_server.api import (
     FINISH_SPAN,
     GET_INSTANCE,
     GET_SPAN,
+    START,
     STATE_BEFORE,
     TERMINATE,
-    START,
     Answer,
     Json,
 )

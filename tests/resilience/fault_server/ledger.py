@@ -34,7 +34,9 @@ class Ledger:
         self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;" + _TABLES)
         self._db.execute("BEGIN")
 
-    def record_effect(self, operation: str, mark: str, key: str, resource: str, digest: str) -> None:
+    def record_effect(
+        self, operation: str, mark: str, key: str, resource: str, digest: str
+    ) -> None:
         """Record that a write took effect, once more."""
         self._db.execute(
             "INSERT INTO effects VALUES (?, ?, ?, ?, ?, 1)"

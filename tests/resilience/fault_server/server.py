@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,9 +31,22 @@ from fault_server.faults import ELSEWHERE, FAULTS, HTML, MAYBE, NO, YES
 from fault_server.ledger import Ledger
 
 TOKEN = "canary-token-of-the-fault-server"
-_PREFIX = "/api/v1/"
 _BACKLOG = 4096
-_INSTANCE = {"start": START, "finish": FINISH, "terminate": TERMINATE}
+_ROUTES = [
+    (method, re.compile("/api/v1/" + path.replace("{id}", "(?P<id>[^/]+)")), operation)
+    for method, path, operation in (
+        ("POST", "agent_instance/register", REGISTER),
+        ("POST", "agent_instance/{id}/start", START),
+        ("POST", "agent_instance/{id}/finish", FINISH),
+        ("POST", "agent_instance/{id}/terminate", TERMINATE),
+        ("POST", "agent_spans", CREATE_SPAN),
+        ("POST", "agent_spans/{id}/finish", FINISH_SPAN),
+        ("POST", "bulk", BULK),
+        ("GET", "agent_instance/{id}", GET_INSTANCE),
+        ("GET", "agent_spans", LIST_SPANS),
+        ("GET", "agent_spans/{id}", GET_SPAN),
+    )
+]
 AT_ACCEPT = ("close_at_accept", "reset_at_accept", "speak_first_408", "speak_first_banner")
 WHILE_READING = ("close_before_reading", "close_while_reading", "reset_while_reading")
 _SHARE_WHILE_READING = 0.05  # of the faults
@@ -126,7 +140,9 @@ class Server:
                 self.counts["requests"] += 1
                 if not await self._passes(head, reader, writer, number):
                     return
-                x = self._exchange(head, await reader.readexactly(head.content_length), reader, writer)
+                x = self._exchange(
+                    head, await reader.readexactly(head.content_length), reader, writer
+                )
                 if x is None:
                     continue
                 if owed is not None:
@@ -204,14 +220,18 @@ class Server:
             self.counts["bad_requests"] += 1
             writer.write(http1.response(400, {"status": "error", "code": "bad_request"}))
         else:
-            key = fields.get("idempotency_key")
-            if operation != BULK and isinstance(key, str):
-                if self._bodies.setdefault((operation, key), hash(body)) != hash(body):
-                    self.counts["bodies_changed"] += 1
+            self._compare_bodies(operation, fields, body)
             return Exchange(
                 self.api, self._dice, reader, writer, operation, resource_id, fields, items
             )
         return None
+
+    def _compare_bodies(self, operation: str, fields: dict[str, Any], body: bytes) -> None:
+        """Count a write whose attempts do not have the same bytes."""
+        key = fields.get("idempotency_key")
+        if operation != BULK and isinstance(key, str):
+            first = self._bodies.setdefault((operation, key), hash(body))
+            self.counts["bodies_changed"] += first != hash(body)
 
     async def _answer(self, x: Exchange, connection: int) -> bool:
         if any(item.is_poison for item in x.items):
@@ -276,25 +296,8 @@ class Server:
 
 
 def _route(head: http1.Head) -> tuple[str, str | None]:
-    if head.path == ELSEWHERE:
-        return "elsewhere", None
-    parts = head.path.removeprefix(_PREFIX).split("/")
-    match head.method, *parts:
-        case "POST", "agent_instance", "register":
-            return REGISTER, None
-        case "POST", "agent_instance", id_, action if action in _INSTANCE:
-            return _INSTANCE[action], id_
-        case "POST", "agent_spans":
-            return CREATE_SPAN, None
-        case "POST", "agent_spans", id_, "finish":
-            return FINISH_SPAN, id_
-        case "POST", "bulk":
-            return BULK, None
-        case "GET", "agent_instance", id_:
-            return GET_INSTANCE, id_
-        case "GET", "agent_spans":
-            return LIST_SPANS, None
-        case "GET", "agent_spans", id_:
-            return GET_SPAN, id_
-    return "", None
-
+    for method, path, operation in _ROUTES:
+        found = path.fullmatch(head.path)
+        if found and head.method == method:
+            return operation, found["id"] if found.re.groups else None
+    return "elsewhere" if head.path == ELSEWHERE else "", None

@@ -26,15 +26,15 @@ async def _run(path: Path) -> None:
     _say({"port": await server.open()})
     while line := await commands.readline():
         command = json.loads(line)
-        _say(await _obey(server, ledger, command.pop("do"), command))
+        _say(_obey(server, ledger, command.pop("do"), command))
 
 
-async def _obey(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> Any:
+def _obey(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> Any:
     if verb == "configure":
         switches = {name: fields.pop(name) for name in Switches.__match_args__ if name in fields}
         server.configure(Settings(**fields), Switches(**switches))
     elif verb == "restart":
-        await server.restart(fields["seconds"])
+        server.restart(fields["seconds"])
     elif verb == "times_applied":
         return ledger.times_applied(fields["operation"], fields["mark"])
     elif verb == "take_effects":

@@ -48,7 +48,7 @@ class FaultServer:
         self._ask("configure", **settings)
 
     def restart(self, seconds: float = 0.0) -> None:
-        """Restart on the same port, refusing connections for so long."""
+        """Begin a restart on the same port, and refuse connections for so long."""
         self._ask("restart", seconds=seconds)
 
     def times_applied(self, operation: str, mark: str) -> int:

@@ -117,12 +117,15 @@ class Server:
         self._port = self._server.sockets[0].getsockname()[1]
         return self._port
 
-    async def restart(self, seconds: float) -> None:
-        """Cut all connections, refuse new ones for a while, and listen again."""
+    def restart(self, seconds: float) -> None:
+        """Cut all connections, refuse new ones for a while, then listen again."""
         self.injected[RESTART] += 1
         self._server.close()
         for writer in list(self._connections):
             http1.reset(writer)
+        self._restarting = asyncio.get_running_loop().create_task(self._open_after(seconds))
+
+    async def _open_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await self.open()
 
@@ -184,9 +187,10 @@ class Server:
         number: int,
     ) -> bool:
         every = self._settings.restart_every
-        if every and self.counts["requests"] % every == 0:
-            seconds = self._settings.restart_seconds
-            self._restarting = asyncio.get_running_loop().create_task(self.restart(seconds))
+        is_up = self._restarting is None or self._restarting.done()
+        if every and self.counts["requests"] % every == 0 and is_up:
+            self.restart(self._settings.restart_seconds)
+            return False
         if not self._is_hit(self._settings.faults * _SHARE_WHILE_READING):
             return True
         kind = self._while_reading.deal(lambda _: True)

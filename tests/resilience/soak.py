@@ -24,6 +24,7 @@ from typing import Any
 from fault_server.process import FaultServer
 from truth_lifecycles import Attempts, Lifecycles, open_client
 from truth_oracle import Oracle
+from truth_requests import execute
 from truth_streams import GroupedItems, register_twice, stream
 
 # Faults that end a run, as they must; or, for direct calls, none.
@@ -81,6 +82,30 @@ async def run_streams(
             oracle.compare()
             progress(f"{last} items: {dict(states)}")
     return dict(states)
+
+
+async def run_requests(
+    server: FaultServer,
+    oracle: Oracle,
+    *,
+    lifecycles: int,
+    seed: int,
+    borrowed: bool,
+    at_a_time: int = 20,
+    wave: int = 500,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, int]:
+    """Run lifecycles by `bulk.execute`, two to a request, and compare after each wave."""
+    told: Counter[str] = Counter()
+    async with open_client(server.url, server.token, borrowed=borrowed) as client:
+        for first in range(0, lifecycles, wave):
+            last = min(first + wave, lifecycles)
+            pairs = (range(n, min(n + 2, last)) for n in range(first, last, 2))
+            sources = [GroupedItems(oracle, seed, pair, poison=0) for pair in pairs]
+            told += await execute(client, oracle, sources, at_a_time)
+            oracle.compare()
+            progress(f"{last} lifecycles by bulk.execute: {dict(told)}")
+    return dict(told)
 
 
 async def run_rows(
@@ -143,6 +168,19 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
                 ),
             )
         without = [*without, *NOT_IN_STREAMS]
+        if arguments.requests:
+            server.configure(**faults, forget=arguments.forget, without=without)
+            results["requests"] = run_on(
+                loop,
+                run_requests(
+                    server,
+                    oracle,
+                    lifecycles=arguments.requests,
+                    seed=arguments.seed + 1,
+                    borrowed=borrowed,
+                    progress=progress,
+                ),
+            )
         if arguments.items:
             server.configure(**faults, forget=arguments.forget, without=without)
             results["streamed"] = run_on(
@@ -151,7 +189,7 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
                     server,
                     oracle,
                     items=arguments.items,
-                    seed=arguments.seed,
+                    seed=arguments.seed + 2,
                     borrowed=borrowed,
                     progress=progress,
                 ),
@@ -182,6 +220,7 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--lifecycles", type=int, default=20_000, help="by direct calls")
+    parser.add_argument("--requests", type=int, default=2_000, help="lifecycles by bulk.execute")
     parser.add_argument("--items", type=int, default=20_000, help="grouped, through bulk.stream")
     parser.add_argument("--rows", type=int, default=5_000, help="through register_many")
     parser.add_argument("--session", choices=("own", "borrowed", "both"), default="both")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,12 @@ _BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 _VERDICTS = {"invalid_action", "validation_errors", "idempotency_conflict", "not_found"}
 _MAX_RESPONSE = 2_000_000
 
-Call = Callable[[str | None], Awaitable[Any]]
+# Both are short enough to come in the middle of an attempt or of the wait for the next one.
+_DEADLINE = 0.03
+_CANCELLED_WITHIN = 0.03
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Call = Callable[[PrefactorHttpClient, str | None], Coroutine[Any, Any, Any]]
 
 
 @asynccontextmanager
@@ -106,6 +112,7 @@ class Lifecycles:
         anonymous: bool,
     ) -> None:
         self._client = client
+        self._hurried = client.with_options(deadline=_DEADLINE)
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed
@@ -131,7 +138,6 @@ class Lifecycles:
 
     async def _lifecycle(self, number: int) -> None:
         dice = random.Random(f"{self._seed}/{number}")
-        calls = self._client.agent_instances
         mark = f"{self._seed}-{number}"
         moments = (_BEGIN + timedelta(seconds=n, microseconds=number) for n in range(99))
         # A register with neither id nor name cannot be told from another by its response.
@@ -142,7 +148,7 @@ class Lifecycles:
         instance = await self._write(
             REGISTER,
             mark,
-            lambda key: calls.register(
+            lambda client, key: client.agent_instances.register(
                 "1" * 32, version, SCHEMA, id=id_, idempotency_key=key, external_identifier=name
             ),
             dice,
@@ -152,13 +158,18 @@ class Lifecycles:
             await self._write(
                 FINISH,
                 instance.id,
-                lambda key: calls.finish(instance.id, "cancelled", moment, key),
+                lambda client, key: client.agent_instances.finish(
+                    instance.id, "cancelled", moment, key
+                ),
                 dice,
             )
             return
         started = next(moments)
         await self._write(
-            START, instance.id, lambda key: calls.start(instance.id, started, key), dice
+            START,
+            instance.id,
+            lambda client, key: client.agent_instances.start(instance.id, started, key),
+            dice,
         )
         for place in range(dice.choice((1, 1, 2))):
             await self._span(instance.id, f"{mark}/{place}", place, number, moments, dice)
@@ -167,13 +178,19 @@ class Lifecycles:
         if dice.random() < 0.1:
             reason = dice.choice((" over budget ", "x" * 300))
             await self._write(
-                TERMINATE, instance.id, lambda key: calls.terminate(instance.id, reason, key), dice
+                TERMINATE,
+                instance.id,
+                lambda client, key: client.agent_instances.terminate(instance.id, reason, key),
+                dice,
             )
             return
         status = dice.choice((None, "complete", "failed"))
         finished = next(moments)
         await self._write(
-            FINISH, instance.id, lambda key: calls.finish(instance.id, status, finished, key), dice
+            FINISH,
+            instance.id,
+            lambda client, key: client.agent_instances.finish(instance.id, status, finished, key),
+            dice,
         )
 
     async def _span(
@@ -185,7 +202,6 @@ class Lifecycles:
         moments: Any,
         dice: random.Random,
     ) -> None:
-        spans = self._client.agent_spans
         # The first span of an instance needs no id: no other response names its instance.
         has_id = dice.random() < 0.5 or (place > 0 and not self._anonymous)
         id_ = f"4{self._seed % 1000:07d}{number:020d}{place:04d}" if has_id else None
@@ -194,7 +210,7 @@ class Lifecycles:
         span = await self._write(
             CREATE_SPAN,
             mark,
-            lambda key: spans.create(
+            lambda client, key: client.agent_spans.create(
                 instance_id,
                 "step",
                 status,
@@ -209,7 +225,10 @@ class Lifecycles:
         end = "cancelled" if status == "pending" else dice.choice((None, "complete", "failed"))
         result = dice.choice((None, {"sum": 2.50, "words": ["a", None]}))
         await self._write(
-            FINISH_SPAN, span.id, lambda key: spans.finish(span.id, end, result, ended, key), dice
+            FINISH_SPAN,
+            span.id,
+            lambda client, key: client.agent_spans.finish(span.id, end, result, ended, key),
+            dice,
         )
 
     async def _read(self, id_: str) -> None:
@@ -230,7 +249,9 @@ class Lifecycles:
                 write.keys.add(key)
                 self._attempts.watch(key, write)
             try:
-                result = await call(key)
+                result = await self._call(call, key, dice)
+            except asyncio.CancelledError as error:
+                key = self._note_cancelled(write, key, error)
             except PrefactorHttpError as error:
                 if self._note(write, key, error):
                     break
@@ -245,6 +266,33 @@ class Lifecycles:
                 return result
             self.repeated += 1
         raise _StuckError
+
+    async def _call(self, call: Call, key: str | None, dice: random.Random) -> Any:
+        """Make the call; sometimes with a short deadline, sometimes cancelling it soon."""
+        choice = dice.random()
+        if choice > 0.03:
+            return await call(self._hurried if choice > 0.97 else self._client, key)
+        task = asyncio.create_task(call(self._client, key))
+        done, _ = await asyncio.wait({task}, timeout=dice.uniform(0, _CANCELLED_WITHIN))
+        if not done:
+            task.cancel()
+        return await task
+
+    def _note_cancelled(
+        self, write: Write, key: str | None, error: asyncio.CancelledError
+    ) -> str | None:
+        """Note what a cancelled call says of its write; return its key."""
+        notes = " ".join(getattr(error, "__notes__", ()))
+        write.note(f"cancelled: {notes}")
+        write.told = Told.UNKNOWN
+        found = _UUID.search(notes)
+        if key is None and found:
+            write.keys.add(found[0])
+            return found[0]
+        if key is None or key not in notes:
+            self._oracle.report(Violation.NO_KEY, write, f"notes: {notes!r}")
+            raise _StuckError
+        return key
 
     def _note(self, write: Write, key: str | None, error: PrefactorHttpError) -> bool:
         """Note what the caller was told; return whether repeating the call is pointless."""

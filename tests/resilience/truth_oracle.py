@@ -29,6 +29,7 @@ class Violation(StrEnum):
     DENIED = "reported as not applied, but applied"
     MIXED_UP = "the result is that of another write"
     WRONG_KEY = "the error names another key than the one that was sent"
+    NO_KEY = "a cancelled call does not name its key"
     UNEXPECTED = "an exception that is not the package's"
     STRAY = "took effect, but nobody asked for it"
     NO_OUTCOME = "an item with no outcome, or with several"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
-from prefactor_http._ending import give_up, interrupted
+from prefactor_http._ending import build_error, interrupted
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind
 from prefactor_http._reconciliation import Applied, may_reconcile, reconcile
@@ -74,7 +74,7 @@ class Retry:
         try:
             self.runtime.check_usable()
         except PrefactorClientError as error:
-            give_up(call, error, is_exhausted=False)  # to say which call it was
+            build_error(call, error, is_exhausted=False)  # to say which call it was
             raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
@@ -185,7 +185,7 @@ class _Recovery(Generic[T]):
         # A contract error says more than that retries are used up.
         is_exhausted = self._is_exhausted and not outcome.lost
         try:
-            raise give_up(self._call, outcome.error, is_exhausted=is_exhausted)
+            raise build_error(self._call, outcome.error, is_exhausted=is_exhausted)
         finally:
             del outcome  # or the error and this frame would hold each other
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from prefactor_http._identity import sent_by_request
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._redaction import Redactor
@@ -152,11 +153,34 @@ def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor)
             call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
     problem = operation.contradiction(call.request, call.resource_id, call.params, result)
+    if (
+        problem is None
+        and operation.reconciliation is not None
+        and operation.reconciliation.creates
+    ):
+        problem = _missing_name(call, response, result)
     if problem is not None:
         failure = _contract_failure(call, response, redactor, problem, retryable=False)
         failure.permanent, failure.contradicts = False, True
         return failure
     return result
+
+
+def _missing_name(call: Call[Any], response: Reply, result: object) -> str | None:
+    """Say that a response is about a resource without a name although the call sent one."""
+    sent = sent_by_request(call.request, None)
+    details: Any = getattr(result, "details", result)
+    if sent.external_identifier is None or details.external_identifier is not None:
+        return None
+    # Older servers leave names out. An explicit null is about another resource.
+    if not _has_null(response.body, "external_identifier"):
+        return None
+    return f"the response is about {details.id!r}, which has no external_identifier"
+
+
+def _has_null(body: bytes, field: str) -> bool:
+    details = msgspec.json.decode(body, type=dict[str, Any])["details"]
+    return field in details and details[field] is None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

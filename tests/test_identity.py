@@ -9,6 +9,7 @@ from prefactor_http import (
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
 )
+from prefactor_http._span_instances import SpanInstances
 
 MOMENT = "2024-05-01T12:00:00Z"
 INSTANCE = {
@@ -170,3 +171,17 @@ async def test_a_contradiction_does_not_hide_a_later_failure(raw_server, client)
         await client.agent_instances.start("i-1")
     assert caught.value.last_error.status_code == 503
     assert caught.value.outcome_unknown
+
+
+async def test_an_instance_that_has_no_name_is_not_the_named_one(raw_server, client):
+    named = {**INSTANCE, "external_identifier": "mine"}
+    raw_server.script(success({**INSTANCE, "external_identifier": None}), success(named))
+    assert await register(client, external_identifier="mine")
+    assert len(raw_server.requests) == 2
+
+
+def test_the_oldest_open_span_is_forgotten_first():
+    instances = SpanInstances(capacity=2)
+    for number in range(3):
+        instances.remember(f"s-{number}", "i-1")
+    assert [instances.get(f"s-{n}") for n in range(3)] == [None, "i-1", "i-1"]

@@ -56,6 +56,7 @@ REGISTER = Operation(
     ApiResponse[AgentInstance],
     bulk="agent_instances/register",
     reconciliation=Reconciliation(GET_INSTANCE, was_registered, creates=True),
+    has_twins=True,
 )
 START = Operation(
     "agent_instances.start",
@@ -106,6 +107,7 @@ CREATE_SPAN = Operation(
     AgentSpanReply,
     bulk="agent_spans/create",
     reconciliation=Reconciliation(GET_SPAN, was_created, creates=True, fallback=LIST_SPANS),
+    has_twins=True,
 )
 FINISH_SPAN = Operation(
     "agent_spans.finish",

@@ -107,6 +107,14 @@ def contradiction(sent: Sent, details: object, states_before: frozenset[str]) ->
     return None
 
 
+def confirms(sent: Sent, details: object) -> bool:
+    """Whether a response without a contradiction repeats what identifies a new resource."""
+    return sent.id is not None or (
+        sent.external_identifier is not None
+        and getattr(details, "external_identifier", None) is not None
+    )
+
+
 def list_contradiction(params: Mapping[str, str], items: Iterable[object]) -> str | None:
     """Say how a page contradicts the ids that its list was filtered by.
 

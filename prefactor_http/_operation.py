@@ -47,6 +47,7 @@ class Operation(Generic[T]):
         reconciliation: How an unknown outcome is verified, where it can be.
         states_before: States that a success moves the resource out of.
         carries_items: Whether the body holds calls, each with a key and an outcome of its own.
+        has_twins: Whether it creates resources in numbers, of which one looks like another.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Operation(Generic[T]):
         reconciliation: Reconciliation[T] | None = None,
         states_before: frozenset[str] = frozenset(),
         carries_items: bool = False,
+        has_twins: bool = False,
     ) -> None:
         self.name = name
         self.method = method
@@ -69,6 +71,7 @@ class Operation(Generic[T]):
         self.reconciliation = reconciliation
         self.states_before = states_before
         self.carries_items: bool = carries_items
+        self.has_twins: bool = has_twins
         # The items of a bulk request are checked one by one.
         self._is_checked = not carries_items
         self._is_list = get_origin(reply) is ListResponse
@@ -160,6 +163,7 @@ class RawOperation(Operation[dict[str, Any]]):
         self.reconciliation = None
         self.states_before = frozenset[str]()
         self.carries_items = False
+        self.has_twins = False
         self._is_checked = False  # what the response has to repeat is not known
 
     @cached_property

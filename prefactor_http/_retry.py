@@ -16,8 +16,9 @@ import msgspec
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
 from prefactor_http._ending import build_error, interrupted
+from prefactor_http._identity import confirms, sent_by_request
 from prefactor_http._operation import Operation
-from prefactor_http._outcome import Failure, Kind
+from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._reconciliation import Applied, may_reconcile, reconcile
 from prefactor_http._report import LOG, report
 from prefactor_http._runtime import Runtime
@@ -28,6 +29,7 @@ from prefactor_http._wire import (
     TOO_EARLY,
     TOO_MANY_REQUESTS,
     Call,
+    contradicting,
     describe,
     parse_response,
 )
@@ -115,6 +117,8 @@ class Retry:
             runtime.limit.give_back()
         call.in_flight = False
         outcome = parse_response(call, reply, runtime.redactor)
+        if isinstance(reply, Reply) and not isinstance(outcome, Failure):
+            outcome = self._doubt(call, reply, outcome)
         if isinstance(outcome, Failure):
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
             call.contradictions += outcome.contradicts
@@ -125,6 +129,26 @@ class Retry:
             seconds = runtime.clock.monotonic() - started
             report(call, outcome, reply.status, seconds, config.on_attempt)
         return outcome
+
+    def _doubt(self, call: Call[T], response: Reply, result: T) -> T | Failure:
+        """Reject a success that may be the answer to another call; see `_doubt`."""
+        seen, resource_id = self.runtime.seen, call.resource_id
+        if resource_id is not None:
+            seen.add(resource_id, call.key)
+        elif call.operation.has_twins:
+            details: Any = getattr(result, "details", result)
+            if call.doubted is not None:
+                seen.resolve(confirmed=call.doubted == details.id)
+            elif (
+                call.attempts <= self.config.max_retries
+                and seen.is_doubtful(details.id, call.key)
+                and not confirms(sent_by_request(call.request, None), details)
+            ):
+                call.doubted = details.id
+                problem = f"the response is about {details.id!r}, as that to another call was"
+                return contradicting(call, response, self.runtime.redactor, problem)
+            seen.add(details.id, call.key)
+        return result
 
     def _heed(self, failure: Failure) -> None:
         """Close the gate when the API names a time to be left alone."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
+from prefactor_http._doubt import SeenResources
 from prefactor_http._gate import Gate
 from prefactor_http._limit import Limit
 from prefactor_http._redaction import Redactor
@@ -44,6 +45,7 @@ class Runtime:
         self.gate = Gate(clock)
         self.budget = RetryBudget(config.retry_budget)
         self.redactor = Redactor(config.api_token)
+        self.seen = SeenResources()
         self.span_instances = SpanInstances()
         self.watches = Watches()
         self.transport = Transport(config, headers, self.watches, session)

@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
-from prefactor_http._identity import sent_by_request
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._redaction import Redactor
@@ -81,6 +80,7 @@ class Call(Struct, Generic[T], gc=False):
         in_flight: Whether an attempt is being made.
         outcome_unknown: Whether an attempt so far may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
+        doubted: Id in a response that may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
     """
 
@@ -97,6 +97,7 @@ class Call(Struct, Generic[T], gc=False):
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
+    doubted: str | None = None
     needs_new_connection: bool = False
 
     @property
@@ -153,34 +154,14 @@ def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor)
             call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
     problem = operation.contradiction(call.request, call.resource_id, call.params, result)
-    if (
-        problem is None
-        and operation.reconciliation is not None
-        and operation.reconciliation.creates
-    ):
-        problem = _missing_name(call, response, result)
-    if problem is not None:
-        failure = _contract_failure(call, response, redactor, problem, retryable=False)
-        failure.permanent, failure.contradicts = False, True
-        return failure
-    return result
+    return result if problem is None else contradicting(call, response, redactor, problem)
 
 
-def _missing_name(call: Call[Any], response: Reply, result: object) -> str | None:
-    """Say that a response is about a resource without a name although the call sent one."""
-    sent = sent_by_request(call.request, None)
-    details: Any = getattr(result, "details", result)
-    if sent.external_identifier is None or details.external_identifier is not None:
-        return None
-    # Older servers leave names out. An explicit null is about another resource.
-    if not _has_null(response.body, "external_identifier"):
-        return None
-    return f"the response is about {details.id!r}, which has no external_identifier"
-
-
-def _has_null(body: bytes, field: str) -> bool:
-    details = msgspec.json.decode(body, type=dict[str, Any])["details"]
-    return field in details and details[field] is None
+def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+    """Make the failure of an attempt whose response is about something else than the call."""
+    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure.permanent, failure.contradicts = False, True
+    return failure
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

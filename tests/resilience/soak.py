@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from fault_server.process import FaultServer
 from truth_lifecycles import Attempts, Lifecycles, open_client
 from truth_oracle import Oracle
@@ -129,6 +130,14 @@ def run_on(loop: str, main: Any) -> Any:
         return runner.run(main)
 
 
+def _held() -> str:
+    """Say what the process holds, which a long run must not let grow."""
+    process = psutil.Process()
+    tasks = len(asyncio.all_tasks())
+    megabytes = process.memory_info().rss / 1e6
+    return f"{tasks} tasks, {process.num_fds()} files, {megabytes:.0f} MB"
+
+
 def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
     started = time.monotonic()
     borrowed = session == "borrowed"
@@ -139,8 +148,8 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
         oracle = Oracle(server)
 
         def progress(text: str) -> None:
-            found = dict(oracle.violations)
-            print(f"  {time.monotonic() - started:6.1f} s  {text}  {found or ''}", flush=True)
+            seconds, found = time.monotonic() - started, json.dumps(oracle.violations)
+            print(f"  {seconds:6.1f} s  {text}; {_held()}; violations {found}", flush=True)
 
         faults = {
             "seed": arguments.seed,

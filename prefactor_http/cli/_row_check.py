@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 
-from prefactor_http._row_key import row_key
+from prefactor_http._row_key import RowKeys
 from prefactor_http.cli._register_file import RegisterFile
 from prefactor_http.cli._rows import Row, RowError
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, new_key
 
 _KEY = "idempotency_key"
-_encode = msgspec.json.Encoder().encode
 
 
 class RowCheck:
@@ -29,7 +28,7 @@ class RowCheck:
             name: {} for name in ("agent_version", "agent_schema_version") if name in shared
         }
         # Not left to `register_many`, which would count only the rows that are sent.
-        self._derive = None if job is None else row_key(job)
+        self._derive = None if job is None else RowKeys(job)
 
     def prepare(self, row: Row) -> str | None:
         """Make a row ready to be sent, or note its problem.
@@ -56,7 +55,7 @@ class RowCheck:
                 return check_key(key, min_length=MIN_LENGTH_IN_BULK)
             if self._derive is None:
                 return new_key()
-            return self._derive(index, fields, _encode(fields))
+            return self._derive(index, fields)
         except msgspec.ValidationError as exc:
             problem, _, place = str(exc).partition(" - at ")
             field = place.strip("`").removeprefix("$.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from prefactor_http._encoding import (
     NULL,
@@ -84,11 +84,13 @@ class Shapes(dict[tuple[str, ...], Shape]):
 
     def _new(self, names: tuple[str, ...]) -> Shape:
         check_names(names)
-        lacking = {name: value for name, value in self._shared.items() if name not in names}
-        missing = [name for name in _VERSIONS if name not in names and name not in lacking]
         # Canonical, as a key stays with what it was first sent with: the elements of a set must
         # not come in the order of this process.
-        tail = canonical(lacking)[1:]
+        lacking = {
+            name: Raw(canonical(value)) for name, value in self._shared.items() if name not in names
+        }
+        missing = [name for name in _VERSIONS if name not in names and name not in lacking]
+        tail = encode_json(lacking)[1:]
         has_key = KEY in names
         others = tuple(name for name in names if name not in TEXTS)
         named_by = next((name for name in NAMES if name in names), None)

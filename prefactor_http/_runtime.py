@@ -48,7 +48,7 @@ class Runtime:
         self.seen = SeenResources()
         self.span_instances = SpanInstances()
         self.watches = Watches()
-        self.transport = Transport(config, headers, self.watches, session)
+        self.transport = Transport(config, headers, self.watches, session, self.redactor)
         self.is_closed = False
         self._max_connections = config.max_connections
         self.limit = Limit(self._max_connections)

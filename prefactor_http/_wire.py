@@ -61,7 +61,7 @@ _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Call(Struct, Generic[T], gc=False):
+class Call(Struct, Generic[T]):
     """One logical call: what every attempt of it sends, and what its reply means.
 
     Attributes:
@@ -78,7 +78,7 @@ class Call(Struct, Generic[T], gc=False):
         in_flight: Whether an attempt is being made.
         outcome_unknown: Whether an attempt so far may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
-        doubted: Id in a response that may have been the answer to another call.
+        doubted: Whether a response may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
     """
 
@@ -95,7 +95,7 @@ class Call(Struct, Generic[T], gc=False):
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
-    doubted: str | None = None
+    doubted: bool = False
     needs_new_connection: bool = False
 
     @property

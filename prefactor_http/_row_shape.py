@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from prefactor_http._encoding import (
-    NULL,
     UNSUITABLE,
     canonical,
     encode_json,
     encode_sorted,
+    has_null,
 )
 from prefactor_http._json_paths import check_nulls, explained
 from prefactor_http._row_key import KEY, NAMES, TEXTS, RowKeys, check_names, content_of
@@ -69,7 +69,7 @@ class Shapes(dict[tuple[str, ...], Shape]):
     def __init__(self, shared: dict[str, Any], row_keys: RowKeys | None) -> None:
         super().__init__()
         try:
-            if NULL in encode_json(shared):
+            if has_null(encode_json(shared)):
                 check_nulls("register_many", shared)
         except UNSUITABLE as exc:
             raise explained(exc, shared) from None

@@ -67,7 +67,7 @@ def test_about_direct_calls(server: FaultServer, borrowed: bool, loop: str) -> N
     )
     counts = run_on(loop, lifecycles)
     assert_truth(oracle)
-    assert counts["completed"] > 0.9 * LIFECYCLES  # it was not the truth about nothing
+    assert counts["completed"] > 0.8 * LIFECYCLES  # it was not the truth about nothing
     injected = server.injected()
     assert injected.keys() == {*FAULTS, *ON_CONNECTIONS, RESTART} - ONLY_IN_BULK
     assert server.counts()["forgotten_keys_seen"]

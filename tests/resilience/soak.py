@@ -67,6 +67,7 @@ async def run_streams(
     seed: int,
     borrowed: bool,
     poison: float = 0.005,
+    request_timeout: float = 0.5,
     wave: int = 5000,
     progress: Callable[[str], None] = lambda _: None,
     **options: Any,
@@ -74,7 +75,9 @@ async def run_streams(
     """Send lifecycles as grouped items, a stream a wave, and compare after each."""
     states: Counter[str] = Counter()
     options = {"chunk_size": 25, "patience": 20.0, **options}
-    async with open_client(server.url, server.token, borrowed=borrowed) as client:
+    async with open_client(
+        server.url, server.token, borrowed=borrowed, request_timeout=request_timeout
+    ) as client:
         for first in range(0, items, wave):
             last = min(first + wave, items)
             numbers = range(first // ITEMS_A_LIFECYCLE, last // ITEMS_A_LIFECYCLE)

@@ -7,7 +7,7 @@ comes twice, as far as the requests allow; how often a fault comes at all is sti
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 
@@ -15,12 +15,16 @@ class Deck:
     """Deals kinds of faults.
 
     Args:
-        kinds: The kinds; one that is there twice comes twice as often.
+        kinds: The kinds.
         dice: Shuffles.
+        first: Kinds that come before the others, as few requests suit them.
     """
 
-    def __init__(self, kinds: Sequence[str], dice: random.Random) -> None:
+    def __init__(
+        self, kinds: Sequence[str], dice: random.Random, first: Collection[str] = ()
+    ) -> None:
         self._kinds = kinds
+        self._first = first
         self._dice = dice
         self._waiting: list[str] = []
 
@@ -34,6 +38,7 @@ class Deck:
             waiting = set(self._waiting)
             refill = [kind for kind in self._kinds if kind not in waiting]
             self._dice.shuffle(refill)
+            refill.sort(key=lambda kind: kind not in self._first)
             self._waiting += refill
         return None
 

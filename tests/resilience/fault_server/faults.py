@@ -81,6 +81,11 @@ def _bulk_of_two(x: Exchange) -> bool:
     return x.operation == BULK and len(x.items) > 1
 
 
+def is_picky(kind: str) -> bool:
+    """Tell whether a fault can befall only some requests."""
+    return FAULTS[kind].suits is not _any
+
+
 def fault(
     applies: str,
     suits: Callable[[Exchange], bool] = _any,

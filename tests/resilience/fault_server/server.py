@@ -27,7 +27,7 @@ from fault_server.api import (
 from fault_server.bulk import items_of
 from fault_server.deck import Deck, Script
 from fault_server.exchange import BULK, Exchange
-from fault_server.faults import ELSEWHERE, FAULTS, HTML, MAYBE, NO, YES
+from fault_server.faults import ELSEWHERE, FAULTS, HTML, MAYBE, NO, YES, is_picky
 from fault_server.ledger import Ledger
 
 TOKEN = "canary-token-of-the-fault-server"
@@ -103,7 +103,7 @@ class Server:
         self._dice = random.Random(settings.seed)
         self.api.random, self.api.switches = self._dice, switches
         chosen = [k for k in settings.kinds or FAULTS if k in FAULTS and k not in settings.without]
-        self._deck = Deck(chosen, self._dice)
+        self._deck = Deck(chosen, self._dice, {kind for kind in chosen if is_picky(kind)})
         allowed = set(settings.kinds or AT_ACCEPT + WHILE_READING) - set(settings.without)
         self._at_accept = Deck([k for k in AT_ACCEPT if k in allowed], self._dice)
         self._while_reading = Deck([k for k in WHILE_READING if k in allowed], self._dice)

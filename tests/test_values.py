@@ -215,16 +215,14 @@ async def test_a_value_without_a_json_form_is_refused_with_its_place(
     assert raw_server.requests == []
 
 
-async def test_a_value_without_a_json_form_is_found_beside_one_that_refers_to_itself(client):
-    payload = {}
-    payload["self"] = payload
-    payload["other"] = object()
+async def test_a_value_without_a_json_form_is_found_beside_others_that_cannot_be_sent(client):
+    loop = {}
+    loop["self"] = loop
     with pytest.raises(ValueError, match="nested too deep, or refers to itself"):
+        await client.agent_spans.finish("s-1", result_payload={"loop": loop, "other": object()})
+    payload = {"other": {"deeper": {"still": [object()]}}, "loop": loop, "text": Text("\ud800")}
+    with pytest.raises(TypeError, match=r"other\.deeper\.still\[0\] is of type object"):
         await client.agent_spans.finish("s-1", result_payload=payload)
-    with pytest.raises(TypeError, match=r"result_payload\.other is of type object"):
-        await client.agent_spans.finish(
-            "s-1", result_payload={"other": payload["other"], "self": payload}
-        )
 
 
 async def test_an_object_of_attrs_is_looked_into(raw_server, client, caplog):

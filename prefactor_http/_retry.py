@@ -136,6 +136,10 @@ class Retry:
         seen, now = self.runtime.seen, self.runtime.clock.monotonic()
         if failure.contradicts:
             seen.distrust_connections(now)
+            # Another call may read the answer to this one before this one does.
+            sent_id = sent_by_request(call.request, call.resource_id).id
+            if sent_id is not None:
+                seen.add(sent_id, call.key)
         elif (
             failure.kind is Kind.ANSWERED
             and failure.status in DOUBTFUL_REFUSALS

@@ -17,7 +17,7 @@ from prefactor_http._transport_errors import FailureFactory, address
 from prefactor_http._watch import Watches
 from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig
-from prefactor_http.exceptions import PrefactorResponseContractError
+from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 
 # aiohttp's defaults, 8,190 bytes and 128 fields, are less than some proxies send.
 _MAX_HEADER_SIZE = 64 * 1024
@@ -26,10 +26,6 @@ _MAX_HEADERS = 1024
 _MAX_BYTES_BODY = 1024 * 1024
 _AUTHORIZATION = "Authorization"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# Connectors that a forked child has inherited. They stay here, because an event loop may touch its
-# parent's sockets when their connections are collected.
-_inherited: list[aiohttp.BaseConnector | None] = []
 
 
 async def _sent_once(
@@ -123,8 +119,17 @@ class Transport:
             self._session.headers[name] = value
 
     def open(self) -> None:
-        """Make the session, on the running event loop."""
+        """Make the session, on the running event loop.
+
+        Raises:
+            PrefactorClientError: A borrowed session was abandoned.
+        """
         if self._session is None:
+            if self._borrowed is not None:
+                raise PrefactorClientError(
+                    "the borrowed session belongs to the process before the fork: make a new "
+                    "client, with a session of this process"
+                )
             self._session = self._new_session()
             self._in_flight = 0
 
@@ -160,8 +165,7 @@ class Transport:
         """Drop the session without touching its connections, which another process uses."""
         if self._session is not None and self._borrowed is None:
             for session in (self._session, *self._replaced):
-                _inherited.append(session.connector)
-                session.detach()
+                session.detach()  # `Connector` closes nothing when it is collected
             self._replaced.clear()
         self._session = None
 

@@ -97,7 +97,9 @@ class Watches:
 
     def end(self, watch: Watch) -> None:
         """Stop watching."""
-        queue = self._queues[watch.length]
+        queue = self._queues.get(watch.length)
+        if queue is None or watch not in queue:
+            return  # forgotten
         del queue[watch]
         if not queue and watch.length is not None and len(self._queues) > _MOST_LENGTHS:
             self._forget(watch.length)
@@ -140,6 +142,12 @@ class Watches:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def forget(self) -> None:
+        """Drop all blocks: their event loop has ended, or runs in another process."""
+        self.stop()
+        self._queues.clear()
+        self._empty = None
 
     def _look(self, length: float, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()

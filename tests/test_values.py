@@ -6,6 +6,8 @@ import decimal
 import enum
 import json
 import re
+import subprocess
+import sys
 import types
 import uuid
 from collections import ChainMap, OrderedDict
@@ -29,7 +31,7 @@ from prefactor_http import (
     PrefactorHttpClient,
     RuntimeEnvironment,
 )
-from prefactor_http.idempotency import check_key, derive_key
+from prefactor_http.idempotency import check_key, derive_key, new_id
 from prefactor_http.models.data_risk import ActionProfile
 from prefactor_http.testing import LocalPrefactor
 
@@ -215,16 +217,14 @@ async def test_a_value_without_a_json_form_is_refused_with_its_place(
     assert raw_server.requests == []
 
 
-async def test_a_value_without_a_json_form_is_found_beside_one_that_refers_to_itself(client):
-    payload = {}
-    payload["self"] = payload
-    payload["other"] = object()
+async def test_a_value_without_a_json_form_is_found_beside_others_that_cannot_be_sent(client):
+    loop = {}
+    loop["self"] = loop
     with pytest.raises(ValueError, match="nested too deep, or refers to itself"):
+        await client.agent_spans.finish("s-1", result_payload={"loop": loop, "other": object()})
+    payload = {"other": {"deeper": {"still": [object()]}}, "loop": loop, "text": Text("\ud800")}
+    with pytest.raises(TypeError, match=r"other\.deeper\.still\[0\] is of type object"):
         await client.agent_spans.finish("s-1", result_payload=payload)
-    with pytest.raises(TypeError, match=r"result_payload\.other is of type object"):
-        await client.agent_spans.finish(
-            "s-1", result_payload={"other": payload["other"], "self": payload}
-        )
 
 
 async def test_an_object_of_attrs_is_looked_into(raw_server, client, caplog):
@@ -355,6 +355,32 @@ async def test_a_lifecycle_runs_under_freezegun():
     assert span["payload"]["at"].startswith("2026-01-01T12:00:0")
 
 
+IMPORTED_WHILE_FROZEN = """
+import asyncio, freezegun
+with freezegun.freeze_time("2026-01-01", tick=True):
+    from prefactor_http import AgentVersionForRegister, HttpClientConfig, PrefactorHttpClient
+    from prefactor_http.testing import LocalPrefactor
+
+async def main():
+    version = AgentVersionForRegister(name=type("Name", (str,), {})("x"))
+    schema = {"external_identifier": "s1", "span_type_schemas": []}
+    async with LocalPrefactor() as api:
+        config = HttpClientConfig(api.url, api.deployment_token, max_retries=0)
+        async with PrefactorHttpClient(config) as client:
+            async with client.agent_instances.run(None, version, schema) as run:
+                print(type(run.instance.started_at))
+
+asyncio.run(main())
+"""
+
+
+def test_the_package_may_be_imported_while_time_is_frozen():
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTED_WHILE_FROZEN], check=True, capture_output=True, text=True
+    )
+    assert run.stdout == "<class 'datetime.datetime'>\n"
+
+
 @pytest.mark.parametrize(
     "text", [Text("red"), np.str_("red"), Colour.RED, TextColour.RED], ids=shown
 )
@@ -434,6 +460,15 @@ async def test_an_id_that_is_no_text_is_refused(raw_server, client, bad):
 )
 def test_a_part_of_a_derived_key_may_be_any_integer(number):
     assert derive_key("job", number) == derive_key("job", 3)
+
+
+def test_an_id_is_made_from_any_type_of_text():
+    related = "013xrzp12g3nqk8n0000000000000000"
+    kind = enum.Enum("Kind", {"ID": related})
+    for text in (Text(related), np.str_(related), kind.ID):
+        assert new_id(text)[10:16] == related[10:16]
+    with pytest.raises(TypeError, match="related_to must be a str, not int"):
+        new_id(1)
 
 
 def test_the_configuration_takes_any_type_of_text():

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from prefactor_http._row_key import RowKeys
+from prefactor_http._row_key import RowKeys, given_fields
 from prefactor_http.cli._register_file import RegisterFile
 from prefactor_http.cli._rows import Row, RowError
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, new_key
@@ -38,8 +38,8 @@ class RowCheck:
         """
         if row.fields is None:
             return None
-        fields = {name: value for name, value in row.fields.items() if value is not None}
         try:
+            fields = _given(row.fields)
             key = self._check(fields, row.index)
         except RowError as exc:
             row.problem = str(exc)
@@ -62,3 +62,10 @@ class RowCheck:
             raise RowError(f"{field}: {problem}" if field else problem) from None
         except ValueError as exc:
             raise RowError(str(exc)) from None
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return given_fields(fields)
+    except TypeError as exc:
+        raise RowError(str(exc)) from None

@@ -84,6 +84,7 @@ def test_about_items_of_a_stream(server: FaultServer, borrowed: bool, loop: str)
         borrowed=borrowed,
         poison=0.02,
         chunk_size=4,
+        patience=3.0,  # which the last item waits for if it is poison
         request_timeout=0.2,
     )
     states = run_on(loop, items)

@@ -1,26 +1,35 @@
-"""The API at a glance: every call that this package makes, by its resource."""
+"""The API as a table: every operation of this client, by resource."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from prefactor_http._batch_operation import BatchOperation
-from prefactor_http._operation import Operation, RawOperation, Settlement
+from prefactor_http._operation import Operation, RawOperation
+from prefactor_http._reconciliation import (
+    Reconciliation,
+    was_agent_created,
+    was_created,
+    was_finished,
+    was_registered,
+    was_reinstated,
+    was_retired,
+    was_span_finished,
+    was_started,
+    was_terminated,
+)
 from prefactor_http.models.account import Account
 from prefactor_http.models.agent import Agent, AgentSummary
 from prefactor_http.models.agent_deployment import AgentDeployment
-from prefactor_http.models.agent_instance import (
-    AgentInstance,
-    AgentInstanceSummary,
-    FinishInstanceRequest,
-    TerminateInstanceRequest,
-    TimestampRequest,
-)
-from prefactor_http.models.agent_span import AgentSpan, AgentSpanReply, FinishSpanRequest
+from prefactor_http.models.agent_instance import AgentInstance, AgentInstanceSummary
+from prefactor_http.models.agent_span import AgentSpan, AgentSpanReply
 from prefactor_http.models.agent_version import AgentSchemaVersion, AgentVersion
-from prefactor_http.models.base import ActionRequest, ApiResponse, ListResponse
+from prefactor_http.models.base import ApiResponse, ListResponse
 from prefactor_http.models.bulk import BulkReply
 from prefactor_http.models.environment import Environment
+
+_PENDING = frozenset({"pending"})
+_OPEN = frozenset({"pending", "active"})
 
 PING = RawOperation("validate_token", "GET", "/api/v1/ping")
 
@@ -46,32 +55,17 @@ REGISTER = Operation(
     "/agent_instance/register",
     ApiResponse[AgentInstance],
     bulk="agent_instances/register",
+    reconciliation=Reconciliation(GET_INSTANCE, was_registered, creates=True),
+    has_twins=True,
 )
-
-
-def _has_started(_: TimestampRequest, instance: AgentInstance) -> bool | None:
-    # Only `active` leads to complete and failed, only `pending` to cancelled. A terminated one may
-    # or may not have been started by this very call.
-    if instance.status in {"active", "complete", "failed"}:
-        return True
-    return False if instance.status in {"pending", "cancelled"} else None
-
-
-def _has_finished(request: FinishInstanceRequest, instance: AgentInstance) -> bool:
-    return instance.status == (request.status or "complete")
-
-
-def _has_terminated(request: TerminateInstanceRequest, instance: AgentInstance) -> bool:
-    return instance.status == "terminated" and instance.termination_reason == request.reason
-
-
 START = Operation(
     "agent_instances.start",
     "POST",
     "/agent_instance/{agent_instance_id}/start",
     ApiResponse[AgentInstance],
     bulk="agent_instances/start",
-    settlement=Settlement(GET_INSTANCE, _has_started),
+    reconciliation=Reconciliation(GET_INSTANCE, was_started),
+    states_before=_PENDING,
 )
 FINISH = Operation(
     "agent_instances.finish",
@@ -79,7 +73,8 @@ FINISH = Operation(
     "/agent_instance/{agent_instance_id}/finish",
     ApiResponse[AgentInstance],
     bulk="agent_instances/finish",
-    settlement=Settlement(GET_INSTANCE, _has_finished),
+    reconciliation=Reconciliation(GET_INSTANCE, was_finished),
+    states_before=_OPEN,
 )
 TERMINATE = Operation(
     "agent_instances.terminate",
@@ -87,7 +82,8 @@ TERMINATE = Operation(
     "/agent_instance/{agent_instance_id}/terminate",
     ApiResponse[AgentInstance],
     bulk="agent_instances/terminate",
-    settlement=Settlement(GET_INSTANCE, _has_terminated),
+    reconciliation=Reconciliation(GET_INSTANCE, was_terminated),
+    states_before=_OPEN,
 )
 RECORD_QUALITY = Operation(
     "agent_instances.record_quality",
@@ -99,27 +95,28 @@ RECORD_QUALITY = Operation(
 
 # Agent spans (contract §8)
 
-# No SDK reads a span by its id: this is tried for settling only, and may be refused.
+# No SDK reads a span by its id: used to verify an unknown outcome, and may be refused.
 GET_SPAN = Operation("agent_spans.get", "GET", "/agent_spans/{agent_span_id}", AgentSpanReply)
 LIST_SPANS = Operation(
     "agent_spans.list", "GET", "/agent_spans", ListResponse[AgentSpan], bulk="agent_spans/list"
 )
 CREATE_SPAN = Operation(
-    "agent_spans.create", "POST", "/agent_spans", AgentSpanReply, bulk="agent_spans/create"
+    "agent_spans.create",
+    "POST",
+    "/agent_spans",
+    AgentSpanReply,
+    bulk="agent_spans/create",
+    reconciliation=Reconciliation(GET_SPAN, was_created, creates=True, fallback=LIST_SPANS),
+    has_twins=True,
 )
-
-
-def _has_ended(request: FinishSpanRequest, reply: AgentSpanReply) -> bool:
-    return reply.details.status == (request.status or "complete")
-
-
 FINISH_SPAN = Operation(
     "agent_spans.finish",
     "POST",
     "/agent_spans/{agent_span_id}/finish",
     AgentSpanReply,
     bulk="agent_spans/finish",
-    settlement=Settlement(GET_SPAN, _has_ended),
+    reconciliation=Reconciliation(GET_SPAN, was_span_finished, fallback=LIST_SPANS),
+    states_before=_OPEN,
 )
 
 # Bulk (contract §9)
@@ -136,29 +133,23 @@ LIST_AGENTS = Operation(
     "agents.list_agents", "GET", "/agent", ListResponse[AgentSummary], bulk="agents/list"
 )
 CREATE_AGENT = Operation(
-    "agents.create", "POST", "/agent", ApiResponse[Agent], bulk="agents/create"
+    "agents.create",
+    "POST",
+    "/agent",
+    ApiResponse[Agent],
+    bulk="agents/create",
+    reconciliation=Reconciliation(GET_AGENT, was_agent_created, creates=True),
 )
 UPDATE_AGENT = Operation(
     "agents.update", "PUT", "/agent/{agent_id}", ApiResponse[Agent], bulk="agents/update"
 )
-
-
-# Both can be taken back, so that the other state proves nothing.
-def _has_retired(_: ActionRequest, agent: Agent) -> bool | None:
-    return agent.status == "retired" or None
-
-
-def _has_been_reinstated(_: ActionRequest, agent: Agent) -> bool | None:
-    return agent.status != "retired" or None
-
-
 RETIRE_AGENT = Operation(
     "agents.retire",
     "POST",
     "/agent/{agent_id}/retire",
     ApiResponse[Agent],
     bulk="agents/retire",
-    settlement=Settlement(GET_AGENT, _has_retired),
+    reconciliation=Reconciliation(GET_AGENT, was_retired),
 )
 REINSTATE_AGENT = Operation(
     "agents.reinstate",
@@ -166,7 +157,7 @@ REINSTATE_AGENT = Operation(
     "/agent/{agent_id}/reinstate",
     ApiResponse[Agent],
     bulk="agents/reinstate",
-    settlement=Settlement(GET_AGENT, _has_been_reinstated),
+    reconciliation=Reconciliation(GET_AGENT, was_reinstated),
 )
 DELETE_AGENT = Operation(
     "agents.delete", "DELETE", "/agent/{agent_id}", ApiResponse[Agent], bulk="agents/delete"

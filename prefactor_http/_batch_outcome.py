@@ -86,6 +86,9 @@ class Entry(Struct, eq=False, gc=False):
         since: When that happened first.
         is_unknown: Whether a request that held it may have been carried out, unheard.
         refusal: Why it cannot be sent, where it cannot.
+        id: Id of the resource that the item names or creates; None where it names none.
+        external_identifier: The external identifier that the item sends; None where it sends none.
+        agent_instance_id: Instance of the span that the item creates.
     """
 
     index: int
@@ -98,6 +101,9 @@ class Entry(Struct, eq=False, gc=False):
     since: float | None = None
     is_unknown: bool = False
     refusal: Exception | None = None
+    id: str | None = None
+    external_identifier: str | None = None
+    agent_instance_id: str | None = None
 
     def is_tired(self, now: float, patience: float) -> bool:
         """Count a transient error; tell whether there were such for that many seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 from prefactor_http import _api
+from prefactor_http._redaction import Redactor
 from prefactor_http._wire import ERROR_BY_STATUS, IDEMPOTENCY_IN_PROGRESS, UNREADABLE, snippet
 from prefactor_http.exceptions import (
     PrefactorApiError,
@@ -75,7 +76,9 @@ class ItemReader:
             return result.details if isinstance(result, AgentSpanReply) else result
         raise self._in_bulk(
             PrefactorResponseContractError(
-                problem, status_code=_STATUS_OF_THE_REPLY, body_snippet=snippet(output.raw)
+                problem,
+                status_code=_STATUS_OF_THE_REPLY,
+                body_snippet=snippet(output.raw, Redactor()),
             )
         )
 

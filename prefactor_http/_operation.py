@@ -1,13 +1,23 @@
-"""The calls of the API: each is declared here, once, and this file is the API at a glance."""
+"""An operation of the API: verb, path, response, and what is known about its outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast, get_origin
 from urllib.parse import quote
 
 from msgspec.json import Decoder
+
+from prefactor_http._identity import (
+    Sent,
+    contradiction,
+    list_contradiction,
+    sent_by_item,
+    sent_by_request,
+)
+from prefactor_http._reconciliation import Reconciliation
+from prefactor_http.models.base import ListResponse
 
 PREFIX = "/api/v1"
 
@@ -16,39 +26,28 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Envelope(Protocol[R_co]):
-    """A reply's outer shape, which knows what in it is the result."""
+    """The outer shape of a response."""
 
     @property
     def result(self) -> R_co:
-        """What the caller of the operation gets."""
+        """The part of the response that the caller of the operation gets."""
         ...
 
 
-class Settlement(Generic[T]):
-    """How a 409 is settled when an earlier attempt of the same call may have caused it.
-
-    Attributes:
-        read: The call that reads the resource, by the same ids.
-        took_effect: Given the request and the resource: True if the resource is as the call
-            would have left it, False if the call cannot have happened, None if nobody can tell.
-    """
-
-    def __init__(self, read: Operation[T], took_effect: Callable[[Any, T], bool | None]) -> None:
-        self.read = read
-        self.took_effect = took_effect
-
-
 class Operation(Generic[T]):
-    """One call of the API.
+    """One operation of the API.
 
     Attributes:
-        name: The client's name of it, such as ``agent_instances.start``.
+        name: Name in this client, such as ``agent_instances.start``.
         method: HTTP verb.
-        path: Path, with ids in braces.
-        reply: What a successful reply decodes into; its ``result`` is the call's.
-        bulk: Its ``_type`` in a bulk request, where it has one (contract §9).
-        settlement: How a 409 after an unknown outcome is settled, where it can be.
-        carries_items: Whether its body is calls, each with a key and an outcome of its own.
+        path: Path, with the id in braces.
+        path_field: Name of the id in the path, or None.
+        reply: Type of a successful response; its ``result`` is the result of the call.
+        bulk: ``_type`` in a bulk request, where it has one (contract §9).
+        reconciliation: How an unknown outcome is verified, where it can be.
+        states_before: States that a success moves the resource out of.
+        carries_items: Whether the body holds calls, each with a key and an outcome of its own.
+        has_twins: Whether it creates resources in numbers, of which one looks like another.
     """
 
     def __init__(
@@ -59,18 +58,27 @@ class Operation(Generic[T]):
         reply: type[Envelope[T]],
         *,
         bulk: str | None = None,
-        settlement: Settlement[T] | None = None,
+        reconciliation: Reconciliation[T] | None = None,
+        states_before: frozenset[str] = frozenset(),
         carries_items: bool = False,
+        has_twins: bool = False,
     ) -> None:
         self.name = name
         self.method = method
         self.path = path
         self.reply = reply
         self.bulk = bulk
-        self.settlement = settlement
+        self.reconciliation = reconciliation
+        self.states_before = states_before
         self.carries_items: bool = carries_items
+        self.has_twins: bool = has_twins
+        # The items of a bulk request are checked one by one.
+        self._is_checked = not carries_items
+        self._is_list = get_origin(reply) is ListResponse
         self._before, brace, rest = (PREFIX + path).partition("{")
-        self._after = rest.partition("}")[2] if brace else None
+        field, _, after = rest.partition("}")
+        self.path_field: str | None = field if brace else None
+        self._after = after if brace else None
 
     @cached_property
     def _decoder(self) -> Decoder[Envelope[T]]:
@@ -78,18 +86,45 @@ class Operation(Generic[T]):
         return Decoder(self.reply)
 
     def decode(self, body: bytes) -> T:
-        """Read a successful reply.
-
-        Args:
-            body: The reply, as it came.
-
-        Returns:
-            The call's result.
+        """Decode a successful response.
 
         Raises:
-            msgspec.DecodeError: The reply breaks the contract; the message names the field.
+            msgspec.DecodeError: The response breaks the contract; the message names the field.
         """
         return self._decoder.decode(body).result
+
+    def result_of(self, details: object) -> T:
+        """Make the result that a response with this resource would have had."""
+        return cast("T", cast("Any", self.reply)(details=details).result)
+
+    def contradiction(
+        self,
+        request: object,
+        resource_id: str | None,
+        params: Mapping[str, str] | None,
+        result: T,
+    ) -> str | None:
+        """Say how a successful response contradicts its call; see `_identity`.
+
+        Args:
+            request: The body as a Struct; None for a read.
+            resource_id: The id in the path, if it has one.
+            params: Query parameters.
+            result: The result in the response.
+        """
+        if not self._is_checked:
+            return None
+        if self._is_list:
+            return list_contradiction(params or {}, cast("ListResponse[Any]", result).summaries)
+        if params and resource_id is None:
+            sent = sent_by_item({**params, "id": params.get("agent_id")}, None)
+        else:
+            sent = sent_by_request(request, resource_id)
+        return contradiction(sent, getattr(result, "details", result), self.states_before)
+
+    def sent_by_item(self, fields: Mapping[str, Any]) -> Sent:
+        """Find what the output of a bulk item of this operation has to repeat."""
+        return sent_by_item(fields, self.path_field)
 
     def path_for(self, resource_id: str | None) -> str:
         """Fill in the id that the path needs.
@@ -117,20 +152,24 @@ class Operation(Generic[T]):
 
 
 class RawOperation(Operation[dict[str, Any]]):
-    """A call by verb and path, whose result is the reply as it is: any JSON object."""
+    """A call by verb and path; its result is the response, any JSON object."""
 
     def __init__(self, name: str, method: str, path: str) -> None:
         self.name = name
         self.method = method
         self.path = path
+        self.path_field = None
         self.bulk = None
-        self.settlement = None
+        self.reconciliation = None
+        self.states_before = frozenset[str]()
         self.carries_items = False
+        self.has_twins = False
+        self._is_checked = False  # what the response has to repeat is not known
 
     @cached_property
     def _object_decoder(self) -> Decoder[dict[str, Any]]:
         return Decoder(dict[str, Any])
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Read a successful reply: any JSON object."""
+        """Decode a successful response: any JSON object."""
         return self._object_decoder.decode(body)

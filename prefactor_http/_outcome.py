@@ -39,7 +39,9 @@ class Failure(Struct):
         permanent: Another attempt would fail in the same way.
         disconnected: The connection broke; if it was an idle one, another will do at once.
         timed_out: The attempt ran into a timeout.
-        retry_after: Seconds that the reply asked to wait.
+        retry_after: Seconds that the response asked to wait.
+        lost: The response is unusable, as if it had been lost in transit.
+        contradicts: The response is about another resource, or about the state before the call.
     """
 
     error: PrefactorHttpError
@@ -49,6 +51,8 @@ class Failure(Struct):
     disconnected: bool = False
     timed_out: bool = False
     retry_after: float | None = None
+    lost: bool = False
+    contradicts: bool = False
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

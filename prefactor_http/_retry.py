@@ -1,31 +1,37 @@
-"""What is tried again, when, and for how long.
+"""Decides what is retried, when, and for how long.
 
-`Retry.run` makes the first attempt by itself; only a failure brings in tenacity, which then sees
-that failure as its attempt one. An attempt ends in a value, the result or a `Failure`, so no
-exception has to be caught, kept and raised again.
+`Retry.run` makes the first attempt by itself. Only a failure involves tenacity, which then sees
+that failure as its first attempt. An attempt ends in a value, the result or a `Failure`, so no
+exception is caught, kept and raised again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import msgspec
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
-from prefactor_http._ending import give_up, interrupted
-from prefactor_http._outcome import Failure, Kind
+from prefactor_http._ending import build_error, interrupted
+from prefactor_http._identity import confirms, sent_by_request
+from prefactor_http._operation import Operation
+from prefactor_http._outcome import Failure, Kind, Reply
+from prefactor_http._reconciliation import Applied, may_reconcile, reconcile
 from prefactor_http._report import LOG, report
 from prefactor_http._runtime import Runtime
 from prefactor_http._wire import (
     GET,
     IDEMPOTENCY_IN_PROGRESS,
-    INVALID_ACTION,
     SERVICE_UNAVAILABLE,
     TOO_EARLY,
     TOO_MANY_REQUESTS,
     Call,
-    decipher,
+    contradicting,
     describe,
+    parse_response,
 )
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import (
@@ -38,6 +44,9 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
+
+# The next one, on a connection of its own, is not a mistake of the pool.
+MAX_CONTRADICTIONS = 1
 
 
 class Retry:
@@ -53,10 +62,10 @@ class Retry:
         self.runtime = runtime
 
     async def run(self, call: Call[T]) -> T:
-        """Make a call: attempt it until there is a result, or nothing more to hope for.
+        """Run a call, retrying transient failures.
 
         Args:
-            call: The call; its record of attempts is kept on it.
+            call: The call; it records its attempts.
 
         Returns:
             Its result.
@@ -67,7 +76,7 @@ class Retry:
         try:
             self.runtime.check_usable()
         except PrefactorClientError as error:
-            give_up(call, error, is_exhausted=False)  # to say which call it was
+            build_error(call, error, is_exhausted=False)  # to say which call it was
             raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
@@ -107,14 +116,39 @@ class Retry:
         finally:
             runtime.limit.give_back()
         call.in_flight = False
-        outcome = decipher(call, reply, config.api_token)
+        outcome = parse_response(call, reply, runtime.redactor)
+        if isinstance(reply, Reply) and not isinstance(outcome, Failure):
+            outcome = self._doubt(call, reply, outcome)
         if isinstance(outcome, Failure):
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
+            call.contradictions += outcome.contradicts
+            # A response to another call came over a connection of the pool: trust none of them.
+            call.needs_new_connection = outcome.contradicts
             self._heed(outcome)
         if is_observed:
             seconds = runtime.clock.monotonic() - started
             report(call, outcome, reply.status, seconds, config.on_attempt)
         return outcome
+
+    def _doubt(self, call: Call[T], response: Reply, result: T) -> T | Failure:
+        """Reject a success that may be the answer to another call; see `_doubt`."""
+        seen, resource_id = self.runtime.seen, call.resource_id
+        if resource_id is not None:
+            seen.add(resource_id, call.key)
+        elif call.operation.has_twins:
+            details: Any = getattr(result, "details", result)
+            if call.doubted is not None:
+                seen.resolve(confirmed=call.doubted == details.id)
+            elif (
+                call.attempts <= self.config.max_retries
+                and seen.is_doubtful(details.id, call.key)
+                and not confirms(sent_by_request(call.request, None), details)
+            ):
+                call.doubted = details.id
+                problem = f"the response is about {details.id!r}, as that to another call was"
+                return contradicting(call, response, self.runtime.redactor, problem)
+            seen.add(details.id, call.key)
+        return result
 
     def _heed(self, failure: Failure) -> None:
         """Close the gate when the API names a time to be left alone."""
@@ -168,12 +202,14 @@ class _Recovery(Generic[T]):
             self._runtime.budget.give_back(self._spent)
         if not isinstance(outcome, Failure):
             return outcome
-        if _may_be_settled(self._call, outcome.error):
-            settled = await self._settle()
-            if settled is not None:
-                return settled
+        if self._call.outcome_unknown and outcome.kind is not Kind.UNKNOWN:
+            reconciled = await self._reconcile(outcome.error)
+            if reconciled is not None:
+                return reconciled
+        # A contract error says more than that retries are used up.
+        is_exhausted = self._is_exhausted and not outcome.lost
         try:
-            raise give_up(self._call, outcome.error, is_exhausted=self._is_exhausted)
+            raise build_error(self._call, outcome.error, is_exhausted=is_exhausted)
         finally:
             del outcome  # or the error and this frame would hold each other
 
@@ -186,7 +222,9 @@ class _Recovery(Generic[T]):
     def _is_worth_repeating(self, outcome: T | Failure) -> bool:
         if not isinstance(outcome, Failure) or outcome.permanent:
             return False
-        if outcome.status is not None:
+        if outcome.contradicts:
+            return self._call.is_repeatable and self._call.contradictions <= MAX_CONTRADICTIONS
+        if outcome.status is not None and not outcome.lost:
             if _is_in_progress(outcome.error):
                 return True
             if outcome.status not in self._config.retry_on_status_codes:
@@ -197,6 +235,8 @@ class _Recovery(Generic[T]):
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure_of(state)
+        if failure.contradicts:
+            return 0.0
         if failure.disconnected and not self._has_reconnected:
             # Most likely a kept-alive connection that the server had closed: nothing to wait for.
             self._has_reconnected = True
@@ -230,22 +270,35 @@ class _Recovery(Generic[T]):
         self._spent += cost
         return False
 
-    async def _settle(self) -> T | None:
-        """Find out whether an earlier attempt did what this one was refused for (design: §4)."""
-        settlement = self._call.operation.settlement
-        assert settlement is not None  # noqa: S101 # asked before
-        resource_id = self._call.resource_id
-        read = Call(settlement.read, settlement.read.path_for(resource_id), resource_id=resource_id)
+    async def _reconcile(self, error: PrefactorHttpError) -> T | None:
+        """Find out whether an earlier attempt caused this refusal; see `_reconciliation`."""
+        call = self._call
+        operation = call.operation
+        if operation.reconciliation is None or call.body is None:
+            return None
+        fields = msgspec.json.decode(call.body, type=dict[str, Any])
+        if not may_reconcile(operation, fields, error):
+            return None
+        found = await reconcile(
+            self._read,
+            operation,
+            fields,
+            call.resource_id,
+            self._runtime.span_instances.get(call.resource_id),
+        )
+        if found.error is not None:
+            LOG.warning("could not verify the outcome of %s: %s", call.path, describe(found.error))
+        if found.applied is Applied.NO:
+            call.outcome_unknown = False
+        return cast("T | None", found.result)
+
+    async def _read(
+        self, operation: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
+    ) -> Any:
+        path = operation.path_for(resource_id)
+        read = Call(operation, path, resource_id=resource_id, params=params)
         read.expires_at = self._call.expires_at
-        try:
-            resource = await self._retry.run(read)
-        except PrefactorHttpError as exc:
-            LOG.warning("could not read what became of %s: %s", self._call.path, describe(exc))
-            return None  # the 409 is raised, and says that the outcome is unknown
-        took_effect = settlement.took_effect(self._call.request, resource)
-        if took_effect is False:
-            self._call.outcome_unknown = False
-        return resource if took_effect else None
+        return await self._retry.run(read)
 
 
 def _failure_of(state: RetryCallState) -> Failure:
@@ -261,12 +314,3 @@ def _outcome_of(state: RetryCallState) -> Any:
 
 def _is_in_progress(error: PrefactorHttpError) -> bool:
     return isinstance(error, PrefactorConflictError) and error.code == IDEMPOTENCY_IN_PROGRESS
-
-
-def _may_be_settled(call: Call[Any], error: PrefactorHttpError) -> bool:
-    return (
-        call.outcome_unknown
-        and call.operation.settlement is not None
-        and isinstance(error, PrefactorConflictError)
-        and error.code == INVALID_ACTION
-    )

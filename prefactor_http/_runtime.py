@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
+from prefactor_http._doubt import SeenResources
 from prefactor_http._gate import Gate
 from prefactor_http._limit import Limit
+from prefactor_http._redaction import Redactor
+from prefactor_http._span_instances import SpanInstances
 from prefactor_http._transport import Transport
 from prefactor_http._watch import Watches
 from prefactor_http.config import HttpClientConfig
@@ -41,6 +44,9 @@ class Runtime:
         self.clock = clock
         self.gate = Gate(clock)
         self.budget = RetryBudget(config.retry_budget)
+        self.redactor = Redactor(config.api_token)
+        self.seen = SeenResources()
+        self.span_instances = SpanInstances()
         self.watches = Watches()
         self.transport = Transport(config, headers, self.watches, session)
         self.is_closed = False

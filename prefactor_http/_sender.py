@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
+from prefactor_http._span_instances import SpanInstances
 from prefactor_http.config import HttpClientConfig, Options
 
 T = TypeVar("T")
@@ -23,6 +24,11 @@ class Sender(Protocol):
     @property
     def clock(self) -> Clock:
         """Where a call without a timestamp takes it from."""
+        ...
+
+    @property
+    def span_instances(self) -> SpanInstances:
+        """The instances of open spans."""
         ...
 
     def send(

@@ -1,6 +1,6 @@
-"""The wire, without I/O: requests become bytes; status, headers and bytes become a result.
+"""The codec: requests become bytes; status, headers and bytes become a result or a failure.
 
-Nothing in here waits, retries or tells the time.
+There is no I/O in here, no retrying and no clock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
+from prefactor_http._redaction import Redactor
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,
@@ -31,11 +32,14 @@ from prefactor_http.exceptions import (
 T = TypeVar("T")
 
 GET = "GET"
+PING = "validate_token"
 IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
-INVALID_ACTION = "invalid_action"
 
 _OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
 _REQUEST_TIMEOUT = 408
+# Gateways log these when a client or an upstream hangs up; some send them.
+_CLIENT_CLOSED = frozenset({460, 499})
+_WRONG_ADDRESS = frozenset({400, 404, 405, 410})
 TOO_EARLY, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 425, 429, 503
 ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
     400: PrefactorValidationError,
@@ -48,7 +52,9 @@ ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
 }
 _UNKNOWN_CODE = "unknown"
 _SNIPPET_LENGTH = 200
-# A Retry-After beyond this is a mistake, not a request.
+_SNIPPET_SOURCE = 64 * 1024
+MAX_API_TEXT = 1000
+# A longer Retry-After is a mistake.
 _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 
 # What decoding a body raises: the last one where it is nested too deep.
@@ -71,8 +77,11 @@ class Call(Struct, Generic[T], gc=False):
         headers: Headers of this call alone.
         expires_at: When its deadline passes, on the client's clock.
         attempts: Attempts made so far.
-        in_flight: Whether an attempt is under way.
-        outcome_unknown: Whether an attempt so far may have taken effect.
+        in_flight: Whether an attempt is being made.
+        outcome_unknown: Whether an attempt so far may have been applied.
+        contradictions: Responses so far that were about another resource or an earlier state.
+        doubted: Id in a response that may have been the answer to another call.
+        needs_new_connection: Whether the next attempt must not use a pooled connection.
     """
 
     operation: Operation[T]
@@ -87,10 +96,13 @@ class Call(Struct, Generic[T], gc=False):
     attempts: int = 0
     in_flight: bool = False
     outcome_unknown: bool = False
+    contradictions: int = 0
+    doubted: str | None = None
+    needs_new_connection: bool = False
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether an attempt may be repeated although an earlier one may have succeeded."""
+        """Whether an attempt may be repeated although an earlier one may have been applied."""
         operation = self.operation
         return self.key is not None or operation.method == GET or operation.carries_items
 
@@ -122,27 +134,34 @@ def encode(operation: Operation[Any], request: object) -> bytes:
     raise ValueError(f"{operation.name}: the request has no JSON form: {problem}")
 
 
-def decipher(call: Call[T], reply: Reply | Failure, secret: str) -> T | Failure:
-    """Turn a reply into the call's result, or into what went wrong.
-
-    An attempt that failed on the way stays what it is.
+def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor) -> T | Failure:
+    """Turn a response into the result of its call, or into a failure.
 
     Args:
-        call: The call that it answers.
-        reply: The reply.
-        secret: The token; if the reply repeats it, no error does.
-
-    Returns:
-        The result, or the failure.
+        call: The call.
+        response: The response; an attempt that failed before is returned as it is.
+        redactor: Removes the token from what the response quotes.
     """
-    if isinstance(reply, Failure):
-        return reply
-    if not _OK <= reply.status < _REDIRECT:
-        return _refusal(reply, secret)
+    if isinstance(response, Failure):
+        return response
+    if not _OK <= response.status < _REDIRECT:
+        return _error_from_response(response, redactor)
+    operation = call.operation
     try:
-        return call.operation.decode(reply.body)
+        result = operation.decode(response.body)
     except UNREADABLE as exc:
-        return _breach(call, reply, secret, f"{exc}")
+        return _contract_failure(
+            call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
+        )
+    problem = operation.contradiction(call.request, call.resource_id, call.params, result)
+    return result if problem is None else contradicting(call, response, redactor, problem)
+
+
+def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+    """Make the failure of an attempt whose response is about something else than the call."""
+    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure.permanent, failure.contradicts = False, True
+    return failure
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -177,73 +196,117 @@ def _timestamp(moment: datetime) -> float:
     return moment.timestamp()
 
 
-def _refusal(reply: Reply, secret: str) -> Failure:
-    status = reply.status
-    body = reply.body.replace(secret.encode(), b"[token]")
-    fields = _error_fields(body, secret)
-    code = fields.get("code")
-    # Whatever a redirect says, what matters is that nobody followed it.
+def _error_from_response(response: Reply, redactor: Redactor) -> Failure:
+    status = response.status
+    raw = _error_fields(response.body)
+    code = raw.get("code")
+    from_api = raw.get("status") == "error" and isinstance(code, str)
+    fields = redactor.json(raw)
+    # Whatever a redirect says, what matters is that it was not followed.
     message = None if status < _BAD_REQUEST else fields.get("message")
-    errors = fields.get("errors")
+    errors = _truncated(fields.get("errors"))
     error = ERROR_BY_STATUS.get(status, PrefactorApiError)(
-        message if isinstance(message, str) and message else _describe(status),
-        code if isinstance(code, str) and code else _UNKNOWN_CODE,
+        truncate(message)
+        if isinstance(message, str) and message
+        else _describe(status, is_foreign=not raw),
+        truncate(fields["code"]) if isinstance(code, str) and code else _UNKNOWN_CODE,
         status,
         cast("dict[str, Any]", errors) if isinstance(errors, dict) else None,
     )
-    error.request_id = reply.headers.get("X-Request-Id", "").replace(secret, "[token]") or None
-    error.retry_after = retry_after(reply.headers)
-    if not fields:
-        error.body_snippet = snippet(body)
-    # A 5xx or 408 may come from a proxy that gave up on a write which the API then carried out,
-    # and a key still in progress means that an earlier attempt is being carried out now.
+    error.from_api = from_api
+    error.request_id = request_id(response, redactor)
+    error.retry_after = retry_after(response.headers)
+    if not raw:
+        error.body_snippet = snippet(response.body, redactor)
+    # A 5xx or 408 may come from a proxy that gave up on a write which the API then executed, as
+    # may a redirect, and a key in progress means that an earlier attempt is being executed now.
     unknown = (
-        status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT or code == IDEMPOTENCY_IN_PROGRESS
+        status >= _SERVER_ERROR
+        or status < _BAD_REQUEST
+        or status == _REQUEST_TIMEOUT
+        or (status in _CLIENT_CLOSED and not from_api)
+        or code == IDEMPOTENCY_IN_PROGRESS
     )
     kind = Kind.UNKNOWN if unknown else Kind.ANSWERED
     return Failure(error, kind, status=status, retry_after=error.retry_after)
 
 
-def _breach(call: Call[Any], reply: Reply, secret: str, problem: str) -> Failure:
+def _contract_failure(
+    call: Call[Any], response: Reply, redactor: Redactor, problem: str, *, retryable: bool
+) -> Failure:
+    if not response.body:
+        problem = "empty response body, expected a JSON object"
+    elif retryable:
+        problem = f"the response is not valid JSON ({problem})"
+    hint = "; is api_url the address of a Prefactor API?" if call.operation.name == PING else ""
     error = PrefactorResponseContractError(
-        f"{call.operation.name}: the reply breaks the API's contract: {problem}"
-        if reply.body
-        else f"{call.operation.name}: the reply is empty, a JSON object was promised",
-        status_code=reply.status,
-        body_snippet=snippet(reply.body.replace(secret.encode(), b"[token]")),
+        f"{call.operation.name}: {truncate(redactor.text(problem))}{hint}",
+        status_code=response.status,
+        body_snippet=snippet(response.body, redactor),
     )
-    return Failure(error, Kind.UNKNOWN, status=reply.status, permanent=True)
+    error.request_id = request_id(response, redactor)
+    error.retryable = retryable
+    return Failure(
+        error, Kind.UNKNOWN, status=response.status, permanent=not retryable, lost=retryable
+    )
 
 
-def _error_fields(body: bytes, secret: str) -> dict[str, Any]:
+def _is_json(body: bytes) -> bool:
+    """Whether a body is valid JSON as a whole; a truncated one is not."""
     try:
-        fields = msgspec.json.decode(body, type=dict[str, Any])
-        # Once more, now that no escape (`\/`, `\u0041`) can hide the secret.
-        plain = _encoder.encode(fields).replace(secret.encode(), b"[token]")
-        return msgspec.json.decode(plain, type=dict[str, Any])
+        msgspec.json.decode(body)
+    except RecursionError:
+        return True  # nested too deep to read, however often it is sent
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _error_fields(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
     except UNREADABLE:
         return {}  # a proxy's page; the status says enough
 
 
-def _describe(status: int) -> str:
+def request_id(response: Reply, redactor: Redactor) -> str | None:
+    """Return the request id of a response, where it has one."""
+    return truncate(redactor.text(response.headers.get("X-Request-Id", ""))) or None
+
+
+def truncate(text: str) -> str:
+    """Limit text of the API to `MAX_API_TEXT` characters."""
+    return text if len(text) <= MAX_API_TEXT else f"{text[:MAX_API_TEXT]}…"
+
+
+def _truncated(value: Any) -> Any:
+    """Limit every text in a JSON value."""
+    if isinstance(value, str):
+        return truncate(value)
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
+        return {truncate(name): _truncated(item) for name, item in fields.items()}
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return [_truncated(item) for item in items]
+    return value
+
+
+def _describe(status: int, *, is_foreign: bool) -> str:
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
-        return f"HTTP {status}"
-    redirected = _REDIRECT <= status < _BAD_REQUEST
-    return f"HTTP {status} {phrase}" + (", and redirects are not followed" if redirected else "")
+        phrase = "unassigned status"
+    if _REDIRECT <= status < _BAD_REQUEST:
+        return f"{phrase} (redirects are not followed)"
+    if is_foreign and status in _WRONG_ADDRESS:
+        return f"{phrase} (not a response of the Prefactor API: check api_url)"
+    return phrase
 
 
-def snippet(body: bytes) -> str | None:
-    """Shorten a reply for a message.
-
-    Args:
-        body: The reply.
-
-    Returns:
-        Its first characters on one line, or None where it is empty.
-    """
-    text = " ".join(body[: 4 * _SNIPPET_LENGTH].decode(errors="replace").split())
+def snippet(body: bytes, redactor: Redactor) -> str | None:
+    """Return the first characters of a response on one line; None if it is empty."""
+    text = " ".join(redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace")).split())
     if len(text) > _SNIPPET_LENGTH:
         text = f"{text[:_SNIPPET_LENGTH]}…"
     return text or None
@@ -252,5 +315,5 @@ def snippet(body: bytes) -> str | None:
 def describe(error: PrefactorHttpError) -> str:
     """Put an error into one line, for a log."""
     if isinstance(error, PrefactorApiError):
-        return " ".join(f"{error.status_code} {error.code}: {error}".split())
+        return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -14,6 +14,7 @@ from prefactor_http._operation import Operation
 from prefactor_http._raw_call import raw_call
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
+from prefactor_http._span_instances import SpanInstances
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig, Options
@@ -98,6 +99,11 @@ class PrefactorHttpClient:
     def clock(self) -> Clock:
         """Where the client takes the time from."""
         return self._runtime.clock
+
+    @property
+    def span_instances(self) -> SpanInstances:
+        """The instances of open spans."""
+        return self._runtime.span_instances
 
     @cached_property
     def agent_instances(self) -> AgentInstanceClient:
@@ -217,7 +223,7 @@ class PrefactorHttpClient:
             call.body = _wire.encode(operation, request)
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
-            call.resource_id = resource_id
+        call.resource_id = resource_id
         return self._retry.run(call)
 
     async def read(
@@ -225,7 +231,8 @@ class PrefactorHttpClient:
     ) -> T:
         """Make a reading call with query parameters."""
         path = operation.path_for(resource_id)
-        return await self._retry.run(Call(operation, path, params=params))
+        call = Call(operation, path, params=params, resource_id=resource_id)
+        return await self._retry.run(call)
 
     def key(self, given: str | None) -> str:
         """Check a caller's idempotency key, or make one (contract §10).

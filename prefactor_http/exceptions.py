@@ -1,4 +1,4 @@
-"""Everything that a call can raise.
+"""The exceptions that calls raise.
 
 ::
 
@@ -9,37 +9,42 @@
     │   ├── PrefactorConflictError         409
     │   ├── PrefactorValidationError       400, 422
     │   └── PrefactorRateLimitError        429
-    ├── PrefactorConnectionError           no reply: refused, reset, cut off     (a ConnectionError)
-    ├── PrefactorTimeoutError              no reply in time, or deadline passed  (a TimeoutError)
-    ├── PrefactorResponseContractError     a reply that cannot be what it says
+    ├── PrefactorConnectionError           no response: refused, reset, cut off  (a ConnectionError)
+    ├── PrefactorTimeoutError              no response in time, or deadline over (a TimeoutError)
+    ├── PrefactorResponseContractError     a success that breaks the API's contract
     ├── PrefactorRetryExhaustedError       every attempt failed; see last_error
     └── PrefactorClientError               the client cannot make this call: closed, wrong loop, …
 
-Bad arguments raise ``ValueError`` or ``TypeError`` before any I/O. What a caller most needs to
-know after a failed write is on each error: ``outcome_unknown`` says whether the write may have
-taken effect all the same.
+Bad arguments raise ``ValueError`` or ``TypeError`` before any I/O. After a failed write, read
+``outcome_unknown``: it is True when the write may have succeeded on the server. Repeat the call
+with the error's ``idempotency_key`` to find out.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from aiohttp import ClientError
 
-_SERVER_ERROR = 500
-_TRANSIENT_STATUSES = frozenset({408, 425, 429})
+TRANSIENT_STATUSES = (408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
+"""Statuses that are retried by default."""
+
+_OK, _SERVER_ERROR = 200, 500
 _IN_PROGRESS = "idempotency_in_progress"
+_MAX_DESCRIPTION = 1000
+_MAX_DEPTH = 4
 
 
 class PrefactorHttpError(Exception):
     """Base of all errors of this package.
 
     Attributes:
-        method: HTTP verb of the call, where there was one.
-        path: Path of the call, such as ``/api/v1/agent_instance/register``.
-        attempts: Attempts made (0 when the call was refused before the first).
-        idempotency_key: The key that every attempt carried; pass it again to repeat the call.
-        outcome_unknown: True when the write may have taken effect although it raised.
+        method: HTTP verb of the call, or None.
+        path: Path of the call, such as ``/api/v1/agent_instance/register``, or None.
+        attempts: Attempts made; 0 when the call failed before the first one.
+        idempotency_key: Key that every attempt sent. Pass it again to repeat the call safely.
+        outcome_unknown: True when the write may have succeeded on the server although it raised.
         retry_budget_exhausted: True when the client's retry budget ended the call early.
     """
 
@@ -65,28 +70,45 @@ def _restore(
 
 
 class PrefactorApiError(PrefactorHttpError):
-    """The API answered with an error status.
+    """The API answered with an error.
+
+    ``str(error)`` has the status, the code, the problems of every field and the request id:
+    ``422 validation_errors: external_identifier has already been taken (request 8f2c)``.
 
     Attributes:
-        code: The API's error code, verbatim; ``"unknown"`` where the reply had none.
-        status_code: HTTP status of the reply.
+        message: The API's own message, at most 1,000 characters of it.
+        code: The API's error code, verbatim; ``"unknown"`` where the response had none.
+        status_code: HTTP status of the response.
         errors: Problems by field, as the API sent them; empty where it sent none.
-        retry_after: Seconds that the reply asked to wait, or None.
-        request_id: The reply's request id, for the API's support, or None.
-        body_snippet: First characters of a reply that was not JSON (a proxy's page), or None.
+        retry_after: Seconds that the response asked to wait, or None.
+        request_id: Request id of the response, for the API's support, or None.
+        body_snippet: First characters of a response that was not JSON (a proxy's page), or None.
+        from_api: True when the response was the API's own error object; False when it was
+            something else, such as a proxy's page.
     """
 
     retry_after: float | None = None
     request_id: str | None = None
     body_snippet: str | None = None
+    from_api: bool = False
 
     def __init__(
         self, message: str, code: str, status_code: int, errors: dict[str, Any] | None = None
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.code = code
         self.status_code = status_code
         self.errors: dict[str, Any] = {} if errors is None else errors
+
+    def __str__(self) -> str:
+        problems = "; ".join(_problems(self.errors)) or self.message
+        # An item of a bulk request has no status of its own where its code is a new one.
+        kind = [f"{self.status_code}"] if self.status_code != _OK else []
+        if self.code != "unknown" or self.from_api:
+            kind.append(self.code)
+        request = f" (request {self.request_id})" if self.request_id else ""
+        return _shorten(f"{' '.join(kind)}: {problems}".removeprefix(": ")) + request
 
 
 class PrefactorAuthError(PrefactorApiError):
@@ -114,7 +136,7 @@ class PrefactorClientError(PrefactorHttpError):
 
 
 class PrefactorConnectionError(PrefactorHttpError, ConnectionError):
-    """No complete reply: connecting failed, or the connection broke before the reply's end.
+    """No complete response: connecting failed, or the connection was lost.
 
     Attributes:
         certificate_error: True when the server's TLS certificate was not accepted.
@@ -124,17 +146,30 @@ class PrefactorConnectionError(PrefactorHttpError, ConnectionError):
 
 
 class PrefactorTimeoutError(PrefactorHttpError, TimeoutError):
-    """No reply within ``request_timeout`` or ``connect_timeout``, or the ``deadline`` passed."""
+    """No response within ``request_timeout`` or ``connect_timeout``, or ``deadline`` exceeded.
+
+    Attributes:
+        retry_after: Seconds that the API had asked to wait, when the deadline was shorter than
+            that; None otherwise.
+    """
+
+    retry_after: float | None = None
 
 
 class PrefactorResponseContractError(PrefactorHttpError):
-    """A reply that is not what the API promises: no JSON object, a field missing, too large.
+    """A successful response that breaks the API's contract, such as one about another resource.
 
     Attributes:
-        status_code: HTTP status of the reply, or None.
-        body_snippet: The reply's first characters, or None.
+        status_code: HTTP status of the response, or None.
+        body_snippet: First characters of the response, or None.
+        request_id: Request id of the response, or None.
+        retryable: True when the body was not valid JSON. Such a response counts as lost in
+            transit, so the call was repeated as often as the configuration allows.
         cause: What the decoder said, or None.
     """
+
+    request_id: str | None = None
+    retryable: bool = False
 
     def __init__(
         self,
@@ -163,42 +198,73 @@ class PrefactorRetryExhaustedError(PrefactorHttpError):
 
 
 def is_transient_http_error(error: Exception) -> bool:
-    """Tell whether the same call may succeed later.
+    """Whether the same call may succeed later.
 
     Args:
-        error: Any exception; one of aiohttp's own counts too.
+        error: Any exception, also one of aiohttp.
 
     Returns:
-        True for lost connections, timeouts, 408, 425, 429, 5xx and a key still in progress.
+        True for what the client retries: lost connections, timeouts, responses that are not valid
+        JSON, the statuses 408, 425, 429, 500, 502, 503, 504, 520 to 524 and 529, and a key that
+        is still in progress.
     """
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
         return is_transient_http_error(error.last_error)
     if isinstance(error, PrefactorConnectionError):
         return not error.certificate_error
     if isinstance(error, PrefactorApiError):
-        return _is_transient_status(error.status_code) or error.code == _IN_PROGRESS
+        return error.status_code in TRANSIENT_STATUSES or error.code == _IN_PROGRESS
     if isinstance(error, PrefactorResponseContractError):
-        return _is_transient_status(error.status_code)
+        return error.retryable or error.status_code in TRANSIENT_STATUSES
     return isinstance(error, ClientError | TimeoutError)
 
 
 def is_permanent_http_error(error: Exception) -> bool:
-    """Tell whether repeating the same call is pointless.
+    """Whether repeating the same call is pointless.
 
     Args:
         error: Any exception.
 
     Returns:
-        True when the API refused the call for good, or its reply breaks the contract.
+        True when the API refused the call for good, or when a response breaks the contract. False
+        whenever the outcome is unknown (repeat the call with its key to find out) and for every
+        5xx.
     """
+    if isinstance(error, PrefactorHttpError) and error.outcome_unknown:
+        return False
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
         return is_permanent_http_error(error.last_error)
     if isinstance(error, PrefactorConnectionError):
         return error.certificate_error
     if isinstance(error, PrefactorApiError | PrefactorResponseContractError):
-        return not is_transient_http_error(error)
+        is_server_error = error.status_code is not None and error.status_code >= _SERVER_ERROR
+        return not is_server_error and not is_transient_http_error(error)
     return False
 
 
-def _is_transient_status(status: int | None) -> bool:
-    return status is not None and (status >= _SERVER_ERROR or status in _TRANSIENT_STATUSES)
+def _problems(errors: Mapping[str, Any], prefix: str = "", depth: int = 0) -> list[str]:
+    """Write the problems of every field as ``field problem``."""
+    problems: list[str] = []
+    for name, value in errors.items():
+        field = f"{prefix}{name}"
+        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+            problems += _problems(cast("Mapping[str, Any]", value), f"{field}.", depth + 1)
+        else:
+            values: list[object] = [value]
+            if isinstance(value, list):
+                values = cast("list[object]", value)
+            problems.append(f"{field} {', '.join(_problem(each, depth) for each in values)}")
+    return problems
+
+
+def _problem(value: object, depth: int) -> str:
+    if isinstance(value, Mapping | list):
+        # A list of objects, or nested deeper than fields are.
+        nested = isinstance(value, Mapping) and depth < _MAX_DEPTH
+        return "; ".join(_problems(cast("Any", value), "", depth + 1)) if nested else "…"
+    return str(value)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_DESCRIPTION else f"{text[:_MAX_DESCRIPTION]}…"

@@ -25,7 +25,7 @@ INSTANCE = {
     "agent_id": "a-1",
     "agent_version_id": "v-1",
     "environment_id": "e-1",
-    "status": "active",
+    "status": "complete",
     "inserted_at": MOMENT,
     "updated_at": MOMENT,
 }
@@ -38,8 +38,8 @@ async def instances(raw_server):
         yield client.agent_instances
 
 
-def answer_with_an_instance(raw_server):
-    raw_server.script(reply(body={"status": "success", "details": INSTANCE}))
+def answer_with_an_instance(raw_server, **fields):
+    raw_server.script(reply(body={"status": "success", "details": {**INSTANCE, **fields}}))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_an_id_is_text(raw_server, instances, method, ids, arguments, bad)
     "odd", ["a/b", "../agent", "a b", "a?b=c", "a#b", "a%2Fb", "a+b", "ünï", "~x", "a;b,c&d", "..."]
 )
 async def test_an_odd_id_is_percent_encoded(raw_server, instances, method, ids, arguments, odd):
-    answer_with_an_instance(raw_server)
+    answer_with_an_instance(raw_server, id=odd)
     await getattr(instances, method)(odd, **arguments)
     target = raw_server.request.target
     head, tail = "/api/v1/agent_instance/", "" if method == "get" else f"/{method}"
@@ -259,7 +259,7 @@ async def test_register_sends_nothing_that_was_left_out(raw_server, instances):
 
 
 async def test_register_sends_all_that_was_given(raw_server, instances):
-    answer_with_an_instance(raw_server)
+    answer_with_an_instance(raw_server, external_identifier="run 7")
     await instances.register(
         "a-1",
         AgentVersionForRegister(external_identifier="v1", name="One"),

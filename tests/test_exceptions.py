@@ -51,6 +51,17 @@ def without_certificate():
     return error
 
 
+def unknown(error):
+    error.outcome_unknown = True
+    return error
+
+
+def lost():
+    error = breach(200)
+    error.retryable = True
+    return error
+
+
 def with_all_attributes(error, **more):
     for name, value in {**CALL, **more}.items():
         setattr(error, name, value)
@@ -137,7 +148,12 @@ def test_a_bare_error_says_nothing_of_a_call(cls):
 
 def test_the_constructors_of_0_4_3_still_hold():
     error = e.PrefactorApiError("message", "code", 418)
-    assert (str(error), error.code, error.status_code, error.errors) == ("message", "code", 418, {})
+    assert (error.message, error.code, error.status_code, error.errors) == (
+        "message",
+        "code",
+        418,
+        {},
+    )
     error = e.PrefactorApiError(message="message", code="code", status_code=418)
     assert error.args == ("message",)
     error = e.PrefactorValidationError("message", "code", 422, {"name": ["is blank"]})
@@ -168,7 +184,11 @@ TRANSIENT, PERMANENT, NEITHER = (True, False), (False, True), (False, False)
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        *((api(status), TRANSIENT) for status in (408, 425, 429, 500, 502, 503, 504, 599)),
+        *((api(status), TRANSIENT) for status in e.TRANSIENT_STATUSES),
+        *((api(status), NEITHER) for status in (501, 505, 525, 599)),
+        *((unknown(api(status)), NEITHER) for status in (302, 409, 422, 501)),
+        (unknown(breach(200)), NEITHER),
+        (lost(), TRANSIENT),
         *((api(status), PERMANENT) for status in (301, 400, 401, 403, 404, 409, 413, 422)),
         (api(409, "idempotency_in_progress", e.PrefactorConflictError), TRANSIENT),
         (api(409, "invalid_action", e.PrefactorConflictError), PERMANENT),
@@ -200,3 +220,41 @@ TRANSIENT, PERMANENT, NEITHER = (True, False), (False, True), (False, False)
 )
 def test_an_error_is_transient_or_permanent_or_says_nothing(error, verdict):
     assert (e.is_transient_http_error(error), e.is_permanent_http_error(error)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            e.PrefactorValidationError(
+                "invalid",
+                "validation_errors",
+                422,
+                {"external_identifier": ["has already been taken"]},
+            ),
+            "422 validation_errors: external_identifier has already been taken",
+        ),
+        (
+            e.PrefactorValidationError("invalid", "v", 422, {"a": ["x", "y"], "b": "z", "c": 1}),
+            "422 v: a x, y; b z; c 1",
+        ),
+        (
+            e.PrefactorValidationError("invalid", "v", 422, {"d": {"a": ["x"]}, "l": [{"k": "v"}]}),
+            "422 v: d.a x; l k v",
+        ),
+        (
+            e.PrefactorValidationError(
+                "invalid", "v", 422, {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}, "b": [[1]]}
+            ),
+            "422 v: a.a.a.a.a …; b …",
+        ),
+        (e.PrefactorApiError("not\n now ", "busy", 409), "409 busy: not now"),
+        (e.PrefactorApiError("Bad Gateway", "unknown", 502), "502: Bad Gateway"),
+        (e.PrefactorApiError("agents/list: odd", "odd", 200), "odd: agents/list: odd"),
+        (e.PrefactorApiError("agents/list: odd", "unknown", 200), "agents/list: odd"),
+    ],
+)
+def test_an_api_errors_text_is_enough_to_act_on(error, text):
+    assert str(error) == text
+    error.request_id = "8f2c"
+    assert str(error) == f"{text} (request 8f2c)"

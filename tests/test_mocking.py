@@ -102,10 +102,11 @@ async def client():
     ],
 )
 async def test_each_call_on_an_instance_can_be_mocked(mocked, client, method, path, call):
-    mocked.add_details(method, path, purpose="eval", span_counts={"total": 3})
+    fields = {"status": "complete", "purpose": "eval", "span_counts": {"total": 3}}
+    mocked.add_details(method, path, **fields)
     instance = await call(client.agent_instances)
     assert isinstance(instance, AgentInstance)
-    assert (instance.id, instance.status, instance.purpose) == ("i-1", "pending", "eval")
+    assert (instance.id, instance.status, instance.purpose) == ("i-1", "complete", "eval")
     assert instance.span_counts.total == 3
     assert mocked.only_call() == (method, URL(f"{API}{path}"))
 
@@ -196,7 +197,7 @@ async def test_a_mock_sees_the_body_that_goes_out(mocked, client):
 
     def callback(url, **arguments):
         bodies.append(arguments["data"])
-        details = {"status": "success", "details": INSTANCE}
+        details = {"status": "success", "details": {**INSTANCE, "status": "terminated"}}
         return CallbackResult(payload=details, response_class=MockedResponse)
 
     mocked.add("POST", "/agent_instance/i-1/terminate", callback=callback)
@@ -227,7 +228,9 @@ async def test_an_error_status_has_its_error(mocked, client, status, code, error
         await client.agent_instances.register("a-1", VERSION, SCHEMA, idempotency_key="key-1")
     raised = caught.value
     assert type(raised) is error
-    assert str(raised) == "so it is"
+    assert str(raised) == f"{status} {code}: id is odd (request r-1)"
+    assert raised.message == "so it is"
+    assert raised.from_api
     assert (raised.status_code, raised.code, raised.errors) == (status, code, {"id": ["is odd"]})
     assert (raised.request_id, raised.retry_after, raised.body_snippet) == ("r-1", 1.5, None)
     assert (raised.method, raised.path) == ("POST", f"/api/v1{path}")
@@ -243,7 +246,8 @@ async def test_a_proxys_page_has_the_error_of_its_status(mocked, client, status,
     assert type(caught.value) is error
     assert (caught.value.code, caught.value.errors) == ("unknown", {})
     assert caught.value.body_snippet == "<html> <p>Sorry</p>"
-    assert str(caught.value).startswith(f"HTTP {status} ")
+    assert str(caught.value).startswith(f"{status}: ")
+    assert not caught.value.from_api
     assert not caught.value.outcome_unknown
 
 

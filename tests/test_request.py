@@ -200,14 +200,31 @@ async def test_a_body_that_refers_to_itself_is_refused(raw_server, client):
     assert raw_server.requests == []
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'"text"', b"null", b"<html>", b'{"a":', b"\xff"])
-async def test_a_reply_is_an_object_or_a_breach_of_the_contract(raw_server, client, body):
+@pytest.mark.parametrize("body", [b"[]", b'"text"', b"null"])
+async def test_json_that_is_no_object_breaks_the_contract_at_once(raw_server, client, body):
     raw_server.script(reply(body=body))
     with pytest.raises(PrefactorResponseContractError) as caught:
         await client.request("POST", "/api/v1/agent")
     assert caught.value.status_code == 200
     assert caught.value.outcome_unknown
     assert len(raw_server.requests) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"\xff", b'{"a":NaN}'])
+async def test_a_body_that_is_not_json_counts_as_lost(raw_server, body):
+    config = HttpClientConfig(
+        raw_server.url, "token-1234", max_retries=1, initial_retry_delay=0.001
+    )
+    async with PrefactorHttpClient(config) as client:
+        raw_server.script(reply(body=body), reply(body={"a": 1}))
+        assert await client.request("POST", "/api/v1/agent") == {"a": 1}
+        raw_server.script(*[reply(body=body)] * 2)
+        with pytest.raises(PrefactorResponseContractError) as caught:
+            await client.request("POST", "/api/v1/agent")
+    assert caught.value.status_code == 200
+    assert (caught.value.outcome_unknown, caught.value.retryable) == (True, True)
+    assert caught.value.attempts == 2
+    assert len({request.raw for request in raw_server.requests[:2]}) == 1
 
 
 async def test_the_token_is_validated_by_a_ping(raw_server, client):
@@ -247,5 +264,6 @@ async def test_no_escape_hides_the_token_in_a_refusal(raw_server, client):
     raw_server.script(reply(401, body))
     with pytest.raises(PrefactorHttpError) as caught:
         await client.request("GET", "/api/v1/agent")
-    assert str(caught.value) == "bad [token]"
+    assert caught.value.message == "bad [token]"
+    assert str(caught.value) == "401: token [token]"
     assert caught.value.errors == {"token": ["[token]"]}

@@ -99,7 +99,7 @@ class AgentSpanClient:
         """
         one_of(text(status, "status"), "status", _STATUSES)
         started, finished = _moments(status, started_at, finished_at, self._client.clock)
-        return _heed(
+        span = _signal(
             await self._client.send(
                 _api.CREATE_SPAN,
                 DetailsRequest(
@@ -120,6 +120,8 @@ class AgentSpanClient:
             ),
             control_signal_callback,
         )
+        self._client.span_instances.remember(span.id, span.agent_instance_id)
+        return span
 
     async def finish(
         self,
@@ -153,7 +155,7 @@ class AgentSpanClient:
             PrefactorConflictError: The span's state does not allow it.
         """
         one_of(status, "status", _FINISH_STATUSES)
-        return _heed(
+        span = _signal(
             await self._client.send(
                 _api.FINISH_SPAN,
                 FinishSpanRequest(
@@ -167,6 +169,8 @@ class AgentSpanClient:
             ),
             control_signal_callback,
         )
+        self._client.span_instances.forget(agent_span_id)
+        return span
 
     async def list(
         self,
@@ -213,7 +217,7 @@ class AgentSpanClient:
         return await list_page(self._client, _api.LIST_SPANS, filters, sorting, offset, page_size)
 
 
-def _heed(reply: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:
+def _signal(reply: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:
     if callback is not None and reply.control is not None and reply.control.terminate:
         callback(reply.control.reason)
     return reply.details

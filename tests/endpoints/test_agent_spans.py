@@ -21,8 +21,9 @@ NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # what is refused
 INVALID_ACTION = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
 
 
-def answer_with_a_span(raw_server, **siblings):
-    raw_server.script(reply(body={"status": "success", "details": SPAN, **siblings}))
+def answer_with_a_span(raw_server, status="active", **siblings):
+    details = {**SPAN, "status": status}
+    raw_server.script(reply(body={"status": "success", "details": details, **siblings}))
 
 
 async def details_sent(raw_server, raw_client, *args, **kwargs):
@@ -95,7 +96,7 @@ async def test_a_span_given_a_start_to_come_does_not_end_before_it(raw_server, r
 
 
 async def test_a_finish_without_a_timestamp_means_the_moment_of_the_call(raw_server, raw_client):
-    answer_with_a_span(raw_server)
+    answer_with_a_span(raw_server, status="complete")
     await raw_client.agent_spans.finish("s-1")
     sent = raw_server.request.json
     assert is_now(sent["timestamp"])
@@ -165,7 +166,7 @@ async def test_the_callback_hears_of_a_termination_and_of_nothing_else(
 ):
     reasons = []
     answer_with_a_span(raw_server, control=control)
-    answer_with_a_span(raw_server, control=control)
+    answer_with_a_span(raw_server, "complete", control=control)
     spans = raw_client.agent_spans
     await spans.create("i-1", "agent:llm", "active", control_signal_callback=reasons.append)
     await spans.finish("s-1", control_signal_callback=reasons.append)
@@ -173,7 +174,7 @@ async def test_the_callback_hears_of_a_termination_and_of_nothing_else(
 
 
 async def test_a_signal_without_a_callback_is_no_error(raw_server, raw_client):
-    answer_with_a_span(raw_server, control={"terminate": True})
+    answer_with_a_span(raw_server, "complete", control={"terminate": True})
     assert (await raw_client.agent_spans.finish("s-1")).id == "s-1"
 
 

@@ -1,10 +1,11 @@
 """Every call of the API, on the wire: verb, path, key, bytes of the body, and the reply's type."""
 
+import json
 from operator import attrgetter
 from urllib.parse import unquote_plus
 
 import pytest
-from operation_cases import CASES
+from operation_cases import CASES, ODD_ID
 from raw_server import reply
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, _api
@@ -21,12 +22,19 @@ RESOURCE = {
     "agent_instance_id": "i-1",
     "environment_id": "e-1",
     "schema_name": "agent:llm",
-    "status": "active",
+    "status": "complete",
     "inserted_at": "2024-05-01T12:00:00Z",
     "updated_at": "2024-05-01T12:00:00Z",
 }
-DETAILS = {"status": "success", "details": RESOURCE, "control": {"terminate": False}}
-LIST = {"status": "success", "summaries": [RESOURCE, RESOURCE]}
+SENT_BY_QUERY = (
+    "agent_instance_id",
+    "agent_id",
+    "agent_version_id",
+    "account_id",
+    "team_id",
+    "owner_person_id",
+    "external_identifier",
+)
 OPERATIONS = [value for value in vars(_api).values() if isinstance(value, Operation)]
 
 
@@ -39,10 +47,26 @@ def canonical(request_line):
     return verb, path, mark, pairs
 
 
-def answer_to(operation):
+def answer_to(case):
+    """A success that repeats the ids and names of the case's request."""
+    operation = case.operation
+    _, _, _, pairs = canonical(case.request_line)
+    body = json.loads(case.body or b"{}")
+    sent = body.get("details", body.get("items", [body])[0])
+    named = {"id": ODD_ID} if "{" in operation.path else {}
+    named |= {name: value for name, value in pairs if name in SENT_BY_QUERY}
+    named |= {name: sent[name] for name in ("id", "external_identifier") if name in sent}
+    resource = {**RESOURCE, **named}
     if operation.carries_items:
-        return {"status": "success", "outputs": {"key-0001": DETAILS}}
-    return LIST if "list" in operation.name else DETAILS
+        resource["id"] = sent.get("agent_id", RESOURCE["id"])
+        return {"status": "success", "outputs": {"key-0001": details(resource)}}
+    if "list" in operation.name:
+        return {"status": "success", "summaries": [resource, resource]}
+    return details(resource)
+
+
+def details(resource):
+    return {"status": "success", "details": resource, "control": {"terminate": False}}
 
 
 def test_every_operation_has_its_case():
@@ -51,7 +75,7 @@ def test_every_operation_has_its_case():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.operation.name)
 async def test_an_operation_on_the_wire(raw_server, case):
-    raw_server.script(reply(body=answer_to(case.operation)))
+    raw_server.script(reply(body=answer_to(case)))
     async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
         result = await case.call(client)
     request = raw_server.request
@@ -77,7 +101,7 @@ def test_names_and_bulk_types_are_unambiguous():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.operation.name)
 async def test_an_operation_survives_the_loss_of_its_first_reply(raw_server, case):
-    raw_server.script(b"", reply(body=answer_to(case.operation)))
+    raw_server.script(b"", reply(body=answer_to(case)))
     async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
         assert await case.call(client) is not None
     first, second = raw_server.requests

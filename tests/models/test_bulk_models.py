@@ -133,7 +133,7 @@ def test_an_output_is_read_by_the_reader_of_its_item():
 def test_an_output_of_an_unknown_call_is_read_as_a_dict():
     good, bad = respond().outputs.values()
     assert good.decode() == good.fields
-    with pytest.raises(PrefactorApiError, match="no") as caught:
+    with pytest.raises(PrefactorApiError, match="validation_errors: id x") as caught:
         bad.decode()
     assert caught.value.code == "validation_errors"
     assert caught.value.errors == {"id": ["x"]}

@@ -164,7 +164,7 @@ async def test_with_options_names_what_it_cannot_change(api, client_for):
 async def test_an_unheard_of_status_has_a_message(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.INTERNAL_ERROR, status=599, body=ErrorBody.EMPTY))
-    with pytest.raises(PrefactorApiError, match="HTTP 599"):
+    with pytest.raises(PrefactorApiError, match="599: unassigned status"):
         await register(client)
 
 

@@ -115,7 +115,6 @@ async def test_without_retries_the_error_itself_is_raised(api, client_for, regis
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault(FaultKind.INVALID_JSON), PrefactorResponseContractError),
         (Fault(FaultKind.JSON_ARRAY), PrefactorResponseContractError),
         (Fault(FaultKind.MISSING_DETAILS), PrefactorResponseContractError),
         (Fault(FaultKind.REDIRECTED), PrefactorApiError),

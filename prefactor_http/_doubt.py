@@ -1,0 +1,51 @@
+"""Doubts a response to a create that may be the answer to another call.
+
+The response to a register says nothing that the client could check if the call sent neither an id
+nor a name, or if the response shows no name. A late duplicate of an earlier response then looks
+like the answer. It gives itself away by the resource: the client has seen its id before, in the
+answer to another call.
+
+Such a response is not refused, since mocks and test servers answer every call with one resource.
+The call is repeated once, with the same key and on a new connection, where no late response can
+arrive. The second response is accepted, whatever it says. A server that confirms the first one a
+few times in a row is not doubted any more.
+"""
+
+from __future__ import annotations
+
+_CAPACITY = 10_000
+_MAX_CONFIRMATIONS = 3
+
+
+class SeenResources:
+    """The ids of resources in recent responses, each with the key of the call.
+
+    Args:
+        capacity: Number of ids; beyond it the oldest are dropped.
+    """
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        self._capacity = capacity
+        self._keys: dict[str, str | None] = {}
+        self._confirmations = 0
+
+    def add(self, resource_id: str, key: str | None) -> None:
+        """Note that the response to a call was about this resource."""
+        keys = self._keys
+        if resource_id not in keys:
+            if len(keys) >= self._capacity:
+                del keys[next(iter(keys))]
+            keys[resource_id] = key
+
+    def is_doubtful(self, resource_id: str, key: str | None) -> bool:
+        """Whether a create with this key is unlikely to have created this resource."""
+        keys = self._keys
+        return (
+            resource_id in keys
+            and keys[resource_id] != key
+            and self._confirmations < _MAX_CONFIRMATIONS
+        )
+
+    def resolve(self, *, confirmed: bool) -> None:
+        """Note whether the repeated call was answered with the same resource."""
+        self._confirmations = self._confirmations + 1 if confirmed else 0

@@ -1,0 +1,87 @@
+"""Removes the API token from text that users, logs and results files see.
+
+Decisions are made on the values that the server sent. Redaction is the last step, on decoded
+strings, so that no escape sequence hides the token.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, cast
+
+MIN_SECRET_LENGTH = 8
+"""Shorter tokens, such as those of tests, are part of ordinary words and are not redacted."""
+
+REDACTED = "[token]"
+
+# Error codes and field names of the API's contract: constants that cannot disclose a secret.
+_CONTRACT_WORDS = frozenset(
+    {
+        "bad_authtoken",
+        "bad_request",
+        "details",
+        "details.id",
+        "external_identifier",
+        "forbidden",
+        "idempotency_conflict",
+        "idempotency_in_progress",
+        "idempotency_key",
+        "internal_server_error",
+        "invalid_action",
+        "not_found",
+        "rate_limited",
+        "service_unavailable",
+        "timestamp",
+        "unknown",
+        "validation_errors",
+    }
+)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+
+
+class Redactor:
+    """Replaces secrets in text.
+
+    Args:
+        secrets: What to replace; values shorter than `MIN_SECRET_LENGTH` are ignored.
+    """
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets: tuple[str, ...] = ()
+        for secret in secrets:
+            self.add(secret)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._secrets)} secrets>"
+
+    def add(self, secret: str) -> None:
+        """Redact another secret from now on."""
+        if len(secret) >= MIN_SECRET_LENGTH and secret not in self._secrets:
+            # The longest first: one secret may contain another.
+            self._secrets = tuple(sorted((*self._secrets, secret), key=len, reverse=True))
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets; error codes and field names of the API stay."""
+        if text in _CONTRACT_WORDS:
+            return text
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return text
+
+    def json(self, value: Any) -> Any:
+        """Return a JSON value without secrets in its strings and keys."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            items = cast("dict[str, object]", value)
+            return {self.json(key): self.json(item) for key, item in items.items()}
+        if isinstance(value, list):
+            values = cast("list[object]", value)
+            return [self.json(item) for item in values]
+        return value
+
+    def source(self, text: str) -> str:
+        r"""Return text that may be undecoded JSON without secrets, also not as ``\uXXXX``."""
+        plain = self.text(text)
+        unescaped = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
+        return plain if self.text(unescaped) == unescaped else self.text(unescaped)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from prefactor_http.cli._connection import Connection
-from prefactor_http.cli._errors import MAYBE, problem_of
+from prefactor_http.cli._errors import MAYBE, Advice, problem_of
 from prefactor_http.cli._problems import Interrupted, WrongUsage
 from prefactor_http.cli._signals import Stopped, run_until_stopped
 from prefactor_http.client import PrefactorHttpClient
@@ -19,7 +19,7 @@ def call_api(
     connection: Connection,
     call: Callable[[PrefactorHttpClient], Awaitable[T]],
     *,
-    if_unknown: str | None = None,
+    advice: Advice = Advice(),  # noqa: B008 # frozen
     idempotency_key: str | None = None,
 ) -> T:
     """Make a call.
@@ -27,7 +27,7 @@ def call_api(
     Args:
         connection: How to reach the API.
         call: Makes the call.
-        if_unknown: For a write, what to do when its outcome is unknown.
+        advice: What to do when it fails.
         idempotency_key: The key that the call carries, if it is known here.
 
     Returns:
@@ -46,14 +46,15 @@ def call_api(
     try:
         return run_until_stopped(within_client)
     except PrefactorHttpError as error:
-        raise problem_of(error, if_unknown) from None
+        raise problem_of(error, advice) from None
     except ValueError as exc:  # a malformed id
         raise WrongUsage(f"{exc}.") from None
     except Stopped as stopped:
+        further = () if advice.if_unknown is None else (MAYBE, advice.if_unknown)
         raise Interrupted(
             stopped,
             f"interrupted by {stopped.name} before the API answered.",
-            *(() if if_unknown is None else (MAYBE, if_unknown)),
+            *further,
             idempotency_key=idempotency_key,
-            outcome_unknown=if_unknown is not None,
+            outcome_unknown=bool(further),
         ) from None

@@ -65,6 +65,8 @@ class _Command(click.Group):
                     code: int = result or 0
             except click.ClickException as exc:
                 output.fail(exc)
+                if isinstance(exc, click.UsageError) and exc.ctx is not None:
+                    exc.ctx.close()  # click leaves open what earlier options have opened
                 code = exc.code if isinstance(exc, Problem) else exc.exit_code
             except (Stopped, click.Abort) as exc:  # while the arguments were read
                 code = getattr(exc.__cause__ or exc, "exit_code", 1)
@@ -77,7 +79,7 @@ class _Command(click.Group):
             return super().invoke(ctx)
         except Stopped as stopped:
             output: Output = ctx.obj
-            further = () if output.has_sent else ("Nothing was sent.",)
+            further = ("Nothing was sent.",) if output.has_sent is False else ()
             raise Interrupted(stopped, f"interrupted by {stopped.name}.", *further) from None
 
 
@@ -102,10 +104,10 @@ def command() -> None:
       0    done
       1    refused by the API, or rows of the file were refused
       2    wrong usage; nothing was sent
-      3    outcome unknown or API away; the message says how to try again
+      3    outcome unknown, API away, or ended by SIGTERM or SIGHUP: the message says how to go on
       4    --dry-run found rows that cannot be registered
       5    done, but the output could not be written
-      130  interrupted by Ctrl-C (129 by SIGHUP, 143 by SIGTERM)
+      130  interrupted by Ctrl-C
     """  # noqa: D301 # click's mark for lines that are not wrapped
     # The package warns through logging, too; unconfigured, that would end up among our errors.
     logging.getLogger("prefactor_http").addHandler(logging.NullHandler())

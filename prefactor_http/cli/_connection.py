@@ -91,6 +91,8 @@ class Connection(Struct, frozen=True):
         # The client's message begins with the name of its own option.
         source = _URL if self.api_url is None else "--api-url"
         text = str(error).replace("api_url", source).replace("api_token", _TOKEN)
+        if source not in text and _TOKEN not in text:
+            text = f"{source}: {text}"
         return WrongUsage(f"{text}.")
 
 
@@ -123,6 +125,7 @@ def api_options(
         **kwargs: P.kwargs,
     ) -> None:
         output.as_json = as_json
+        output.has_sent = False
         command(Connection(output, api_url, max_retries, deadline), *args, **kwargs)
 
     return with_connection

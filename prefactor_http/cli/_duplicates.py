@@ -26,7 +26,7 @@ from prefactor_http.cli._rows import Row
 
 _KEY = "idempotency_key"
 _NAMES = (_KEY, "id", "external_identifier")
-_TABLES = 256
+_TABLES = 64
 _FIRST_SIZE = 16
 # Canonical: the order of keys says nothing about the content.
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -9,6 +9,7 @@ import click
 
 from prefactor_http.cli._api_call import call_api
 from prefactor_http.cli._connection import Connection, api_options
+from prefactor_http.cli._errors import Advice
 from prefactor_http.cli._output import instance_lines
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.models.agent_instance import AgentInstance
@@ -65,5 +66,6 @@ def call_and_show(
         if_unknown: For a write, what to do when its outcome is unknown.
         idempotency_key: The key that the call carries, if it is known here.
     """
-    instance = call_api(connection, call, if_unknown=if_unknown, idempotency_key=idempotency_key)
+    advice = Advice(if_unknown)
+    instance = call_api(connection, call, advice=advice, idempotency_key=idempotency_key)
     connection.output.show(instance_lines(instance), instance)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator, Hashable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from prefactor_http import Outcome
 from prefactor_http.cli._duplicates import Duplicate, Duplicates
@@ -29,6 +29,7 @@ from prefactor_http.exceptions import (
 DRAIN_SECONDS = 5.0
 _GRACE = 0.2
 _LONGEST_NAME = 80
+_CUT = "the run was stopped before the API answered"
 
 
 class Bounds(Struct, frozen=True):
@@ -165,8 +166,7 @@ class Job:
         for row in self._pending.values():
             self._is_cut = True
             if row.problem is None and row.fields is not None:
-                reason = "the run was stopped before the API answered"
-                self._note_unknown(row, row.fields["idempotency_key"], reason, None)
+                self._note_unknown(row, row.fields["idempotency_key"], _CUT, None)
 
     async def _consume(self, stream: AsyncGenerator[Outcome, None]) -> None:
         async with aclosing(stream) as outcomes:
@@ -224,19 +224,21 @@ class Job:
     def _settle(self, outcome: Outcome) -> None:
         row = self._pending.pop(outcome.index)
         key, error = outcome.idempotency_key, outcome.error
-        if outcome.instance is not None:
+        if outcome.ok:
             self._tally.ok += 1
-            self._write(
-                Result(index=row.index, idempotency_key=key, ok=True, id=outcome.instance.id)
-            )
+            instance_id = UNSET if outcome.instance is None else outcome.instance.id
+            self._write(Result(index=row.index, idempotency_key=key, ok=True, id=instance_id))
         elif row.problem is not None:
             # What comes after the last failure that is allowed was never looked at.
             if not self.has_failed:
                 self._refuse(row, row.problem, row.kind)
                 self._count_failure()
         elif outcome.unknown or _is_for_later(error):
-            self._is_cut |= isinstance(error, PrefactorClientError)
-            self._note_unknown(row, key, error_text(error), error_group(error))
+            if isinstance(error, PrefactorClientError):  # interrupted: the client was closed
+                self._is_cut = True
+                self._note_unknown(row, key, _CUT, None)
+            else:
+                self._note_unknown(row, key, error_text(error), error_group(error))
             if outcome.failed:
                 self._count_failure()
         elif isinstance(error, PrefactorClientError):

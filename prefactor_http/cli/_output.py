@@ -9,13 +9,11 @@ from typing import IO, Any, cast
 
 import click
 
+from prefactor_http._redaction import Redactor
 from prefactor_http.cli._escape import escape, to_json
 from prefactor_http.cli._problems import OUTPUT_LOST, Problem
 from prefactor_http.cli._streams import Stream
 from prefactor_http.models.agent_instance import AgentInstance
-
-_SHORTEST_SECRET = 8
-_REDACTED = "[token]"
 
 
 class Output:
@@ -30,30 +28,30 @@ class Output:
 
     Attributes:
         as_json: Whether a machine reads.
-        has_sent: Whether a request may have been sent.
+        has_sent: Whether a request may have been sent; None for a command that sends none.
     """
 
     def __init__(self, out: Stream, err: Stream) -> None:
         self.out = out
         self.err = err
         self.as_json = False
-        self.has_sent = False
-        self._secret: str | None = None
+        self.has_sent: bool | None = None
+        self._redactor = Redactor()
         self._warnings: list[str] = []
         self._problem: click.ClickException | None = None
         self._result: tuple[Sequence[str], object] | None = None
 
     def redact(self, secret: str) -> None:
         """Write a placeholder instead of a secret from now on."""
-        self._secret = secret if len(secret) >= _SHORTEST_SECRET else None
+        self._redactor.add(secret)
 
     def line(self, text: str) -> str:
         """Make text fit to be shown: one line, without control characters and the secret."""
-        return self._without_secret(escape(text))
+        return self._redactor.text(escape(text))
 
     def json_line(self, value: object, *, ascii_only: bool = False) -> str:
         """Write a value as one line of JSON, without control characters and the secret."""
-        return self._without_secret(to_json(value, ascii_only=ascii_only))
+        return self._redactor.text(to_json(value, ascii_only=ascii_only))
 
     def show(self, lines: Sequence[str], reply: object) -> None:
         """Write the command's result to standard output.
@@ -142,9 +140,6 @@ class Output:
     def _encoded(self, stream: Stream, value: object) -> str:
         text = self.json_line(value)
         return text if stream.can_encode(text) else self.json_line(value, ascii_only=True)
-
-    def _without_secret(self, text: str) -> str:
-        return text if self._secret is None else text.replace(self._secret, _REDACTED)
 
 
 @contextmanager

@@ -6,11 +6,14 @@ import click
 
 from prefactor_http.cli._api_call import call_api
 from prefactor_http.cli._connection import Connection, api_options
+from prefactor_http.cli._errors import Advice
 
 
 @click.command()
 @api_options
 def ping(connection: Connection) -> None:
     """Ask the API whether it accepts the token."""
-    reply = call_api(connection, lambda client: client.validate_token())
-    connection.output.show([f"{connection.config().api_url} accepts the token."], reply)
+    url = connection.config().api_url
+    advice = Advice(if_foreign=f"{url} is not a Prefactor API")
+    reply = call_api(connection, lambda client: client.validate_token(), advice=advice)
+    connection.output.show([f"{url} accepts the token."], reply)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from prefactor_http.cli._connection import Connection
 from prefactor_http.cli._duplicates import Duplicates
-from prefactor_http.cli._errors import error_text, problem_of
+from prefactor_http.cli._errors import Advice, error_text, problem_of
 from prefactor_http.cli._job import Bounds, Job
 from prefactor_http.cli._job_progress import Bar, Log, NullProgress, Progress
 from prefactor_http.cli._job_tally import Tally
@@ -233,7 +233,7 @@ def _problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem,
 def _problem_of_error(error: PrefactorHttpError, next_step: str) -> Problem:
     if isinstance(error, PrefactorClientError):
         return Refused(f"{error_text(error)}.", next_step)
-    problem = problem_of(error, None)
+    problem = problem_of(error, Advice())
     problem.further = (*problem.further, next_step)
     return problem
 

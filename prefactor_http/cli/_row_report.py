@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Hashable
 from enum import Enum
@@ -72,8 +73,8 @@ class RowReport:
         reason = self._reasons.get(group)
         if reason is not None:
             reason.count += 1
-            if len(reason.lines) < _MAX_LINES:
-                reason.lines.append(line)
+            insort(reason.lines, line)
+            del reason.lines[_MAX_LINES:]
             return
         shown = len(self._reasons)
         if shown == _MAX_REASONS:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -37,6 +38,7 @@ _BOOLEANS = {"true": True, "false": False}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # The API names no limit. More characters than this are a quote that is never closed, not a cell.
 _LARGEST_CELL = 16 * 1024 * 1024
+_NUMBER = re.compile(r"\d+")
 _LINE_BREAKS = ("\n", "\r")
 
 
@@ -197,7 +199,9 @@ def _decoded(text: bytes | str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        raise RowError(f"not JSON: {exc}", "not JSON") from None
+        problem = f"not JSON: {exc}"
+        # Where in the line it is malformed differs from row to row.
+        raise RowError(problem, _NUMBER.sub("", problem)) from None
 
 
 def _csv_rows(text: io.TextIOWrapper, reader: CsvReader, header: list[str]) -> Rows:

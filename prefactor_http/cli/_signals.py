@@ -12,7 +12,8 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_EXIT_CODE = 128  # plus the signal's number, as shells have it
+_INTERRUPTED = 130  # as shells have it
+_UNSETTLED = 3
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,7 +30,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
         self.name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-        self.exit_code = _EXIT_CODE + signum
+        self.exit_code = _INTERRUPTED if signum == signal.SIGINT else _UNSETTLED
 
 
 @contextmanager

@@ -70,9 +70,10 @@ class Stream:
         """Write text; characters that the encoding lacks are written as escapes."""
         if self._file is not None and self.failure is None:
             encoding = self.encoding
+            plain = text.encode(encoding, "backslashreplace").decode(encoding)
             try:
-                self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            except OSError as exc:
+                self._file.write(plain)
+            except (OSError, ValueError) as exc:
                 self._fail(exc)
         self.has_dropped |= self.failure is not None
         return len(text)
@@ -82,16 +83,18 @@ class Stream:
         if self._file is not None and self.failure is None:
             try:
                 self._file.flush()
-            except OSError as exc:
+            except (OSError, ValueError) as exc:
                 self._fail(exc)
                 self.has_dropped = True
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: OSError | ValueError) -> None:
+        if not isinstance(error, OSError):  # Python's file object is closed
+            error = OSError(errno.EBADF, "closed")
         self.failure = error.strerror or str(error)
         # A terminal that was hung up answers with an I/O error.
         self.is_closed = error.errno in _CLOSED or (self._is_terminal and error.errno == errno.EIO)
         # The rest of the buffer must not fail once more when the interpreter flushes it at exit.
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             descriptor = self.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)

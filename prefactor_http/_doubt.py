@@ -7,11 +7,13 @@ answer to another call.
 
 Such a response is not refused, since mocks and test servers answer every call with one resource.
 The call is repeated once, with the same key and on a new connection, where no late response can
-arrive. The second response is accepted, whatever it says. A server that confirms the first one a
-few times in a row is not doubted any more.
+arrive. The second response is accepted, whatever it says. A server that answers with a known
+resource again, a few times in a row, is not doubted any more.
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 _CAPACITY = 10_000
 _MAX_CONFIRMATIONS = 3
@@ -22,30 +24,33 @@ class SeenResources:
 
     Args:
         capacity: Number of ids; beyond it the oldest are dropped.
+
+    Attributes:
+        is_watching: False once the server has answered with known resources all the time.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
-        self._keys: dict[str, str | None] = {}
+        # Not a dict, whose first entry is found slowly after many deletions.
+        self._keys: OrderedDict[str, str | None] = OrderedDict()
         self._confirmations = 0
+        self.is_watching = True
 
     def add(self, resource_id: str, key: str | None) -> None:
         """Note that the response to a call was about this resource."""
         keys = self._keys
         if resource_id not in keys:
             if len(keys) >= self._capacity:
-                del keys[next(iter(keys))]
+                keys.popitem(last=False)
             keys[resource_id] = key
 
     def is_doubtful(self, resource_id: str, key: str | None) -> bool:
         """Whether a create with this key is unlikely to have created this resource."""
-        keys = self._keys
-        return (
-            resource_id in keys
-            and keys[resource_id] != key
-            and self._confirmations < _MAX_CONFIRMATIONS
-        )
+        return self._keys.get(resource_id, key) != key
 
-    def resolve(self, *, confirmed: bool) -> None:
-        """Note whether the repeated call was answered with the same resource."""
-        self._confirmations = self._confirmations + 1 if confirmed else 0
+    def resolve(self, resource_id: str, key: str | None) -> None:
+        """Note the answer to a doubted call that was repeated."""
+        self._confirmations = self._confirmations + 1 if self.is_doubtful(resource_id, key) else 0
+        if self._confirmations == _MAX_CONFIRMATIONS:
+            self.is_watching = False
+            self._keys.clear()

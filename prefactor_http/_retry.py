@@ -117,7 +117,7 @@ class Retry:
             runtime.limit.give_back()
         call.in_flight = False
         outcome = parse_response(call, reply, runtime.redactor)
-        if isinstance(reply, Reply) and not isinstance(outcome, Failure):
+        if call.operation.is_anonymous is not None and runtime.seen.is_watching:
             outcome = self._doubt(call, reply, outcome)
         if isinstance(outcome, Failure):
             call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
@@ -130,25 +130,23 @@ class Retry:
             report(call, outcome, reply.status, seconds, config.on_attempt)
         return outcome
 
-    def _doubt(self, call: Call[T], response: Reply, result: T) -> T | Failure:
+    def _doubt(self, call: Call[T], response: Reply | Failure, outcome: T | Failure) -> T | Failure:
         """Reject a success that may be the answer to another call; see `_doubt`."""
-        seen, resource_id = self.runtime.seen, call.resource_id
-        if resource_id is not None:
-            seen.add(resource_id, call.key)
-        elif call.operation.has_twins:
-            details: Any = getattr(result, "details", result)
-            if call.doubted is not None:
-                seen.resolve(confirmed=call.doubted == details.id)
-            elif (
-                call.attempts <= self.config.max_retries
-                and seen.is_doubtful(details.id, call.key)
-                and not confirms(sent_by_request(call.request, None), details)
-            ):
-                call.doubted = details.id
-                problem = f"the response is about {details.id!r}, as that to another call was"
-                return contradicting(call, response, self.runtime.redactor, problem)
-            seen.add(details.id, call.key)
-        return result
+        if isinstance(outcome, Failure) or isinstance(response, Failure):
+            return outcome
+        seen, details = self.runtime.seen, call.operation.details_of(outcome)
+        if call.doubted:
+            seen.resolve(details.id, call.key)
+        elif (
+            seen.is_doubtful(details.id, call.key)
+            and call.attempts <= self.config.max_retries
+            and not confirms(sent_by_request(call.request, None), details)
+        ):
+            call.doubted = True
+            problem = f"the response is about {details.id!r}, as that to another call was"
+            return contradicting(call, response, self.runtime.redactor, problem)
+        seen.add(details.id, call.key)
+        return outcome
 
     def _heed(self, failure: Failure) -> None:
         """Close the gate when the API names a time to be left alone."""

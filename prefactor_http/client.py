@@ -8,16 +8,18 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from prefactor_http import _api, _wire
+from prefactor_http import _api
 from prefactor_http._clock import Clock, SystemClock
+from prefactor_http._encoding import encode
 from prefactor_http._operation import Operation
 from prefactor_http._raw_call import raw_call
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._span_instances import SpanInstances
+from prefactor_http._values import as_text
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
-from prefactor_http.config import HttpClientConfig, Options
+from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
 from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
@@ -65,6 +67,7 @@ class PrefactorHttpClient:
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
+        warn_of_plain_http(config)
         self.config = config
         self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {
@@ -218,9 +221,11 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
+        if resource_id is not None and type(resource_id) is not str:
+            resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
         if request is not None:
-            call.body = _wire.encode(operation, request)
+            call.body = encode(operation, request)
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id

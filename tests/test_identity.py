@@ -183,7 +183,7 @@ async def test_a_late_copy_of_an_earlier_response_is_not_taken_for_the_answer(
 ):
     right = {**INSTANCE, "id": "i-2", **names}
     raw_server.script(success(LATE), success(LATE), success(right), success(right))
-    assert (await client.agent_instances.start("i-1")).id == "i-1"
+    assert (await register(client)).id == "i-1"
     assert (await register(client, **names)).id == "i-2"
     _, first, second = raw_server.requests
     assert first.body == second.body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import math
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import click
 from msgspec import Struct
 
+from prefactor_http._http_hosts import Reach, plain_http_reach
 from prefactor_http.cli._output import Output
 from prefactor_http.cli._problems import WrongUsage
 from prefactor_http.config import DEFAULT_API_URL, HttpClientConfig
@@ -56,6 +56,13 @@ class Connection(Struct, frozen=True):
     max_retries: int | None
     deadline: float | None
 
+    @property
+    def url(self) -> str:
+        """Base URL of the API, from the option or the environment."""
+        if self.api_url is not None:
+            return self.api_url
+        return os.environ.get(_URL) or DEFAULT_API_URL
+
     def config(self) -> HttpClientConfig:
         """Configure the client.
 
@@ -69,21 +76,21 @@ class Connection(Struct, frozen=True):
                 "Export an API token of yours, or let `prefactor-http serve` print a local one.",
             )
         self.output.redact(token)
-        url = self.api_url
-        if url is None:
-            url = os.environ.get(_URL) or DEFAULT_API_URL
+        url = self.url
         overrides: dict[str, Any] = {"api_url": url, "deadline": self.deadline}
         if self.max_retries is not None:
             overrides["max_retries"] = self.max_retries
         try:
-            config = HttpClientConfig.from_env(**overrides, trust_env=_uses_environment(url))
+            config = HttpClientConfig.from_env(**overrides, trust_env=_uses_proxy(url))
         except ValueError as exc:
             raise self._wrong_usage(url, exc) from None
+        if _http_reach(url) is Reach.PRIVATE_NETWORK and not config.allow_insecure_http:
+            self.output.warn(f"{url} sends the token unencrypted through the private network.")
         _check_proxy(url)
         return config
 
     def _wrong_usage(self, url: str, error: ValueError) -> WrongUsage:
-        if _is_refused_for_http(url):
+        if _http_reach(url) is Reach.ANYWHERE and _has_host(url):
             return WrongUsage(
                 f"{url} would send the token unencrypted.",
                 "Use https://, or set PREFACTOR_ALLOW_INSECURE_HTTP=1 to allow it.",
@@ -91,8 +98,6 @@ class Connection(Struct, frozen=True):
         # The client's message begins with the name of its own option.
         source = _URL if self.api_url is None else "--api-url"
         text = str(error).replace("api_url", source).replace("api_token", _TOKEN)
-        if source not in text and _TOKEN not in text:
-            text = f"{source}: {text}"
         return WrongUsage(f"{text}.")
 
 
@@ -131,25 +136,18 @@ def api_options(
     return with_connection
 
 
-def _is_refused_for_http(url: str) -> bool:
+def _http_reach(url: str) -> Reach | None:
+    """Tell how far the token can go unencrypted; None for https, and for what is not a URL."""
     try:
-        return (
-            urlsplit(url).scheme == "http"
-            and HttpClientConfig(url, "any-token", allow_insecure_http=True).api_url == url
-        )
+        return plain_http_reach(url)
     except ValueError:
-        return False
+        return None
 
 
-def _uses_environment(url: str) -> bool:
-    """Tell whether proxy variables apply: they do not for this machine, where `serve` runs."""
-    host = _host_of(url)
-    if host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
+def _uses_proxy(url: str) -> bool:
+    """Tell whether proxy variables apply: not for this machine, on which `serve` runs."""
+    _, colon, rest = url.partition("://")
+    return _http_reach(f"http{colon}{rest}") is not Reach.THIS_MACHINE
 
 
 def _check_proxy(url: str) -> None:
@@ -160,10 +158,10 @@ def _check_proxy(url: str) -> None:
     """
     scheme = urlsplit(url).scheme
     proxy = getproxies().get(scheme)
-    if not proxy or not _uses_environment(url) or proxy_bypass(_host_of(url)):
+    if not proxy or not _uses_proxy(url) or proxy_bypass(_host_of(url)):
         return
     # Its value is not shown: it may contain a password.
-    if not proxy.lower().startswith("http://"):
+    if not (proxy.lower().startswith("http://") and _has_host(proxy)):
         raise WrongUsage(
             f"{scheme.upper()}_PROXY must be a URL that starts with http://.",
             "Only HTTP proxies are supported. NO_PROXY lists hosts to reach without one.",
@@ -171,7 +169,13 @@ def _check_proxy(url: str) -> None:
 
 
 def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _has_host(url: str) -> bool:
     try:
-        return urlsplit(url).hostname or ""
+        parts = urlsplit(url)
+        _ = parts.port
+        return bool(parts.hostname)
     except ValueError:
-        return ""
+        return False

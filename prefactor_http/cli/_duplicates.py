@@ -19,17 +19,14 @@ from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
-import msgspec
 from msgspec import Struct
 
+from prefactor_http._row_key import KEY, NAMES, content_of
 from prefactor_http.cli._rows import Row
 
-_KEY = "idempotency_key"
-_NAMES = (_KEY, "id", "external_identifier")
+_NAMES = (KEY, *NAMES)
 _TABLES = 64
 _FIRST_SIZE = 16
-# Canonical: the order of keys says nothing about the content.
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Duplicate(Struct, frozen=True):
@@ -78,7 +75,7 @@ class Duplicates:
         digests = list(self._digests_of(row, fields))
         if not digests:
             return None
-        content = crc32(_encode({**fields, _KEY: None}))
+        content = crc32(content_of(fields))
         for field, digest in digests:
             number = self._tables[digest % _TABLES].get(digest)
             if number is not None:
@@ -102,7 +99,7 @@ class Duplicates:
     ) -> Generator[tuple[str, int], None, None]:
         for field in _NAMES:
             value = fields.get(field)
-            if value is None or (field == _KEY and not row.has_own_key):
+            if value is None or (field == KEY and not row.has_own_key):
                 continue
             scope = ""
             if field == "external_identifier" and not self._has_job:

@@ -79,9 +79,10 @@ def problem_of(error: PrefactorHttpError, advice: Advice) -> Problem:
         further.append(MAYBE)
     elif advice.if_unknown is not None:
         further.append("Nothing was changed.")
-    next_step = advice.if_unknown if error.outcome_unknown else _next_step(last)
-    if next_step is not None:
-        further.append(next_step)
+    if error.outcome_unknown and advice.if_unknown is not None:
+        further.append(advice.if_unknown)
+    else:
+        further.append(_next_step(last))
     return _kind_of(error)(
         _sentence(error, last, advice),
         *further,
@@ -134,7 +135,7 @@ def _retry_after(error: Exception | None) -> float | None:
     return None
 
 
-def _next_step(error: Exception | None) -> str | None:
+def _next_step(error: Exception | None) -> str:
     if _is_foreign(error):
         return "Check PREFACTOR_API_URL: is it the address of the Prefactor API?"
     retry_after = _retry_after(error)
@@ -147,9 +148,7 @@ def _next_step(error: Exception | None) -> str | None:
             "If a proxy or an authority of your own signs certificates, set SSL_CERT_FILE to the "
             "file of its certificate."
         )
-    if error is not None and is_transient_http_error(error):
-        return _TRY_AGAIN
-    return None
+    return _TRY_AGAIN
 
 
 _TRY_AGAIN = "Check the network, PREFACTOR_API_URL and the proxy variables, then try again."

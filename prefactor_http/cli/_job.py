@@ -326,10 +326,8 @@ class Job:
                 "Press Ctrl-C again to stop immediately."
             )
         await self._client.close(drain_timeout=drain)
-        # Cancelled once, the batch waits for requests in flight.
-        for _ in range(2):
-            await asyncio.sleep(_GRACE)
-            self._task.cancel()
+        await asyncio.sleep(_GRACE)
+        self._task.cancel()
 
 
 def _is_for_later(error: Exception | None) -> bool:

@@ -13,7 +13,6 @@ from prefactor_http.cli._errors import Advice
 @api_options
 def ping(connection: Connection) -> None:
     """Ask the API whether it accepts the token."""
-    url = connection.config().api_url
-    advice = Advice(if_foreign=f"{url} is not a Prefactor API")
+    advice = Advice(if_foreign=f"{connection.url} is not a Prefactor API")
     reply = call_api(connection, lambda client: client.validate_token(), advice=advice)
-    connection.output.show([f"{url} accepts the token."], reply)
+    connection.output.show([f"{connection.url} accepts the token."], reply)

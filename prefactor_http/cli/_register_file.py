@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
+from prefactor_http._row_key import given_fields
 from prefactor_http.cli._problems import WrongUsage
 from prefactor_http.cli._unknown_keys import KeyCheck, suggestion
 from prefactor_http.models.registration import (
@@ -46,9 +47,7 @@ class RegisterFile(msgspec.Struct, kw_only=True):
     idempotency_key: str | None = None
 
 
-FIELDS = frozenset(RegisterFile.__struct_fields__)
-# Text that says nothing when it is blank: the field counts as left out.
-_TEXTS = frozenset({"agent_id", "environment_id", "id", "external_identifier", "purpose"})
+_FIELDS = frozenset(RegisterFile.__struct_fields__)
 
 
 def name_of(file: BinaryIO) -> str:
@@ -57,22 +56,18 @@ def name_of(file: BinaryIO) -> str:
     return "standard input" if name == _STDIN else str(name)
 
 
-def given_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the fields that are null or blank.
+def known_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a register as they are sent, without those that are null or blank.
 
     Raises:
+        TypeError: An id or a name is not text.
         ValueError: A field is not known.
     """
-    if not fields.keys() <= FIELDS:
-        first = next(field for field in fields if field not in FIELDS)
+    if not fields.keys() <= _FIELDS:
+        first = next(field for field in fields if field not in _FIELDS)
         known = RegisterFile.__struct_fields__
         raise ValueError(f"contains unknown field `{first}`{suggestion(first, known)}")
-    return {
-        field: value
-        for field, value in fields.items()
-        if value is not None
-        and not (field in _TEXTS and isinstance(value, str) and not value.strip())
-    }
+    return given_fields(fields)
 
 
 def check_keys(fields: dict[str, Any], key_check: KeyCheck) -> list[str]:
@@ -92,7 +87,7 @@ def check_keys(fields: dict[str, Any], key_check: KeyCheck) -> list[str]:
     ]
 
 
-def problem_text(error: ValueError) -> str:
+def problem_text(error: TypeError | ValueError) -> str:
     """Say what is wrong with fields, the name of the field first."""
     if not isinstance(error, msgspec.ValidationError):
         return str(error)
@@ -121,7 +116,7 @@ def read_register_file(
     value = _json_of(file, name, _WHOLE)
 
     def check() -> tuple[dict[str, Any], list[str]]:
-        own = given_fields(msgspec.convert(value, dict[str, Any]))
+        own = known_fields(msgspec.convert(value, dict[str, Any]))
         warnings = check_keys(own, key_check)
         fields = {**shared, **own}
         msgspec.convert(fields, RegisterFile)
@@ -160,7 +155,7 @@ def _or_wrong_usage(
 ) -> tuple[dict[str, Any], list[str]]:
     try:
         fields, warnings = check()
-    except ValueError as exc:
+    except (TypeError, ValueError) as exc:
         raise WrongUsage(f"{name}: {problem_text(exc)}", advice) from None
     return fields, [f"{name}: {warning}" for warning in warnings]
 

@@ -106,12 +106,12 @@ def register_rows(connection: Connection, request: JobRequest) -> None:
 def _run(
     output: Output, config: HttpClientConfig | None, results: Results, request: JobRequest
 ) -> None:
-    file, bounds = request.file, request.bounds
-    size = file.seek(0, os.SEEK_END)
+    bounds = request.bounds
+    size = _size_of(request)
     _check_parts(request)
     rows = _rows_of(request)
     tally = Tally(
-        file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
+        request.file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
     )
     progress = _progress_for(output, tally)
     report = RowReport(request.name, request.out, progress)
@@ -148,17 +148,27 @@ async def _register(job: Job, config: HttpClientConfig, request: JobRequest) -> 
         await job.run(client, request.shared, request.bounds)
 
 
+def _size_of(request: JobRequest) -> int:
+    """Measure the file.
+
+    Raises:
+        WrongUsage: It cannot be read.
+    """
+    try:
+        request.file.read(1)
+        return request.file.seek(0, os.SEEK_END)
+    except OSError as exc:
+        raise WrongUsage(f"{request.name} cannot be read: {exc}.", "Nothing was sent.") from None
+
+
 def _rows_of(request: JobRequest) -> Rows:
     """Read the rows from the start.
 
     Raises:
-        WrongUsage: The file cannot be read.
+        WrongUsage: The header of a CSV file cannot be used.
     """
-    try:
-        request.file.seek(0)
-        plain = unpacked(request.file)
-    except UNREADABLE as exc:
-        raise WrongUsage(f"{request.name} cannot be read: {exc}.", "Nothing was sent.") from None
+    request.file.seek(0)
+    plain = unpacked(request.file)
     if request.format == "csv":
         return read_csv(plain, request.name)
     return read_json_lines(plain)
@@ -210,7 +220,7 @@ def _problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem,
     """Say why not every row is registered, the most severe reason first."""
     next_step = request.next_step
     if job.error is not None:
-        yield _problem_of_error(job.error, next_step)
+        yield _problem_of_error(job.error, tally, next_step)
     if job.lost_results is not None:
         lacks = [f"It lacks {_rows(job.unwritten)} of this run."] if job.unwritten else []
         yield Unsettled(f"{job.lost_results}.", *lacks, next_step)
@@ -230,9 +240,9 @@ def _problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem,
     yield from _problems_of_rows(tally, request)
 
 
-def _problem_of_error(error: PrefactorHttpError, next_step: str) -> Problem:
-    if isinstance(error, PrefactorClientError):
-        return Refused(f"{error_text(error)}.", next_step)
+def _problem_of_error(error: PrefactorHttpError, tally: Tally, next_step: str) -> Problem:
+    if isinstance(error, PrefactorClientError) and tally.refused:
+        return Refused(f"{error_text(error)}.", f"Correct what the rows lack. {next_step}")
     problem = problem_of(error, Advice())
     problem.further = (*problem.further, next_step)
     return problem

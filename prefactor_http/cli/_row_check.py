@@ -6,20 +6,17 @@ from typing import Any
 
 import msgspec
 
-from prefactor_http._row_key import row_key
+from prefactor_http._row_key import KEY, RowKeys
 from prefactor_http.cli._register_file import (
     PARTS,
     RegisterFile,
     check_keys,
-    given_fields,
+    known_fields,
     problem_text,
 )
 from prefactor_http.cli._rows import Row
 from prefactor_http.cli._unknown_keys import KeyCheck
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, new_key
-
-_KEY = "idempotency_key"
-_encode = msgspec.json.Encoder().encode
 
 
 class RowCheck:
@@ -35,7 +32,7 @@ class RowCheck:
         # Stands for fields that a row lacks; the shared ones need no second look.
         self._given: dict[str, Any] = {name: {} for name in PARTS if name in shared}
         # Not left to `register_many`, which would count only the rows that are sent.
-        self._derive = None if job is None else row_key(job)
+        self._derive = None if job is None else RowKeys(job)
         self._key_check = key_check
 
     def prepare(self, row: Row) -> str | None:
@@ -47,21 +44,21 @@ class RowCheck:
         if row.fields is None:
             return None
         try:
-            fields = given_fields(row.fields)
+            fields = known_fields(row.fields)
             row.warnings = check_keys(fields, self._key_check)
             key = self._check(row, fields)
-        except ValueError as exc:
+        except (TypeError, ValueError) as exc:
             row.problem = problem_text(exc)
             return None
-        row.fields = {**fields, _KEY: key}
+        row.fields = {**fields, KEY: key}
         return key
 
     def _check(self, row: Row, fields: dict[str, Any]) -> str:
         msgspec.convert({**self._given, **fields}, RegisterFile)
-        key = fields.pop(_KEY, None)
+        key = fields.pop(KEY, None)
         if key is not None:
             row.has_own_key = True
             return check_key(key, min_length=MIN_LENGTH_IN_BULK)
         if self._derive is None:
             return new_key()
-        return self._derive(row.index, fields, _encode(fields))
+        return self._derive(row.index, fields)

@@ -15,7 +15,6 @@ from prefactor_http.cli._job_progress import Progress
 _MAX_SHOWN = 20
 _MAX_REASONS = 100
 _MAX_LINES = 10
-_MAX_KEYS = 10_000
 
 
 class Kind(Enum):
@@ -40,7 +39,7 @@ class _Reason(Struct):
 
 
 class RowReport:
-    """Groups what is reported of rows, in flat memory.
+    """Groups what is reported of rows, so that its memory does not grow with their number.
 
     Args:
         name: What messages call the file.
@@ -89,8 +88,7 @@ class RowReport:
 
     def add_key(self, line: int, key: str) -> None:
         """Report the key of a row whose outcome is unknown, where no file has it."""
-        if len(self._keys) < _MAX_KEYS:
-            self._keys.append((line, key))
+        self._keys.append((line, key))
 
     def closing_lines(self) -> list[str]:
         """Say how often each reason occurred, and which keys to repeat rows with."""

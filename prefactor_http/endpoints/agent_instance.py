@@ -75,7 +75,7 @@ class AgentInstanceClient(AgentInstanceBatch):
             PrefactorValidationError: The API refuses a field.
         """
         version, schema = _arguments.versions(agent_id, agent_version, agent_schema_version)
-        one_of(purpose, "purpose", _PURPOSES)
+        purpose = one_of(purpose, "purpose", _PURPOSES)
         return await self._client.send(
             _api.REGISTER,
             RegisterAgentInstanceRequest(
@@ -142,7 +142,7 @@ class AgentInstanceClient(AgentInstanceBatch):
             ValueError: The status or the key is not allowed, or the timestamp has no zone.
             PrefactorConflictError: The instance's state does not allow it.
         """
-        one_of(status, "status", _FINISH_STATUSES)
+        status = one_of(status, "status", _FINISH_STATUSES)
         return await self._client.send(
             _api.FINISH,
             FinishInstanceRequest(
@@ -238,12 +238,13 @@ class AgentInstanceClient(AgentInstanceBatch):
         Raises:
             ValueError: The name is blank, or the key is not allowed.
         """
-        _arguments.json_object(payload, "payload")  # None goes out as null, which removes
+        fields = _arguments.json_object(payload, "payload")
         return await self._client.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(
                 name=text(name, "name"),
-                payload=payload,
+                # Sent as null, which removes the recorded payload.
+                payload=None if fields is UNSET else fields,
                 idempotency_key=self._client.key(idempotency_key),
             ),
             agent_instance_id,

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from prefactor_http._operation import Operation
 from prefactor_http._sender import Sender
-from prefactor_http.endpoints._arguments import whole_number
+from prefactor_http.endpoints._arguments import filter_text, whole_number
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
 T = TypeVar("T")
@@ -84,13 +84,16 @@ async def list_page(
         The page.
 
     Raises:
+        TypeError: A filter or the sorting is no text, or a number is no int.
         ValueError: An offset or a size that cannot be.
     """
-    whole_number(offset, "offset", 0, None)
-    whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
-    params = {name: value for name, value in filters.items() if value is not None}
-    if sorting is not None:
-        params["sorting"] = sorting
+    offset = whole_number(offset, "offset", 0, None)
+    page_size = whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
+    params = {
+        name: filter_text(value, name)
+        for name, value in {**filters, "sorting": sorting}.items()
+        if value is not None
+    }
     params["pagination[offset]"] = str(offset or 0)
     params["pagination[page_size]"] = str(page_size or _DEFAULT_PAGE)
 

@@ -124,9 +124,7 @@ def test_killed_six_times_amid_faults_it_registers_and_reports_each_row_once(
     assert faulty_api.replies_lost > 10
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3), (signal.SIGHUP, 3)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3)])
 def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, number, code):
     with subprocess.Popen(
         command(20_000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -70,6 +70,11 @@ def test_a_bar_fits_80_columns(tally, clock):
     assert "3,500 ok, 5 refused, 1 unknown, 2 rows/s" in screen.getvalue()
 
 
+def test_duplicates_are_counted(tally):
+    tally.ok, tally.duplicates = 3, 2
+    assert tally.figures() == "3 ok, 0 refused, 2 duplicate"
+
+
 def test_nobody_knows_how_long_an_outage_lasts(tally, clock):
     screen = io.StringIO()
     with Bar(

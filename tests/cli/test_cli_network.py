@@ -1,5 +1,6 @@
 """Proxies, certificates, addresses: how the API is reached, and what is said when it is not."""
 
+import json
 import os
 import socket
 import ssl
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from cli_server import answering, success
 from rows_support import named, write
+
+from prefactor_http.testing import FaultKind
 
 COMMAND = str(Path(sys.executable).with_name("prefactor-http"))
 # A certificate for 127.0.0.1 and its key, made for these tests alone and trusted nowhere.
@@ -87,7 +90,17 @@ def test_this_machine_and_the_hosts_of_no_proxy_are_reached_without(api, run, mo
     assert seen == []
 
 
-@pytest.mark.parametrize("value", ["socks5://me:pa55@proxy:1080", "https://proxy", "proxy:3128"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "socks5://me:pa55@proxy:1080",
+        "https://proxy",
+        "proxy:3128",
+        "http://",
+        "http://proxy:99999",
+        "http://[",
+    ],
+)
 def test_a_proxy_of_another_kind_is_wrong_usage(run, monkeypatch, value):
     monkeypatch.setenv("HTTPS_PROXY", value)
     result = run("ping", "--api-url", "https://api.invalid")
@@ -98,22 +111,21 @@ def test_a_proxy_of_another_kind_is_wrong_usage(run, monkeypatch, value):
     assert run("ping", "--api-url", "https://api.invalid", "--max-retries", "0").exit_code == 3
 
 
-def test_a_certificate_of_ssl_cert_file_is_trusted(tmp_path):
+def test_a_certificate_of_ssl_cert_file_is_trusted(run, tmp_path):
     pem = tmp_path / "certificate.pem"
     pem.write_text(PEM)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pem)
     with answering(lambda path, body: (200, success()), tls) as url:
-        environment = os.environ | {"PREFACTOR_API_URL": url}
+        environment = os.environ | {"PREFACTOR_API_URL": url, "SSL_CERT_FILE": str(pem)}
         command = [COMMAND, "ping", "--max-retries", "0"]
-        trusted, other = (
-            subprocess.run(
-                command, env=env, capture_output=True, text=True, timeout=30, check=False
-            )
-            for env in (environment | {"SSL_CERT_FILE": str(pem)}, environment)
+        # In a process of its own: the variable is read when the client is imported.
+        trusted = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=False
         )
+        other = run("ping", "--max-retries", "0", "--api-url", url)
     assert (trusted.returncode, trusted.stdout) == (0, f"{url} accepts the token.\n")
-    assert other.returncode == 3
+    assert other.exit_code == 3
     assert "certificate" in other.stderr
     assert "set SSL_CERT_FILE to the file of its certificate" in other.stderr
 
@@ -127,6 +139,20 @@ def test_an_unencrypted_address_is_refused_in_the_words_of_the_command(run, monk
     assert f"{url} would send the token unencrypted." in result.stderr
     assert "Use https://, or set PREFACTOR_ALLOW_INSECURE_HTTP=1" in result.stderr
     assert "allow_insecure_http" not in result.stderr
+
+
+def test_an_unencrypted_address_can_be_allowed(run, monkeypatch):
+    monkeypatch.setenv("PREFACTOR_ALLOW_INSECURE_HTTP", "1")
+    result = run("ping", "--api-url", "http://api.invalid", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert "Warning" not in result.stderr
+
+
+def test_an_unencrypted_address_of_a_private_network_is_warned_of(run):
+    command = ["ping", "--api-url", "http://prefactor-api:8080", "--max-retries", "0"]
+    warning = "http://prefactor-api:8080 sends the token unencrypted through the private network."
+    assert f"Warning: {warning}\n" in run(*command).stderr
+    assert json.loads(run(*command, "--json").stderr)["warnings"] == [warning]
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://[", "https://x/api/v1", "x y"])
@@ -167,6 +193,31 @@ def test_ping_says_that_something_is_no_api(run, status, body, code, said):
     assert "Check PREFACTOR_API_URL: is it the address of the Prefactor API?" in result.stderr
     assert "api_url" not in result.stderr
     assert "validate_token" not in result.stderr
+
+
+def test_a_response_of_another_form_is_explained(run):
+    with answering(lambda path, _: (200, {"status": "success", "details": {}})) as url:
+        result = run("show", "i1", "--api-url", url)
+    assert result.exit_code == 3
+    assert "agent_instances.get" not in result.stderr
+    assert "missing required field" in result.stderr
+    assert "Check PREFACTOR_API_URL" in result.stderr
+
+
+def test_a_server_in_trouble_is_worth_another_try(api, run):
+    api.fail_next(FaultKind.BAD_GATEWAY)
+    result = run("ping", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert "then try again." in result.stderr
+
+
+def test_an_address_that_no_host_can_have_ends_a_job(run, parts, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    url = f"https://{'x' * 70}.invalid"
+    result = run("register", path, *parts, "--job", "j", "--api-url", url)
+    assert result.exit_code == 3
+    assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
+    assert "Run the same command again" in result.stderr
 
 
 def test_something_that_is_no_api_is_not_called_a_refusal(run):

@@ -243,6 +243,11 @@ def test_lost_warnings_fail_a_command_that_is_done(api, exit_code, shared, tmp_p
     json.loads(capsys.readouterr().out)
 
 
+def test_help_that_nobody_reads_is_no_failure(exit_code, closed_pipe, capsys):
+    assert exit_code("--help", stdout=closed_pipe) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["register", "--help"], ["--version"], ["demo"]])
 def test_other_text_that_cannot_be_written_is_reported(exit_code, full, capsys, arguments):
     assert exit_code(*arguments, stdout=full) == 5

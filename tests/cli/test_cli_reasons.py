@@ -6,6 +6,8 @@ import pytest
 from cli_server import answering, failure
 from rows_support import last_words, lines, named, write
 
+from prefactor_http.testing import FaultKind
+
 
 @pytest.fixture
 def refusing(monkeypatch):
@@ -65,6 +67,18 @@ def test_reasons_that_are_too_many_are_counted(run, shared, tmp_path):
     path = write(tmp_path, "rows.jsonl", lines(*rows))
     result = run("register", path, *shared, "--dry-run")
     assert "50 rows (refused): other reasons" in result.stderr
+
+
+def test_rows_of_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
+    for _ in range(8):
+        api.fail_next(FaultKind.APPLIED_THEN_RESET)
+    path = write(tmp_path, "rows.jsonl", named(3))
+    options = ["--job", "j", "--max-retries", "1", "--patience", "0"]
+    result = run("register", path, *shared, *options)
+    assert result.exit_code == 3
+    said = "3 rows (unknown; lines 1, 2, 3): may be registered: 2 attempts failed, the last with: "
+    assert said in result.stderr
+    assert "Run the same command again: no row is registered twice." in result.stderr
 
 
 @pytest.mark.parametrize("most", [1, 3])

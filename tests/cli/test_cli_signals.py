@@ -122,29 +122,32 @@ def test_rows_whose_keys_no_file_has_are_reported_with_them(api, run, shared, tm
                 assert said in result.stderr
 
 
+@pytest.mark.parametrize("retries", ["0", "5"])
 def test_a_job_that_waits_for_an_api_that_is_away_ends_in_time(
-    api, run, shared, tmp_path, monkeypatch, out
+    api, run, shared, tmp_path, out, retries
 ):
-    monkeypatch.setenv("PREFACTOR_API_URL", "http://127.0.0.1:9")
-    path = write(tmp_path, "rows.jsonl", named(300))
+    for _ in range(50):
+        api.fail_next(FaultKind.RESET_BEFORE_READING)
+    path = write(tmp_path, "rows.jsonl", named(300) + b"oops\n")
+    command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     started = time.monotonic()
-    with signalled(signal.SIGTERM, lambda: time.monotonic() > started + 1.5):
-        result = run("register", path, *shared, "--job", "j", "--out", str(out))
+    with signalled(signal.SIGTERM, lambda: api.faults_pending < 50):
+        result = run(*command, "--max-retries", retries)
     assert time.monotonic() - started < 8
     assert result.exit_code == 3
     assert "stopped by SIGTERM before all rows were registered" in result.stderr
-    assert run("register", path, *shared, "--job", "j", "--api-url", api.url).exit_code == 0
+    assert {word["ok"] for word in last_words(out).values()} <= {None, False}
+    for _ in range(api.faults_pending):
+        run("ping", "--max-retries", "0")
+    assert run(*command).exit_code == 1
     assert len(api.instances) == 300
 
 
 def test_a_dry_run_can_be_interrupted(exit_code, shared, tmp_path, capsys):
-    path = tmp_path / "rows.jsonl"
-    with path.open("wb") as file:
-        for _ in range(100):
-            file.write(named(10_000))
+    path = write(tmp_path, "rows.jsonl", named(1000) * 200)
     started = time.monotonic()
-    with signalled(signal.SIGINT, lambda: time.monotonic() > started + 0.3):
-        assert exit_code("register", str(path), *shared, "--dry-run") == 130
+    with signalled(signal.SIGINT, lambda: time.monotonic() > started + 0.05):
+        assert exit_code("register", path, *shared, "--dry-run") == 130
     assert capsys.readouterr().err.endswith("Error: interrupted by Ctrl-C.\nNothing was sent.\n")
 
 

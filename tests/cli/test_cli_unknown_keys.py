@@ -102,6 +102,14 @@ def test_warnings_are_json_for_machines(run, command):
     assert json.loads(wrong.stderr)["exit_code"] == 2
 
 
+@pytest.mark.parametrize("place", ["options", "file", "rows"])
+def test_a_part_that_is_no_object_is_refused(api, run, command, place):
+    result = run(*command(place, ["x"], SCHEMA))
+    assert result.exit_code == (1 if place == "rows" else 2)
+    assert "Expected `object`, got `array`" in result.stderr
+    assert not api.requests
+
+
 def test_json_schemas_are_not_checked(api, run, command):
     schema = {
         "external_identifier": "s",

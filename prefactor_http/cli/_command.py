@@ -104,7 +104,8 @@ def command() -> None:
       0    done
       1    refused by the API, or rows of the file were refused
       2    wrong usage; nothing was sent
-      3    outcome unknown, API away, or ended by SIGTERM or SIGHUP: the message says how to go on
+      3    outcome unknown, API away, or ended by SIGTERM or SIGHUP;
+           the message says how to go on
       4    --dry-run found rows that cannot be registered
       5    done, but the output could not be written
       130  interrupted by Ctrl-C

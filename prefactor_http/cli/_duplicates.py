@@ -14,7 +14,6 @@ lost silently.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Generator
 from hashlib import blake2b
 from typing import Any
 from zlib import crc32
@@ -72,77 +71,83 @@ class Duplicates:
         """
         fields = row.fields
         assert fields is not None  # noqa: S101 # it was checked
-        digests = list(self._digests_of(row, fields))
-        if not digests:
+        names = [name for name in _NAMES if name in fields and (name != KEY or row.has_own_key)]
+        if not names:
             return None
         content = crc32(content_of(fields))
-        for field, digest in digests:
-            number = self._tables[digest % _TABLES].get(digest)
-            if number is not None:
-                return Duplicate(
-                    field,
-                    fields[field],
-                    self._lines[number],
-                    self._indexes[number],
-                    self._contents[number] == content,
-                )
-        number = len(self._lines)
+        digests = [self._digest(name, fields) for name in names]
+        if len(names) > 1:  # none of them is remembered where one of them is a repeated one
+            for name, digest in zip(names, digests, strict=True):
+                number = self._tables[digest % _TABLES].get(digest)
+                if number is not None:
+                    return self._duplicate(name, fields, number, content)
+        new = len(self._lines)
+        for name, digest in zip(names, digests, strict=True):
+            number = self._tables[digest % _TABLES].setdefault(digest, new)
+            if number != new:
+                return self._duplicate(name, fields, number, content)
         self._indexes.append(row.index)
         self._lines.append(row.line)
         self._contents.append(content)
-        for _, digest in digests:
-            self._tables[digest % _TABLES].add(digest, number)
         return None
 
-    def _digests_of(
-        self, row: Row, fields: dict[str, Any]
-    ) -> Generator[tuple[str, int], None, None]:
-        for field in _NAMES:
-            value = fields.get(field)
-            if value is None or (field == KEY and not row.has_own_key):
-                continue
-            scope = ""
-            if field == "external_identifier" and not self._has_job:
-                scope = fields.get("agent_id") or self._agent_id or ""
-            name = f"{field}\0{scope}\0{value}".encode()
-            yield field, int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
+    def _digest(self, name: str, fields: dict[str, Any]) -> int:
+        scope = ""
+        if name == "external_identifier" and not self._has_job:
+            scope = fields.get("agent_id") or self._agent_id or ""
+        text = f"{name}\0{scope}\0{fields[name]}".encode()
+        # A free slot holds 0.
+        return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") or 1
+
+    def _duplicate(self, name: str, fields: dict[str, Any], number: int, content: int) -> Duplicate:
+        return Duplicate(
+            name,
+            fields[name],
+            self._lines[number],
+            self._indexes[number],
+            self._contents[number] == content,
+        )
 
 
 class _Table:
-    """A set of hashes, each with a number; linear probing, and a hash of 0 counts as 1."""
+    """Hashes other than 0, each with a number; linear probing."""
 
     def __init__(self) -> None:
         self._size = 0
-        self._allocate(_FIRST_SIZE)
+        self._digests = array("Q", bytes(8 * _FIRST_SIZE))
+        self._numbers = array("I", bytes(4 * _FIRST_SIZE))
 
     def get(self, digest: int) -> int | None:
-        slot = self._slot_of(digest or 1)
+        slot = _slot_of(self._digests, digest)
         return self._numbers[slot] if self._digests[slot] else None
 
-    def add(self, digest: int, number: int) -> None:
-        if self._size * 5 >= len(self._digests) * 4:
-            digests, numbers = self._digests, self._numbers
-            self._allocate(len(digests) * 3 // 2)
-            for old, its_number in zip(digests, numbers, strict=True):
-                if old:
-                    self._put(old, its_number)
-        self._put(digest or 1, number)
-        self._size += 1
-
-    def _allocate(self, slots: int) -> None:
-        self._digests = array("Q", bytes(8 * slots))
-        self._numbers = array("I", bytes(4 * slots))
-
-    def _put(self, digest: int, number: int) -> None:
-        slot = self._slot_of(digest)
-        self._digests[slot] = digest
-        self._numbers[slot] = number
-
-    def _slot_of(self, digest: int) -> int:
-        """Find a hash's slot, or the free one where it belongs."""
+    def setdefault(self, digest: int, number: int) -> int:
         digests = self._digests
-        size = len(digests)
-        slot = digest // _TABLES % size  # the low bits have chosen the table
-        while digests[slot] and digests[slot] != digest:
-            slot = (slot + 1) % size
-        return slot
+        slot = _slot_of(digests, digest)
+        if digests[slot]:
+            return self._numbers[slot]
+        digests[slot] = digest
+        self._numbers[slot] = number
+        self._size += 1
+        if self._size * 5 > len(digests) * 4:
+            self._grow()
+        return number
+
+    def _grow(self) -> None:
+        size = len(self._digests) * 3 // 2
+        digests, numbers = array("Q", bytes(8 * size)), array("I", bytes(4 * size))
+        for digest, number in zip(self._digests, self._numbers, strict=True):
+            if digest:
+                slot = _slot_of(digests, digest)
+                digests[slot] = digest
+                numbers[slot] = number
+        self._digests, self._numbers = digests, numbers
+
+
+def _slot_of(digests: array[int], digest: int) -> int:
+    """Find a hash's slot, or the free one where it belongs."""
+    size = len(digests)
+    slot = digest // _TABLES % size  # the low bits have chosen the table
+    while (found := digests[slot]) and found != digest:
+        slot = (slot + 1) % size
+    return slot

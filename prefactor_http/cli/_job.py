@@ -206,7 +206,7 @@ class Job:
         key = self._check.prepare(row)
         for warning in row.warnings:
             self._report.add(Kind.WARNING, row.line, warning)
-        duplicate = None if row.problem is not None or key is None else self._duplicates.find(row)
+        duplicate = self._duplicates.find(row) if row.problem is None else None
         if duplicate is not None:
             self._note_duplicate(row, key, duplicate)
         is_done = duplicate is not None or self._results.has(row.index, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NoReturn
 
 import msgspec
@@ -36,8 +36,8 @@ PARTS: dict[str, type[msgspec.Struct]] = {
 class RegisterFile(msgspec.Struct, kw_only=True):
     """The fields of a register (contract §7.1), as `RegisterAgentInstanceRequest` has them."""
 
-    agent_version: AgentVersionForRegister
-    agent_schema_version: AgentSchemaVersionForRegister
+    agent_version: AgentVersionForRegister | None = None
+    agent_schema_version: AgentSchemaVersionForRegister | None = None
     agent_id: str | None = None
     environment_id: str | None = None
     id: str | None = None
@@ -87,6 +87,22 @@ def check_keys(fields: dict[str, Any], key_check: KeyCheck) -> list[str]:
     ]
 
 
+def check_fields(fields: dict[str, Any], required: Iterable[str]) -> None:
+    """Check the types of a register's fields.
+
+    Args:
+        fields: The fields, as `known_fields` gives them.
+        required: Fields that must be among them.
+
+    Raises:
+        ValueError: A field is missing, or of a wrong type.
+    """
+    msgspec.convert(fields, RegisterFile)
+    for field in required:
+        if field not in fields:
+            raise ValueError(f"Object missing required field `{field}`")
+
+
 def problem_text(error: TypeError | ValueError) -> str:
     """Say what is wrong with fields, the name of the field first."""
     if not isinstance(error, msgspec.ValidationError):
@@ -119,7 +135,7 @@ def read_register_file(
         own = known_fields(msgspec.convert(value, dict[str, Any]))
         warnings = check_keys(own, key_check)
         fields = {**shared, **own}
-        msgspec.convert(fields, RegisterFile)
+        check_fields(fields, PARTS)
         return fields, warnings
 
     return _or_wrong_usage(check, name, _WHOLE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import time
@@ -13,6 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 from msgspec import Struct
 from rich.console import Console
 
+from prefactor_http.cli import _event_loop
 from prefactor_http.cli._connection import Connection
 from prefactor_http.cli._duplicates import Duplicates
 from prefactor_http.cli._errors import Advice, error_text, problem_of
@@ -130,7 +130,7 @@ def _run(
             job.dry_run()
         else:
             output.has_sent = True
-            asyncio.run(_register(job, config, request))
+            _event_loop.run(lambda: _register(job, config, request))
     try:
         results.save()
     except ResultsError as exc:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from prefactor_http._row_key import KEY, RowKeys
 from prefactor_http.cli._register_file import (
     PARTS,
-    RegisterFile,
+    check_fields,
     check_keys,
     known_fields,
     problem_text,
@@ -29,8 +27,7 @@ class RowCheck:
     """
 
     def __init__(self, shared: dict[str, Any], job: str | None, key_check: KeyCheck) -> None:
-        # Stands for fields that a row lacks; the shared ones need no second look.
-        self._given: dict[str, Any] = {name: {} for name in PARTS if name in shared}
+        self._required = [field for field in PARTS if field not in shared]
         # Not left to `register_many`, which would count only the rows that are sent.
         self._derive = None if job is None else RowKeys(job)
         self._key_check = key_check
@@ -54,7 +51,7 @@ class RowCheck:
         return key
 
     def _check(self, row: Row, fields: dict[str, Any]) -> str:
-        msgspec.convert({**self._given, **fields}, RegisterFile)
+        check_fields(fields, self._required)
         key = fields.pop(KEY, None)
         if key is not None:
             row.has_own_key = True

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
@@ -34,12 +34,14 @@ _EMPTY: list[str] = []  # the header of a file that has none
 _BOM = b"\xef\xbb\xbf"
 _COLUMNS = RegisterFile.__struct_fields__
 _BOOLEAN = "update_current_version"
+_TEXT_COLUMNS = frozenset(_COLUMNS) - PARTS.keys() - {_BOOLEAN}
 _BOOLEANS = {"true": True, "false": False}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # The API names no limit. More characters than this are a quote that is never closed, not a cell.
 _LARGEST_CELL = 16 * 1024 * 1024
 _NUMBER = re.compile(r"\d+")
-_LINE_BREAKS = ("\n", "\r")
+_LINE_BREAK = re.compile("[\n\r]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 class Row(Struct):
@@ -60,7 +62,7 @@ class Row(Struct):
     fields: dict[str, Any] | None = None
     problem: str | None = None
     kind: str | None = None
-    warnings: list[str] = []
+    warnings: Sequence[str] = ()
     has_own_key: bool = False
 
 
@@ -215,7 +217,7 @@ def _csv_rows(text: io.TextIOWrapper, reader: CsvReader, header: list[str]) -> R
                 raise LostPosition(f"line {line}: {_reason_of(exc)}") from None
             if cells is None:
                 return
-            if not any(map(str.strip, cells)):
+            if not any(cell and not cell.isspace() for cell in cells):
                 continue
             row = Row(index, line)
             try:
@@ -235,26 +237,29 @@ def _reason_of(error: csv.Error) -> str:
 def _fields_of(header: list[str], cells: list[str], line: int) -> dict[str, Any]:
     while len(cells) > len(header) and not cells[-1].strip():
         cells.pop()  # columns without a name, as spreadsheets leave them
-    named = list(zip(header, cells, strict=False))
-    for column, cell in named:
+    for column, cell in zip(header, cells, strict=False):
         # No such text has a line break: these are the rows that an unclosed quote has swallowed.
-        if column not in PARTS and any(sign in cell.strip() for sign in _LINE_BREAKS):
+        if not cell.isprintable() and column not in PARTS and _LINE_BREAK.search(cell.strip()):
             raise LostPosition(f"line {line}: {column} has a line break, as after a missing quote")
     if len(cells) != len(header):
         raise RowError(f"has {len(cells)} cells, the header {len(header)}")
-    return {column: _typed(column, cell) for column, cell in named if cell.strip()}
+    return {
+        column: cell if cell.isprintable() and column in _TEXT_COLUMNS else _typed(column, cell)
+        for column, cell in zip(header, cells, strict=True)
+        if cell and not cell.isspace()
+    }
 
 
 def _typed(column: str, cell: str) -> object:
-    if not cell.isprintable() and any("\udc80" <= sign <= "\udcff" for sign in cell):
+    if _NOT_UTF8.search(cell):
         raise RowError(f"{column}: not UTF-8")
+    if column in _TEXT_COLUMNS:
+        return cell
     if column == _BOOLEAN:
         value = _BOOLEANS.get(cell.strip().casefold())
         if value is None:
             raise RowError(f"{column}: must be true or false")
         return value
-    if column not in PARTS:
-        return cell
     try:
         return _decoded(cell)
     except RowError as exc:

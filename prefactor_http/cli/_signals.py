@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from prefactor_http.cli import _event_loop
+
 T = TypeVar("T")
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -94,6 +96,6 @@ def run_until_stopped(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
             return await main()
 
     try:
-        return asyncio.run(run())
+        return _event_loop.run(run)
     except asyncio.CancelledError:
         raise Stopped(received[0]) from None

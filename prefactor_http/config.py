@@ -46,8 +46,8 @@ class HttpClientConfig:
         max_response_bytes: Largest reply that is accepted, decompressed.
         allow_insecure_http: Accept ``http`` for any host; also set by
             ``PREFACTOR_ALLOW_INSECURE_HTTP=1`` in the environment.
-        trust_env: Take proxies from the environment, as aiohttp does; a netrc entry for the API's
-            host then makes every call fail, since aiohttp would send it beside the token.
+        trust_env: Take proxies from the environment, as aiohttp does. Credentials that a netrc file
+            has for the API's host are not used: the token is sent.
         retry_budget: Size of the client's retry budget (a retry takes 5, after a timeout 10,
             after a 429 nothing; successes pay back); None for no budget.
         on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.

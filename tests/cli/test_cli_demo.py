@@ -174,11 +174,11 @@ def test_an_attempt_that_never_reached_the_server_is_told_in_the_clients_words(c
         path="/api/v1/agent_instance/x/start",
         number=2,
         status=None,
-        error="PrefactorConnectionError: the connection broke",
+        error="PrefactorConnectionError: connection lost",
         seconds=0.1,
         idempotency_key="some-key",
     )
     sighting = Witness(LocalPrefactor()).look("Agent", attempt)
     assert (sighting.outcome, sighting.fault, sighting.verb) == (Outcome.NOT_DONE, None, "start")
     Lines(["Agent"], 0.5).attempted(sighting)
-    assert "the connection broke" in capsys.readouterr().out
+    assert "connection lost" in capsys.readouterr().out

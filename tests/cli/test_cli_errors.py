@@ -78,7 +78,7 @@ def test_a_start_of_unknown_outcome_points_to_show(api, run, instance_id):
 def test_an_api_away_ends_with_3_and_nothing_changed(api, run, dead_url):
     result = run("start", "0" * 32, "--api-url", dead_url, *QUICK)
     assert result.exit_code == 3
-    assert "no connection" in result.stderr
+    assert "refused: is the API running there?" in result.stderr
     assert "Nothing was changed." in result.stderr
     assert "Check the network" in result.stderr
 

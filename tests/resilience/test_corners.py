@@ -265,6 +265,7 @@ async def test_a_call_cancelled_in_its_backoff_brings_back_what_it_took(api, cli
             await call
 
 
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # looks at its timers
 async def test_calls_that_each_bring_a_deadline_of_their_own_leave_no_timers(
     api, client_for, register
 ):

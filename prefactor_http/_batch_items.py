@@ -8,7 +8,7 @@ from typing import Any
 from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
-from prefactor_http._encoding import NULL, UNSUITABLE, encode_json
+from prefactor_http._encoding import UNSUITABLE, encode_json, has_null
 from prefactor_http._identity import NOTHING_SENT
 from prefactor_http._json_paths import check_nulls, explained
 from prefactor_http._key_maker import KeyMaker
@@ -90,7 +90,7 @@ def item_maker(group: Group) -> MakeEntry:
             name = _group_of(item, call, group)
             try:
                 body = encode_json(call)
-                if NULL in body:
+                if has_null(body):
                     check(index, call)
             except UNSUITABLE as exc:
                 raise explained(exc, call) from None
@@ -150,7 +150,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 given = check_key(fields.pop(KEY), min_length=MIN_LENGTH_IN_BULK)
             try:
                 own = shape.encode(fields)
-                if shape.others and NULL in own:
+                if shape.others and has_null(own):
                     check(index, fields)
             except UNSUITABLE as exc:
                 raise explained(exc, fields) from None

@@ -103,7 +103,7 @@ def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, objec
 
 
 def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[Steps, object]]:
-    """Find values, nearest to the root first; without recursion, for any depth."""
+    """Find values that contain no others, nearest to the root first; for any depth."""
     seen: dict[int, object] = {}  # by id, and kept, so that no other object gets the id
     pending: deque[tuple[Steps, object]] = deque([((), root)])
     while pending:
@@ -111,37 +111,38 @@ def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[S
         if id(parent) in seen:
             continue  # it refers to itself
         seen[id(parent)] = parent
-        for key, child in _children(parent):
+        for key, child in _children(parent) or ():
             if type(child) in _SIMPLE:
                 continue
             here = (*steps, key)
-            if is_wanted(child):
-                yield here, child
-            else:
+            if _children(child) is not None:
                 pending.append((here, child))
+            elif is_wanted(child):
+                yield here, child
 
 
-def _children(value: Any) -> Iterable[tuple[object, object]]:
+def _children(value: Any) -> Iterable[tuple[object, object]] | None:
+    """Give what a value contains, by key or position; None for one that contains no others."""
     names = _field_names(value)
     if names is not None:
         return set_fields(value, names)
-    if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+    if not isinstance(value, (float, Mapping, list, tuple, set, frozenset)):
         try:
             value = plain(value)
         except TypeError:
-            return ()
+            return None
     if isinstance(value, Mapping):
         return cast("Mapping[object, object]", value).items()
     if isinstance(value, (list, tuple, set, frozenset)):
         return enumerate(cast("Iterable[object]", value))
-    return ()
+    return None
 
 
 def _field_names(value: Any) -> list[str] | None:
     """Name the fields of a Struct, a dataclass, or an object of attrs."""
     if isinstance(value, Struct):
         return list(value.__struct_fields__)
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return [field.name for field in fields(value)]
     of_attrs: Iterable[Any] | None = getattr(value, "__attrs_attrs__", None)
     return None if of_attrs is None else [field.name for field in of_attrs]
@@ -161,24 +162,14 @@ def _path(steps: Steps) -> str:
 
 
 def _is_sent_as_null(value: object) -> bool:
-    if type(value) is float:
-        return not math.isfinite(value)
-    return not _is_container(value) and _encode(value) == b"null"
+    return not math.isfinite(value) if type(value) is float else _encode(value) == b"null"
 
 
 def _is_unsupported(value: object) -> bool:
-    if _is_container(value):
-        return False
     try:
         _encode(value)
     except TypeError:
         return True
-    except (ValueError, RecursionError):
+    except ValueError:
         return False  # another value is the one that has no JSON form
     return False
-
-
-def _is_container(value: object) -> bool:
-    if isinstance(value, (dict, list, tuple, set, frozenset, Struct)):
-        return True
-    return is_dataclass(value) and not isinstance(value, type)

@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 # The next one, on a connection of its own, is not a mistake of the pool.
 MAX_CONTRADICTIONS = 1
+DOUBTFUL_REFUSALS = frozenset({400, 404, 409, 422})
 
 
 class Retry:
@@ -123,18 +124,39 @@ class Retry:
             runtime.limit.give_back()
         call.in_flight = False
         outcome = parse_response(call, reply, runtime.redactor)
-        if call.operation.is_anonymous is not None and runtime.seen.is_watching:
-            outcome = self._doubt(call, reply, outcome)
+        if runtime.seen.is_watching:
+            if call.operation.is_anonymous is not None:
+                outcome = self._doubt(call, reply, outcome)
+            elif call.resource_id is not None:
+                runtime.seen.add(call.resource_id, call.key)
         if isinstance(outcome, Failure):
-            call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
-            call.contradictions += outcome.contradicts
-            # A response to another call came over a connection of the pool: trust none of them.
-            call.needs_new_connection = outcome.contradicts
+            self._record(call, outcome)
             self._heed(outcome)
         if is_observed:
             seconds = runtime.clock.monotonic() - started
             report(call, outcome, reply.status, seconds, config.on_attempt)
         return outcome
+
+    def _record(self, call: Call[Any], failure: Failure) -> None:
+        """Note what a failed attempt means for its call, and for the connections of the pool."""
+        seen, now = self.runtime.seen, self.runtime.clock.monotonic()
+        if failure.contradicts:
+            seen.distrust_connections(now)
+            # Another call may read the answer to this one before this one does.
+            sent_id = sent_by_request(call.request, call.resource_id).id
+            if sent_id is not None:
+                seen.add(sent_id, call.key)
+        elif (
+            failure.kind is Kind.ANSWERED
+            and failure.status in DOUBTFUL_REFUSALS
+            and not call.needs_new_connection
+            and seen.distrusts_connections(now)
+        ):
+            failure.contradicts, failure.kind = True, Kind.UNKNOWN
+        call.outcome_unknown |= failure.kind is Kind.UNKNOWN and call.operation.method != GET
+        call.contradictions += failure.contradicts
+        # A response to another call came over a connection of the pool: trust none of them.
+        call.needs_new_connection = failure.contradicts
 
     def _doubt(self, call: Call[T], response: Reply | Failure, outcome: T | Failure) -> T | Failure:
         """Reject a success that may be the answer to another call; see `_doubt`."""

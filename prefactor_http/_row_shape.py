@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from prefactor_http._encoding import (
-    NULL,
     UNSUITABLE,
     canonical,
     encode_json,
     encode_sorted,
+    has_null,
 )
 from prefactor_http._json_paths import check_nulls, explained
 from prefactor_http._row_key import KEY, NAMES, TEXTS, RowKeys, check_names, content_of
@@ -69,7 +69,7 @@ class Shapes(dict[tuple[str, ...], Shape]):
     def __init__(self, shared: dict[str, Any], row_keys: RowKeys | None) -> None:
         super().__init__()
         try:
-            if NULL in encode_json(shared):
+            if has_null(encode_json(shared)):
                 check_nulls("register_many", shared)
         except UNSUITABLE as exc:
             raise explained(exc, shared) from None
@@ -84,11 +84,13 @@ class Shapes(dict[tuple[str, ...], Shape]):
 
     def _new(self, names: tuple[str, ...]) -> Shape:
         check_names(names)
-        lacking = {name: value for name, value in self._shared.items() if name not in names}
-        missing = [name for name in _VERSIONS if name not in names and name not in lacking]
         # Canonical, as a key stays with what it was first sent with: the elements of a set must
         # not come in the order of this process.
-        tail = canonical(lacking)[1:]
+        lacking = {
+            name: Raw(canonical(value)) for name, value in self._shared.items() if name not in names
+        }
+        missing = [name for name in _VERSIONS if name not in names and name not in lacking]
+        tail = encode_json(lacking)[1:]
         has_key = KEY in names
         others = tuple(name for name in names if name not in TEXTS)
         named_by = next((name for name in NAMES if name in names), None)

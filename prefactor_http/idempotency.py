@@ -116,9 +116,13 @@ def new_id(related_to: str) -> str:
         A partitioned id of 32 characters, which sorts by the time of this call.
 
     Raises:
-        ValueError: ``related_to`` is not a partitioned id.
+        TypeError: ``related_to`` is no text.
+        ValueError: It is not a partitioned id.
     """
-    return generate(partition_of(related_to))
+    text = as_text(related_to)
+    if text is None:
+        raise TypeError(f"related_to must be a str, not {type(related_to).__name__}")
+    return generate(partition_of(text))
 
 
 def _tagged(part: str | int | bytes) -> bytes:

@@ -5,6 +5,7 @@ from raw_server import reply
 
 from prefactor_http import (
     HttpClientConfig,
+    PrefactorConflictError,
     PrefactorHttpClient,
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
@@ -224,3 +225,26 @@ def test_the_oldest_open_span_is_forgotten_first():
     for number in range(3):
         instances.remember(f"s-{number}", "i-1")
     assert [instances.get(f"s-{n}") for n in range(3)] == [None, "i-1", "i-1"]
+
+
+REFUSAL = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
+
+
+async def test_a_refusal_after_a_response_to_another_call_is_confirmed(raw_server, client):
+    right = {**INSTANCE, "id": "i-2"}
+    raw_server.script(success(INSTANCE), success(right))
+    await client.agent_instances.start("i-2")
+    raw_server.script(REFUSAL, success(right))
+    assert (await client.agent_instances.finish("i-2")).id == "i-2"
+    raw_server.script(REFUSAL, REFUSAL, success({**right, "finished_at": MOMENT}))
+    with pytest.raises(PrefactorConflictError) as caught:
+        await client.agent_instances.finish("i-2")
+    assert (caught.value.attempts, caught.value.outcome_unknown) == (2, False)
+
+
+async def test_a_refusal_that_cannot_be_confirmed_is_unknown(raw_server, client):
+    raw_server.script(success(INSTANCE), success({**INSTANCE, "id": "i-2"}), REFUSAL)
+    await client.agent_instances.start("i-2")
+    with pytest.raises(PrefactorConflictError) as caught:
+        await client.with_options(max_retries=0).agent_instances.finish("i-2")
+    assert caught.value.outcome_unknown

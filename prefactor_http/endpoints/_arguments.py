@@ -30,15 +30,16 @@ def text(value: str, name: str) -> str:
         TypeError: It is no text.
         ValueError: It is blank.
     """
-    given = filter_text(value, name)
-    if not given or given.isspace():
+    if type(value) is not str:
+        value = filter_text(value, name)
+    if not value or value.isspace():
         raise ValueError(f"{name} must not be blank")
-    return given
+    return value
 
 
 def filter_text(value: str, name: str) -> str:
     """Check a text that may be blank; see `text`."""
-    given = value if type(value) is str else as_text(value)
+    given = as_text(value)
     if given is None:
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     return given
@@ -122,7 +123,7 @@ def one_of(value: T | None, name: str, allowed: tuple[str, ...]) -> T | None:
     """
     if value is None:
         return None
-    given = as_text(value)
+    given = value if type(value) is str else as_text(value)
     if given not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
     return cast("T", given)

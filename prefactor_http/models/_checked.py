@@ -1,6 +1,6 @@
 """The base of models that callers build by hand, which check their fields when built."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
+from prefactor_http._datetime import date, datetime
 from prefactor_http._values import as_text, plain
 
 _LONGEST_PROBLEM = 200

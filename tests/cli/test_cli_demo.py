@@ -79,17 +79,6 @@ def test_a_pipe_that_closes_early_does_not_disturb_the_demo():
     assert process.returncode == 0
 
 
-def test_lines_go_nowhere_once_nobody_reads(monkeypatch):
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w", encoding="ascii") as page:
-        monkeypatch.setattr(sys, "stdout", page)
-        lines = Lines(["Agent"], 0.5)
-        os.close(reading)
-        lines.run_ended("Agent", "complete")
-        lines.run_ended("Agent", "complete")
-        monkeypatch.undo()
-
-
 @pytest.mark.parametrize("seed", [1, 2])
 def test_any_seed_holds(run, seed):
     result = run("demo", "--seed", str(seed))

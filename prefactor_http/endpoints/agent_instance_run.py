@@ -176,15 +176,24 @@ class AgentInstanceRun:
             if instance is not None or error.outcome_unknown:
                 self._report_pending(exc, instance, str(error))
         except TimeoutError as error:
-            if instance is not None or _may_be_applied(error.__cause__):
-                problem = f"not completed within {self._finish_timeout:g} s (finish_timeout)"
-                self._report_pending(exc, instance, problem)
+            problem = f"not completed within {self._finish_timeout:g} s (finish_timeout)"
+            self._report_interrupted(exc, instance, error.__cause__, problem)
         except asyncio.CancelledError as error:  # by an event loop that shuts down
-            if instance is not None or _may_be_applied(error):
-                self._report_pending(exc, instance, "cancelled")
+            self._report_interrupted(exc, instance, error, "cancelled")
             raise
         except (TypeError, ValueError):
             pass  # of an argument: nothing was sent
+
+    def _report_interrupted(
+        self,
+        exc: BaseException,
+        instance: AgentInstance | None,
+        cancellation: BaseException | None,
+        problem: str,
+    ) -> None:
+        # A call that is cancelled says on the exception whether it may have been applied.
+        if instance is not None or getattr(cancellation, "outcome_unknown", True):
+            self._report_pending(exc, instance, problem)
 
     def _report_pending(
         self, exc: BaseException, instance: AgentInstance | None, problem: str
@@ -241,7 +250,3 @@ class AgentInstanceRun:
         except PrefactorHttpError as problem:
             exc.add_note(f"agent instance {self.id} was not cancelled: {problem}")
             _log.warning("agent instance %s was not cancelled: %s", self.id, problem)
-
-
-def _may_be_applied(cancellation: BaseException | None) -> bool:
-    return getattr(cancellation, "outcome_unknown", True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import sys
 import time
 import weakref
 from typing import Any
@@ -107,6 +108,13 @@ class TestUnderAnyio:
         assert [span["status"] for span in api.spans.values()] == ["failed"]
         assert statuses(api) == ["complete"]
         assert len(shields) <= 4
+
+    async def test_without_anyio_a_cancelled_run_is_finished_too(self, api, run, monkeypatch):
+        monkeypatch.delitem(sys.modules, "anyio")
+        task = asyncio.create_task(enter(run()))
+        await until(lambda: statuses(api) == ["active"])
+        await cancelled(task)
+        assert statuses(api) == ["failed"]
 
     async def test_a_native_cancellation_within_a_scope_still_comes_out(self, api, run):
         async def work():

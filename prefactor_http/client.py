@@ -167,13 +167,17 @@ class PrefactorHttpClient:
         await self.close()
 
     async def close(self, drain_timeout: float = 10.0) -> None:
-        """End the client; to do so twice is no harm.
+        """Close the client. Safe to call more than once.
 
-        New calls are refused, calls waiting for a retry end with their error, those in flight may
-        finish. A view's close does nothing: the client that it views goes on.
+        New calls are refused, calls waiting for a retry end with their error, and those in flight
+        may finish. In a forked child the client only drops what it inherited. Closing a view does
+        nothing: the client that it views stays open.
 
         Args:
             drain_timeout: Seconds for the calls in flight; then they end with an error, too.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop, where its calls go on.
         """
         if not self._is_view:
             await self._runtime.close(drain_timeout)
@@ -182,6 +186,7 @@ class PrefactorHttpClient:
         """Make a view of this client that differs in some options.
 
         Session, limit, gate and retry budget stay shared, so views are cheap: make one for a call.
+        The view of a subclass has its attributes, which can be assigned independently from then on.
 
         Args:
             options: Fields of `HttpClientConfig` that may differ from call to call.
@@ -199,10 +204,15 @@ class PrefactorHttpClient:
                 f"with_options cannot change {', '.join(sorted(unknown))}; it can change "
                 f"{', '.join(sorted(Options.__annotations__))}"
             )
-        view = object.__new__(type(self))
+        cls = type(self)
+        view = object.__new__(cls)
+        # What a subclass has set comes along; endpoints that were made refer to this client.
+        vars(view).update(
+            (name, value)
+            for name, value in vars(self).items()
+            if not isinstance(getattr(cls, name, None), cached_property)
+        )
         view.config = replace(self.config, **options)
-        view.__sdk_header = self.__sdk_header
-        view._runtime = self._runtime
         view._retry = Retry(view.config, self._runtime)
         view._is_view = True
         return view

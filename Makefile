@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-pythons test-dropin test-distributed check bench bench-full bench-report fix clean
+.PHONY: demo test test-pythons test-dropin test-distributed soak check bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -30,6 +30,11 @@ test-dropin: $(VENV)/.ready-test
 # A Dask cluster of two worker processes, one of which is killed.
 test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
+
+# Lifecycles under faults, on own and borrowed sessions, asyncio and uvloop, against a ledger.
+# For a shorter run: make soak ARGS='--lifecycles 1000 --items 1000'
+soak: $(VENV)/.ready-test
+	$(BIN)/python tests/resilience/soak.py $(ARGS)
 
 # Against the reference and aiohttp's own, in turns. The first run makes environments: network.
 bench: $(VENV)/.ready-bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefactor_http._report import LOG
@@ -65,6 +66,22 @@ def interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttp
         error = PrefactorTimeoutError(f"deadline of {deadline:g} s exceeded")
     call.outcome_unknown |= call.in_flight and call.operation.method != GET
     return build_error(call, error, is_exhausted=False)
+
+
+def annotate_cancellation(call: Call[Any], exc: asyncio.CancelledError) -> None:
+    """Tell with a cancellation from outside whether the write may have been applied.
+
+    The exception also gets the attributes ``idempotency_key`` and ``outcome_unknown``.
+    """
+    if call.operation.method == GET:
+        return
+    unknown = call.outcome_unknown or call.in_flight
+    state = "may have been applied" if unknown else "was not applied"
+    if not call.attempts:
+        state = "was not sent"
+    key = f"idempotency key {call.key}" if call.key else "each item has its own idempotency key"
+    exc.add_note(f"{call.operation.name} was cancelled: it {state} ({key})")
+    vars(exc).update(idempotency_key=call.key, outcome_unknown=unknown)
 
 
 def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:

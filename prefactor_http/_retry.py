@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
-from prefactor_http._ending import build_error, interrupted
+from prefactor_http._ending import annotate_cancellation, build_error, interrupted
 from prefactor_http._identity import confirms, sent_by_request
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
@@ -81,11 +81,17 @@ class Retry:
             raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
-        outcome = await self.attempt(call)
-        if isinstance(outcome, Failure):
-            recovery = _Recovery(self, call, outcome)
-            del outcome  # or a raised error and this frame would hold each other
-            return await recovery.run()
+        try:
+            outcome = await self.attempt(call)
+            if isinstance(outcome, Failure):
+                recovery = _Recovery(self, call, outcome)
+                del outcome  # or a raised error and this frame would hold each other
+                return await recovery.run()
+        except asyncio.CancelledError as exc:
+            annotate_cancellation(call, exc)
+            # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
+            exc.__traceback__ = None
+            raise
         self.runtime.budget.give_back(FIRST_SUCCESS)
         return outcome
 

@@ -190,7 +190,6 @@ class Transport:
         session = self._session
         assert session is not None  # noqa: S101 # the client opened it
         method, body = call.operation.method, call.body
-        response: aiohttp.ClientResponse | None = None
         watch = self._watches.begin(timeout)
         self._in_flight += 1
         try:
@@ -216,12 +215,9 @@ class Transport:
             if received is None or len(received) > self._limit:
                 return self._too_large(response.status)
             return Reply(response.status, response.headers, received)
-        except asyncio.CancelledError as exc:
+        except asyncio.CancelledError:
             cause = watch.caused()
             if cause is None:
-                # Error reports show the variables of each frame: aiohttp's hold the request's
-                # headers, and the response shows its own.
-                response, exc.__traceback__ = None, None
                 raise
             return self._failures.interrupted(cause, timeout)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:

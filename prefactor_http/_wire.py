@@ -98,6 +98,13 @@ class Call(Struct, Generic[T]):
     doubted: bool = False
     needs_new_connection: bool = False
 
+    def __repr__(self) -> str:
+        # Error reports show the variables of each frame: no body, no headers.
+        return (
+            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
+            f"attempts {self.attempts}>"
+        )
+
     @property
     def is_repeatable(self) -> bool:
         """Whether an attempt may be repeated although an earlier one may have been applied."""

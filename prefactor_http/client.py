@@ -225,7 +225,11 @@ class PrefactorHttpClient:
             resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
         if request is not None:
-            call.body = encode(operation, request)
+            try:
+                call.body = encode(operation, request)
+            except (TypeError, ValueError) as exc:
+                request = None  # error reports show the variables of each frame
+                raise exc.with_traceback(None) from None
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id

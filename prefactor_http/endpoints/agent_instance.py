@@ -277,12 +277,14 @@ class AgentInstanceClient(AgentInstanceBatch):
         Returns:
             The context manager.
         """
+        key = self._client.key(None)
         register = partial(
             self.register,
             agent_id,
             agent_version,
             agent_schema_version,
             id,
+            key,
             update_current_version=update_current_version,
             environment_id=environment_id,
             purpose=purpose,
@@ -291,8 +293,11 @@ class AgentInstanceClient(AgentInstanceBatch):
         bounded = self._client.with_options(deadline=finish_timeout)
         return AgentInstanceRun(
             register,
+            key,
+            id,
             Calls(self, AgentSpanClient(self._client)),
             Calls(AgentInstanceClient(bounded), AgentSpanClient(bounded)),
             self._client.clock,
+            finish_timeout,
             poll_interval,
         )

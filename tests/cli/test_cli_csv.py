@@ -141,6 +141,12 @@ def test_names_that_are_blank_are_left_out(api, run, shared, tmp_path):
         assert item["agent_id"] == api.agent_id
 
 
+def test_other_control_characters_are_sent_as_they_are(api, run, shared, tmp_path):
+    path = write(tmp_path, "rows.csv", HEAD + "a\tb\xa0c,,\n".encode())
+    assert run("register", path, *shared).exit_code == 0
+    assert names(api) == ["a\tb\xa0c"]
+
+
 def test_a_schema_may_have_lines(api, run, shared, tmp_path):
     content = table(["agent_schema_version"], [json.dumps(SCHEMA, indent=2)])
     assert run("register", write(tmp_path, "rows.csv", content), *shared).exit_code == 0

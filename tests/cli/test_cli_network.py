@@ -90,6 +90,19 @@ def test_this_machine_and_the_hosts_of_no_proxy_are_reached_without(api, run, mo
     assert seen == []
 
 
+def test_a_netrc_entry_disturbs_no_call(run, monkeypatch, tmp_path, proxy):
+    url, seen = proxy
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.invalid login me password pa55\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    result = run("ping", "--api-url", "https://api.invalid", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert seen == ["CONNECT api.invalid:443 HTTP/1.1"]
+    assert "pa55" not in result.output
+
+
 @pytest.mark.parametrize(
     "value",
     [

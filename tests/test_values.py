@@ -222,6 +222,8 @@ async def test_a_value_without_a_json_form_is_found_beside_others_that_cannot_be
     loop["self"] = loop
     with pytest.raises(ValueError, match="nested too deep, or refers to itself"):
         await client.agent_spans.finish("s-1", result_payload={"loop": loop, "other": object()})
+    with pytest.raises(TypeError, match="neither a value nor a key may be of type tuple"):
+        await client.agent_spans.finish("s-1", result_payload={"a": {(1, 2): 3}, "loop": loop})
     payload = {"other": {"deeper": {"still": [object()]}}, "loop": loop, "text": Text("\ud800")}
     with pytest.raises(TypeError, match=r"other\.deeper\.still\[0\] is of type object"):
         await client.agent_spans.finish("s-1", result_payload=payload)

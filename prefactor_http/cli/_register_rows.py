@@ -242,7 +242,8 @@ def _problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem,
 
 def _problem_of_error(error: PrefactorHttpError, tally: Tally, next_step: str) -> Problem:
     if isinstance(error, PrefactorClientError) and tally.refused:
-        return Refused(f"{error_text(error)}.", f"Correct what the rows lack. {next_step}")
+        # Not the API's, but the client's own: it does not go on as long as all rows are refused.
+        return Refused(f"{error_text(error)}.", next_step)
     problem = problem_of(error, Advice())
     problem.further = (*problem.further, next_step)
     return problem

@@ -204,7 +204,8 @@ async def main(url, token, order):
     tags = {"alpha@1", "beta@2", "gamma@3", "delta@4"}
     version = {"external_identifier": "v1", "runtime_environment": {"agent_sdk": tags}}
     fields = [("purpose", "live"), ("update_current_version", True)]
-    rows = [{"agent_version": version}, dict(fields if order == "a" else fields[::-1])]
+    mixed = {**version, "mixed": {"alpha", 5, None, "beta", 2.5, "gamma"}}
+    rows = [{"agent_version": mixed}, dict(fields if order == "a" else fields[::-1])]
     rows.append({"external_identifier": "named"})
     async with PrefactorHttpClient(HttpClientConfig(url, token)) as client:
         async for outcome in client.agent_instances.register_many(
@@ -296,7 +297,8 @@ async def test_an_argument_without_a_json_form_is_refused_at_once(api, client):
 
 async def test_a_group_of_nan_is_no_group(api, client):
     rows = [{"purpose": "eval", "external_identifier": object()}, {"purpose": "eval"}]
-    rows = [{**row, "agent_id": float("nan")} for row in rows]
+    nan = float("nan")
+    rows = [{**row, "agent_id": nan} for row in rows]
     outcomes = await run(api, client, rows, group="agent_id")
     assert [outcome.state.value for outcome in outcomes] == ["failed", "ok"]
 

@@ -117,7 +117,7 @@ def test_what_is_no_boolean_is_refused_with_what_is_allowed(run, shared, tmp_pat
         (b"extrenal_identifier\na\n", "did you mean `external_identifier`?"),
         (b"version\na\n", "did you mean `agent_version`?"),
         (b"colour\na\n", "unknown column 'colour'; Allowed are agent_version, "),
-        (gzip.compress(HEAD * 100)[:20], "cannot be read: Compressed file ended"),
+        (gzip.compress(HEAD * 100, mtime=0)[:20], "cannot be read: Compressed file ended"),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
@@ -139,6 +139,12 @@ def test_names_that_are_blank_are_left_out(api, run, shared, tmp_path):
     for item in api.requests[0].json["items"]:
         assert item.keys() & {"external_identifier", "id", "purpose"} == set()
         assert item["agent_id"] == api.agent_id
+
+
+def test_other_control_characters_are_sent_as_they_are(api, run, shared, tmp_path):
+    path = write(tmp_path, "rows.csv", HEAD + "a\tb\xa0c,,\n".encode())
+    assert run("register", path, *shared).exit_code == 0
+    assert names(api) == ["a\tb\xa0c"]
 
 
 def test_a_schema_may_have_lines(api, run, shared, tmp_path):

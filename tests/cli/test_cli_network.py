@@ -90,6 +90,19 @@ def test_this_machine_and_the_hosts_of_no_proxy_are_reached_without(api, run, mo
     assert seen == []
 
 
+def test_a_netrc_entry_disturbs_no_call(run, monkeypatch, tmp_path, proxy):
+    url, seen = proxy
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine api.invalid login me password pa55\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    result = run("ping", "--api-url", "https://api.invalid", "--max-retries", "0")
+    assert result.exit_code == 3
+    assert seen == ["CONNECT api.invalid:443 HTTP/1.1"]
+    assert "pa55" not in result.output
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -211,12 +224,14 @@ def test_a_server_in_trouble_is_worth_another_try(api, run):
     assert "then try again." in result.stderr
 
 
-def test_an_address_that_no_host_can_have_ends_a_job(run, parts, tmp_path):
-    path = write(tmp_path, "rows.jsonl", named(3))
+@pytest.mark.parametrize(("content", "code"), [(named(3), 3), (b"oops\n" + named(3), 1)])
+def test_an_address_that_no_host_can_have_ends_a_job(run, parts, tmp_path, content, code):
+    path = write(tmp_path, "rows.jsonl", content)
     url = f"https://{'x' * 70}.invalid"
     result = run("register", path, *parts, "--job", "j", "--api-url", url)
-    assert result.exit_code == 3
-    assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
+    assert result.exit_code == code
+    assert "0 rows registered" in result.stdout
+    assert "0 unknown" in result.stdout
     assert "Run the same command again" in result.stderr
 
 

@@ -268,10 +268,13 @@ class AgentInstanceClient(AgentInstanceBatch):
 
         The instance is registered and started, and finished when the block ends: ``complete``, or
         ``failed`` when the block raises (its exception comes out) or its task is cancelled. The
-        handle records spans and tells of a termination. See `register` for the first arguments.
+        handle records spans and tells of a termination. If the task is cancelled during the
+        register, the instance is cancelled before the cancellation comes out. See `register` for
+        the first arguments.
 
         Args:
-            finish_timeout: Longest that finishing may take, in seconds.
+            finish_timeout: Longest that finishing may take, in seconds, also after a cancellation
+                during the register.
             poll_interval: Seconds between looks for a termination; None for no looks.
 
         Returns:

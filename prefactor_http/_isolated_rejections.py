@@ -7,7 +7,7 @@ import math
 _MAX_KEYS = 256
 _ENOUGH = 2
 _PRIOR_CALLS, _PRIOR_REJECTIONS, _MAX_CALLS = 50.0, 1.0, 2000.0
-_RISE, _MAX_USUAL, _MAX_RISEN = 0.2, 0.7, 0.95
+_RISE, _MIN_USUAL, _MAX_USUAL, _MAX_RISEN = 0.2, 0.01, 0.7, 0.95
 _THRESHOLD = 7.0
 
 
@@ -20,7 +20,7 @@ class IsolatedRejections:
     """
 
     def __init__(self) -> None:
-        self._rejected_keys: dict[str, None] = {}
+        self._rejected_keys: dict[str, bool] = {}  # whether it was an isolated rejection
         self._has_succeeded = False
         self._seen = 0.0
         self._share: _Share | None = None
@@ -39,19 +39,21 @@ class IsolatedRejections:
         Returns:
             Whether the rejection is an isolated one.
         """
+        if key is not None and self._rejected_keys.get(key):
+            return True
         is_repeated = key in self._rejected_keys and self._has_succeeded
         self.remember(key)
-        if self._share is not None:
-            return not self._share.record(is_rejected=True)
-        if is_repeated:
+        if is_repeated and key is not None:
+            self._rejected_keys[key] = True
             self.learn(1.0)
-        return is_repeated
+            return True
+        return self._share is not None and not self._share.record(is_rejected=True)
 
     def remember(self, key: str | None) -> None:
         """Record a rejected call while the operation is paused anyway."""
         self._has_succeeded = False
         if key is not None:
-            self._rejected_keys[key] = None
+            self._rejected_keys.setdefault(key, False)
             if len(self._rejected_keys) > _MAX_KEYS:
                 del self._rejected_keys[next(iter(self._rejected_keys))]
 
@@ -81,7 +83,7 @@ class _Share:
         self._score = 0.0
 
     def record(self, *, is_rejected: bool) -> bool:
-        usual = min(self._rejections / self._calls, _MAX_USUAL)
+        usual = min(max(self._rejections / self._calls, _MIN_USUAL), _MAX_USUAL)
         risen = min(usual + _RISE, _MAX_RISEN)
         ratio = risen / usual if is_rejected else (1 - risen) / (1 - usual)
         self._score = max(0.0, self._score + math.log(ratio))

@@ -119,7 +119,9 @@ class RateEstimator:
         """Return the constant rate of the curve, moved down by the width of its range."""
         if not self._hold:
             return 0.0
-        return self._rate / (1 + self._range * (2 if run.seconds < _BARELY_PROVEN * run.wait else 1))
+        return self._rate / (
+            1 + self._range * (2 if run.seconds < _BARELY_PROVEN * run.wait else 1)
+        )
 
     def back_off(self, run: Run) -> None:
         """Lower the rate for a moment, after a rejection that may have another cause."""

@@ -56,19 +56,18 @@ class RateLimiter:
 
     Args:
         clock: The client's clock.
-        config: The client's configuration; views of the client are throttled alike.
+        config: The client's configuration. Views of the client are throttled alike.
+
+    Attributes:
+        is_idle: Whether no operation is throttled, so that every call may be sent at once.
     """
 
     def __init__(self, clock: Clock, config: HttpClientConfig) -> None:
+        self.is_idle = True
         self._clock = clock
         self._config = config
         self._patience = max(MIN_PATIENCE, config.max_retry_delay)
         self._throttles: dict[str, Throttle] = {}
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no operation is throttled, so that every call may be sent at once."""
-        return not self._throttles
 
     def acquire_nowait(self, call: Call[Any]) -> bool:
         """Let a call through, if it need not wait."""
@@ -80,7 +79,7 @@ class RateLimiter:
             return False
         now = self._clock.monotonic()
         if _is_forgettable(throttle, now):
-            del self._throttles[name]
+            self._forget(name)
             return True
         return throttle.enter(call, now)
 
@@ -166,12 +165,16 @@ class RateLimiter:
             throttle.probe = None
 
     def _start(self, name: str, now: float) -> Throttle:
-        for other in [
-            o for o, throttle in self._throttles.items() if _is_forgettable(throttle, now)
-        ]:
-            del self._throttles[other]
+        for other, throttle in [*self._throttles.items()]:
+            if _is_forgettable(throttle, now):
+                self._forget(other)
         throttle = self._throttles[name] = Throttle(self._config.max_retry_delay, self._patience)
+        self.is_idle = False
         return throttle
+
+    def _forget(self, name: str) -> None:
+        del self._throttles[name]
+        self.is_idle = not self._throttles
 
     def _refuse(self, call: Call[Any], throttle: Throttle) -> Failure | None:
         """Return why a call cannot wait, or None if it can."""

@@ -1,46 +1,62 @@
-"""A client's retry budget: retries stop when they mostly fail, so that they cannot pile up."""
+"""A client's retry budget: it bounds the retries of calls that fail in the end."""
 
 from __future__ import annotations
 
-RETRY_COST = 5
-TIMEOUT_COST = 10
+from prefactor_http._outcome import Failure, Kind
+from prefactor_http._wire import TOO_MANY_REQUESTS
+from prefactor_http.config import HttpClientConfig
+
 FIRST_SUCCESS = 1
+_RETRY_COST, _TIMEOUT_COST = 5, 10
+# Tokens per connection. When the API restarts, a call is retried twice on average, which costs 10
+# tokens. So the budget suffices for ten calls per connection that wait for the API at a time.
+_TOKENS_PER_CONNECTION = 100
+
+
+def retry_cost(failure: Failure) -> int:
+    """Return the tokens that a retry after a failure costs.
+
+    A request that was not sent has cost the API nothing, so its retry costs nothing either. Nor
+    does one after a 429, since the rate limiter spaces these out.
+    """
+    if failure.kind is Kind.NOT_SENT or failure.status == TOO_MANY_REQUESTS:
+        return 0
+    return _TIMEOUT_COST if failure.timed_out else _RETRY_COST
 
 
 class RetryBudget:
-    """A bucket of tokens that retries empty and successes fill.
+    """A bucket of tokens, emptied by retries and filled by successes.
 
-    A retry takes 5 tokens, one after a timeout 10, one after a 429 none: there the gate holds back.
-    A call that the API answers in the end brings back what its retries took, and one that needed
-    none brings back 1. So the bucket stays full while calls are answered in the end, however many
-    attempts they need; in an outage a client stops after some hundred retries instead of
-    multiplying its load, and its retries under way at any moment are bounded, too.
+    A call that gets an answer in the end returns what its retries cost; one that needed no retry
+    adds 1. So the bucket stays full while calls succeed, however many attempts they need. While
+    the API is down for long, a client makes a limited number of retries and then one attempt per
+    call, instead of multiplying its load.
 
     Args:
-        capacity: Size of the bucket, which starts full; None for no limit.
+        config: Tells the size of the bucket, which is full at first.
     """
 
-    def __init__(self, capacity: int | None) -> None:
-        self._capacity = capacity
-        self._tokens = capacity or 0
+    def __init__(self, config: HttpClientConfig) -> None:
+        size = config.retry_budget
+        if size == "auto":
+            size = _TOKENS_PER_CONNECTION * config.max_connections
+        self._size = size
+        self._tokens = size or 0
 
-    def withdraw(self, cost: int) -> bool:
-        """Pay for a retry.
-
-        Args:
-            cost: Tokens that it takes.
+    def withdraw(self, tokens: int) -> bool:
+        """Take tokens for a retry.
 
         Returns:
-            False when the bucket does not hold that many.
+            Whether the bucket held that many.
         """
-        if self._capacity is None:
+        if self._size is None:
             return True
-        if self._tokens < cost:
+        if self._tokens < tokens:
             return False
-        self._tokens -= cost
+        self._tokens -= tokens
         return True
 
-    def deposit(self, amount: int) -> None:
-        """Bring tokens back after a success."""
-        if self._capacity is not None and self._tokens < self._capacity:
-            self._tokens = min(self._capacity, self._tokens + amount)
+    def deposit(self, tokens: int) -> None:
+        """Return tokens after a success."""
+        if self._size is not None and self._tokens < self._size:
+            self._tokens = min(self._size, self._tokens + tokens)

@@ -137,7 +137,8 @@ class Throttle:
                 if self._run is not None:
                     self._run.late_admitted += 1
                 return
-            self._resumed_at = self._next_at = now
+            self._resumed_at = now
+            self._next_at = call.entered_at + 1 / self._estimator.rate_at(0.0)
             self._admitted = 0
             self._change(State.PACED if self._is_rate_limit else State.OPEN)
         if not self._is_late(call):

@@ -6,7 +6,7 @@ There is no I/O in here, no retrying and no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -60,10 +60,8 @@ _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 # What decoding a body raises: the last one where it is nested too deep.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_encoder = msgspec.json.Encoder()
 
-
-class Call(Struct, Generic[T], gc=False):
+class Call(Struct, Generic[T]):
     """One logical call: what every attempt of it sends, and what its reply means.
 
     Attributes:
@@ -73,14 +71,16 @@ class Call(Struct, Generic[T], gc=False):
         key: The idempotency key in the body; None where it has none, or one in each item.
         request: The request as the endpoint built it, for settling a 409.
         resource_id: The id in the path, for the same.
-        params: Query parameters.
+        params: Query parameters; a list repeats its name.
         headers: Headers of this call alone.
         expires_at: When its deadline passes, on the client's clock.
         attempts: Attempts made so far.
         in_flight: Whether an attempt is being made.
         outcome_unknown: Whether an attempt so far may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
+        doubted: Whether a response may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
+        entered_at: When the rate limiter last let it through, if it had to look.
     """
 
     operation: Operation[T]
@@ -89,15 +89,23 @@ class Call(Struct, Generic[T], gc=False):
     key: str | None = None
     request: object = None
     resource_id: str | None = None
-    params: Mapping[str, str] | None = None
+    params: Mapping[str, Any] | None = None
     headers: Mapping[str, str] | None = None
     expires_at: float | None = None
     attempts: int = 0
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
+    doubted: bool = False
     needs_new_connection: bool = False
     entered_at: float = -math.inf
+
+    def __repr__(self) -> str:
+        # Error reports show the variables of each frame: no body, no headers.
+        return (
+            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
+            f"attempts {self.attempts}>"
+        )
 
     @property
     def is_repeatable(self) -> bool:
@@ -106,45 +114,24 @@ class Call(Struct, Generic[T], gc=False):
         return self.key is not None or operation.method == GET or operation.carries_items
 
 
-def encode(operation: Operation[Any], request: object) -> bytes:
-    """Write a request as JSON, once for all attempts.
-
-    Args:
-        operation: The call, for the message.
-        request: A Struct, or a dict; or bytes, which are JSON already.
-
-    Returns:
-        The body.
-
-    Raises:
-        TypeError: A value in it has no JSON form.
-        ValueError: It refers to itself, or holds text that is not Unicode.
-    """
-    if isinstance(request, bytes):
-        return request
-    try:
-        return _encoder.encode(request)
-    except RecursionError:
-        problem: str = "it refers to itself"
-    except UnicodeEncodeError as exc:
-        problem = f"text that is not Unicode ({exc.reason})"
-    except TypeError as exc:
-        raise TypeError(f"{operation.name}: the request has no JSON form: {exc}") from None
-    raise ValueError(f"{operation.name}: the request has no JSON form: {problem}")
-
-
-def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor) -> T | Failure:
+def parse_response(
+    call: Call[T],
+    response: Reply | Failure,
+    redactor: Redactor,
+    utcnow: Callable[[], datetime],
+) -> T | Failure:
     """Turn a response into the result of its call, or into a failure.
 
     Args:
         call: The call.
         response: The response; an attempt that failed before is returned as it is.
         redactor: Removes the token from what the response quotes.
+        utcnow: Gives the current moment, for a date in ``Retry-After``.
     """
     if isinstance(response, Failure):
         return response
     if not _OK <= response.status < _REDIRECT:
-        return _error_from_response(response, redactor)
+        return _error_from_response(response, redactor, utcnow)
     operation = call.operation
     try:
         result = operation.decode(response.body)
@@ -153,18 +140,24 @@ def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor)
             call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
     problem = operation.contradiction(call.request, call.resource_id, call.params, result)
-    if problem is not None:
-        failure = _contract_failure(call, response, redactor, problem, retryable=False)
-        failure.permanent, failure.contradicts = False, True
-        return failure
-    return result
+    return result if problem is None else contradicting(call, response, redactor, problem)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After``: seconds, or a date relative to the reply's own ``Date``.
+def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+    """Make the failure of an attempt whose response is about something else than the call."""
+    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure.permanent, failure.contradicts = False, True
+    return failure
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date.
+
+    A date is relative to the ``Date`` of the same response, so that the clocks need not agree.
 
     Args:
-        headers: Headers of the reply.
+        headers: Headers of the response.
+        now: The current moment, to which a date is relative if the response has no ``Date``.
 
     Returns:
         Seconds to wait, or None where the header is missing or makes no sense.
@@ -175,24 +168,23 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(value, headers.get("Date"))
+        until = _moment(value)
+        since = _moment(headers.get("Date", "")) or now
+        seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
     return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER else None
 
 
-def _seconds_until(value: str, now: str | None) -> float:
+def _moment(text: str) -> datetime | None:
     try:
-        moments = [parsedate_to_datetime(text) for text in (value, now or "")]
+        moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for years beyond what a C int holds
-        return math.nan
-    until, since = (m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments)
-    return max(0.0, _timestamp(until) - _timestamp(since))
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _timestamp(moment: datetime) -> float:
-    return moment.timestamp()
-
-
-def _error_from_response(response: Reply, redactor: Redactor) -> Failure:
+def _error_from_response(
+    response: Reply, redactor: Redactor, utcnow: Callable[[], datetime]
+) -> Failure:
     status = response.status
     raw = _error_fields(response.body)
     code = raw.get("code")
@@ -211,7 +203,7 @@ def _error_from_response(response: Reply, redactor: Redactor) -> Failure:
     )
     error.from_api = from_api
     error.request_id = request_id(response, redactor)
-    error.retry_after = retry_after(response.headers)
+    error.retry_after = retry_after(response.headers, utcnow())
     if not raw:
         error.body_snippet = snippet(response.body, redactor)
     # A 5xx or 408 may come from a proxy that gave up on a write which the API then executed, as

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 _MAX_KEYS = 256
-_MAX_IN_A_ROW = 4
 _ISOLATED = -1
-_ENOUGH = 2
+_MAX_IN_A_ROW = 4
+_ENOUGH_EVIDENCE = 2.0
 _PRIOR_CALLS, _PRIOR_REJECTIONS, _MAX_CALLS = 50.0, 1.0, 2000.0
 _RISE, _MIN_USUAL, _MAX_USUAL, _MAX_RISEN = 0.2, 0.01, 0.7, 0.95
 _THRESHOLD = 7.0
@@ -16,9 +16,9 @@ _THRESHOLD = 7.0
 class IsolatedRejections:
     """Tells rejections of single calls from those of an API that is at its limit.
 
-    A rejection is isolated if the same resource or call was rejected before, and others have
-    succeeded meanwhile. When two rejections in a row turned out to be isolated (see `learn`),
-    further ones are expected to be, until their share rises.
+    A rejection is isolated if the same resource or call was rejected before and others have
+    succeeded in between. Once enough evidence has shown that others are isolated, too, all are
+    taken for isolated as long as their share does not rise.
     """
 
     def __init__(self) -> None:
@@ -27,40 +27,37 @@ class IsolatedRejections:
         self._evidence = 0.0
         self._share: _Share | None = None
 
-    def record_success(self, key: str | None) -> None:
+    def record_success(self, key: str) -> None:
         """Record a call that was not rejected; the key is its resource's, or its own."""
         self._successes += 1
         self._in_a_row = 0
-        if key is not None:
-            self._rejected_keys.pop(key, None)
+        self._rejected_keys.pop(key, None)
         if self._share is not None:
             self._share.record(is_rejected=False)
 
-    def record_rejection(self, key: str | None) -> bool:
+    def record_rejection(self, key: str) -> bool:
         """Record a rejected call.
 
         Returns:
             Whether the rejection is an isolated one.
         """
-        before = None if key is None else self._rejected_keys.get(key)
+        before = self._rejected_keys.get(key)
         if before == _ISOLATED:
             return True
         self._in_a_row += 1
-        is_repeated = before is not None and before < self._successes
         # At a limit, calls that were rejected before are rejected again, but one after another.
-        if key is not None and is_repeated and self._in_a_row <= _MAX_IN_A_ROW:
+        if before is not None and before < self._successes and self._in_a_row <= _MAX_IN_A_ROW:
             self._rejected_keys[key] = _ISOLATED
             self.learn(1.0)
             return True
         self.remember(key)
         return self._share is not None and not self._share.record(is_rejected=True)
 
-    def remember(self, key: str | None) -> None:
+    def remember(self, key: str) -> None:
         """Record a rejected call while the operation is paused anyway."""
-        if key is not None:
-            self._rejected_keys[key] = self._successes
-            if len(self._rejected_keys) > _MAX_KEYS:
-                del self._rejected_keys[next(iter(self._rejected_keys))]
+        self._rejected_keys[key] = self._successes
+        if len(self._rejected_keys) > _MAX_KEYS:
+            del self._rejected_keys[next(iter(self._rejected_keys))]
 
     def learn(self, evidence: float) -> bool:
         """Record what a rejection that has paused the operation turned out to be.
@@ -72,7 +69,7 @@ class IsolatedRejections:
             Whether isolated rejections are expected from now on, and were not before.
         """
         self._evidence = max(0.0, self._evidence + evidence)
-        if self._evidence < _ENOUGH or self._share is not None:
+        if self._evidence < _ENOUGH_EVIDENCE or self._share is not None:
             return False
         self._share = _Share()
         return True

@@ -1,45 +1,53 @@
 """Estimates how many calls per second the API admits.
 
-The API tells its limit only by rejecting calls, so the estimate follows a search. The rate at
-which calls are sent is a curve over the time since the last pause: constant at first, then rising
-slowly through the range in which the limit is expected, then ever faster, because the limit must
-have risen. The next rejection stops the search and gives a new range:
+The API shows its limit only by rejecting calls, so finding it is a search. The rate at which calls
+are sent is a curve over the time since the last pause: constant at first, then rising slowly
+through the range in which the limit is expected, then ever faster, because the limit must have
+risen. The next rejection ends the search and gives a new range:
 
-- The rate shortly before the rejection was admitted, the rate just before it was not. The limit
-  lies between the two. The next curve starts at the lower end. It stays there the longer, and
-  then rises the more slowly, the narrower the range is: a wide range is worth a test soon, while a
-  narrow one costs a pause and has little to win.
-- A rejection while the rate was constant says that the estimate was too high, so the range is
-  moved down, at most to what was admitted per second with the pause included (which is the rate
-  at which a token bucket is filled).
-- A rejection sooner than after one `Retry-After` leaves only the number of calls. The API most
-  likely counts calls in windows of that length, so that number is what one window admits, or two
-  of them when the run may have reached into the next one.
-- Where some of the calls in flight at the rejection are admitted and others are not, the limit is
-  that share of the current rate (a token bucket that is empty).
+- The rate shortly before the rejection was admitted, the rate at the rejection was not, so the
+  limit lies between the two. The next curve starts at the lower end. The narrower the range, the
+  longer the curve stays there and the more slowly it rises: in a wide range a test is soon worth
+  the pause that it costs, in a narrow one there is little to win.
+- If the rate was constant until the rejection, the estimate was too high. The range moves down, at
+  most to what was admitted per second with the pause included, which is the rate at which a token
+  bucket is filled.
+- If the rejection comes sooner than one `Retry-After` after the pause, the number of calls says
+  more than their rate. The API most likely counts calls in windows of that length. Then the number
+  is what one window admits, or two of them, where the calls reached into the next one.
+- If some of the calls in flight at the rejection are admitted and some are not, the limit is that
+  share of the current rate (a token bucket that is empty).
+
+All times are in proportion to the pause that the API asks for. A rate that was admitted for
+several such times is proven: unless something else shows a lower limit, the rate does not fall far
+below it.
 
 The first curve is a guess: high enough that the next rejection comes soon, low enough that few
-calls are in flight by then.
+calls are in flight by then. The rate is never below one call per `Retry-After`.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-_FIRST_RATE, _FIRST_STRETCH = 500.0, 0.25
 _MIN_SECONDS = 0.001
-# Rejections that are not explained by the rate lower it only for a moment.
-_BACK_OFF, _MIN_DEMAND = 0.8, 0.5
-# In units of the pause:
+# The first curve, in calls per second and in seconds.
+_FIRST_RATE, _FIRST_WIDTH, _FIRST_STRETCH = 500.0, 0.5, 0.25
+# Times in units of the pause. How long the rate is constant, and how long it takes to rise through
+# the range:
 _MIN_HOLD, _MAX_HOLD = 1.0, 60.0
 _MIN_STRETCH, _MAX_STRETCH, _QUICK_STRETCH = 3.0, 10.0, 4.0
+# How long before a rejection the rate was still admitted, and from when on it was not:
 _ADMITTED_BEFORE, _REJECTED_BEFORE = 1.25, 0.5
-_PROVEN, _BARELY_PROVEN = 2.5, 1.5
-# Shares of a rate:
+# How long a rate must be admitted until it is proven, and until it is not much too high:
+_PROVEN, _NEARLY_PROVEN = 2.5, 1.5
+# Shares of a rate. How far the next rate stays below the lower end of the range (and half a call,
+# which counts where a window admits few), or below a window's calls:
 _MARGIN, _MARGIN_CALLS, _WINDOW_MARGIN = 0.99, 0.5, 0.96
-_MIN_RANGE, _QUICK_RANGE = 0.03, 0.15
-_MAX_LATE_SHARE, _MIN_LATE = 0.8, 3
-_PROVEN_SHARE = 0.9
+_MIN_WIDTH, _QUICK_WIDTH = 0.03, 0.15
+_MAX_LATE_SHARE, _PROVEN_SHARE = 0.8, 0.9
+_BACK_OFF, _MIN_DEMAND, _BACK_OFF_WIDTH = 0.8, 0.5, 0.25
+_MIN_LATE = 3
 
 
 class Run(Struct):
@@ -79,13 +87,13 @@ class RateEstimator:
     """The rate at which calls may be sent, by the time since the last pause."""
 
     def __init__(self) -> None:
-        self._proven = 0.0
-        self._set_curve(_FIRST_RATE, 0.5, 0.0, _FIRST_STRETCH, 1.0)
+        self._rate = self._width = self._hold = self._stretch = self._proven = 0.0
+        self._set_curve(_FIRST_RATE, _FIRST_WIDTH, 0.0, _FIRST_STRETCH, 1.0)
 
     def rate_at(self, seconds: float) -> float:
         """Return the calls per second that may be sent, so long after a pause."""
         x = max(0.0, seconds - self._hold) / self._stretch
-        return self._rate * (1 + self._range * x + max(0.0, x - 1) ** 3)
+        return self._rate * (1 + self._width * x + max(0.0, x - 1) ** 3)
 
     @property
     def patience(self) -> float:
@@ -111,19 +119,31 @@ class RateEstimator:
         else:
             self._rate = max(self._rate, _PROVEN_SHARE * self._proven)
 
+    def back_off(self, run: Run) -> None:
+        """Lower the rate for a moment, after a rejection that may have another cause."""
+        seconds = max(run.seconds, _MIN_SECONDS)
+        demand = max(_MIN_DEMAND, self._demand(run))
+        rate = self.rate_at(seconds) * demand * _BACK_OFF
+        self._set_curve(rate, _BACK_OFF_WIDTH, 0.0, 1.0, run.wait)
+
+    def speed_up(self, wait: float) -> None:
+        """Double the rate with every `wait` seconds, as rejections do not depend on it."""
+        self._set_curve(self._rate, 1.0, 0.0, 1.0, wait)
+
     def _choose(self, run: Run) -> None:
         seconds, wait = max(run.seconds, _MIN_SECONDS), run.wait
-        demand = min(1.0, run.admitted / self._allowed(seconds))
+        demand = self._demand(run)
         if run.is_short:
             rate = _WINDOW_MARGIN * run.admitted / wait
             if run.late_admitted >= _MIN_LATE:
                 share = run.late_admitted / (run.late_admitted + run.late_rejected)
                 rate = max(rate, self.rate_at(seconds) * demand * min(_MAX_LATE_SHARE, share))
-            self._set_curve(rate, _QUICK_RANGE, _MIN_HOLD, _QUICK_STRETCH, wait)
+            self._set_curve(rate, _QUICK_WIDTH, _MIN_HOLD, _QUICK_STRETCH, wait)
         elif seconds < wait:
-            high = run.admitted / wait
-            low = max(high * (1 - seconds / wait / 2), self._lowered(run) * demand)
-            self._search(min(low, high), max(low, high), wait)
+            # One window's calls, or more the longer it took.
+            window = run.admitted / wait
+            low = max(window * (1 - seconds / wait / 2), self._lowered(run) * demand)
+            self._search(min(low, window), max(low, window), wait)
         else:
             low = self._lowered(run) * demand
             if self.explains(run):
@@ -131,27 +151,25 @@ class RateEstimator:
             high = self.rate_at(seconds - _REJECTED_BEFORE * wait) * demand
             self._search(max(low, run.admitted / (seconds + wait)), high, wait)
 
+    def _demand(self, run: Run) -> float:
+        """Return the share of the calls that might have been sent, and were."""
+        seconds = max(run.seconds, _MIN_SECONDS)
+        x = max(0.0, seconds - self._hold) / self._stretch
+        # The integral of the curve.
+        extra = self._width * x**2 / 2 + max(0.0, x - 1) ** 4 / 4
+        return min(1.0, run.admitted / (self._rate * (seconds + self._stretch * extra)))
+
     def _lowered(self, run: Run) -> float:
         """Return the constant rate of the curve, moved down by the width of its range."""
         if not self._hold:
             return 0.0
-        return self._rate / (
-            1 + self._range * (2 if run.seconds < _BARELY_PROVEN * run.wait else 1)
-        )
-
-    def back_off(self, run: Run) -> None:
-        """Lower the rate for a moment, after a rejection that may have another cause."""
-        seconds = max(run.seconds, _MIN_SECONDS)
-        demand = min(1.0, max(_MIN_DEMAND, run.admitted / self._allowed(seconds)))
-        self._set_curve(self.rate_at(seconds) * demand * _BACK_OFF, 0.25, 0.0, 1.0, run.wait)
-
-    def speed_up(self, wait: float) -> None:
-        """Raise the rate quickly, after rejections that do not depend on it."""
-        self._set_curve(self._rate, 1.0, 0.0, 1.0, wait)
+        steps = 2 if run.seconds < _NEARLY_PROVEN * run.wait else 1
+        return self._rate / (1 + steps * self._width)
 
     def _search(self, low: float, high: float, wait: float) -> None:
+        """Start at the lower end of a range, and look for the limit in it."""
         low = max(low * _MARGIN - _MARGIN_CALLS / wait, 1 / wait)
-        width = max(high / low - 1, _MIN_RANGE)
+        width = max(high / low - 1, _MIN_WIDTH)
         hold = max(_MIN_HOLD, min(_MAX_HOLD, 0.05 / width**2))
         stretch = max(_MIN_STRETCH, min(_MAX_STRETCH, 2 / width))
         self._set_curve(low, width, hold, stretch, wait)
@@ -159,13 +177,16 @@ class RateEstimator:
     def _set_curve(
         self, rate: float, width: float, hold: float, stretch: float, wait: float
     ) -> None:
+        """Choose a curve.
+
+        Args:
+            rate: Calls per second at first.
+            width: How far the range reaches above that, as a share of it.
+            hold: How long the rate stays constant, in units of `wait`.
+            stretch: How long it takes to rise through the range, in units of `wait`.
+            wait: Seconds that the API asked to wait.
+        """
         self._rate = max(rate, 1 / wait)
-        self._range = width
+        self._width = width
         self._hold = hold * wait
         self._stretch = stretch * wait
-
-    def _allowed(self, seconds: float) -> float:
-        """Return the calls that may have been sent until then: the integral of the curve."""
-        x = max(0.0, seconds - self._hold) / self._stretch
-        extra = self._range * x * x / 2 + max(0.0, x - 1) ** 4 / 4
-        return self._rate * (seconds + self._stretch * extra)

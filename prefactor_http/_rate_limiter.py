@@ -1,8 +1,7 @@
 """Limits the rate of calls when the API asks for it.
 
-The API rejects a call that is one too many with 429. With 503 and `Retry-After` it says that it
-is away for a while. Each operation is throttled on its own, from its first rejection on; one that
-was never rejected costs a look at an empty dict.
+The API rejects a call with 429 when there are too many. With 503 and `Retry-After` it says that it
+is away for a while. Each operation is throttled on its own, from its first rejection on.
 
 1. *Pause.* The calls of the operation wait for as long as `Retry-After` says, but not longer than
    `max_retry_delay`. Without the header the pauses grow exponentially.
@@ -10,26 +9,24 @@ was never rejected costs a look at an empty dict.
    succeeds, the pause is over.
 3. *Pace.* After a 429 the calls that have waited must not be sent all at once, or most of them
    would be rejected again. They are sent one after another, at the rate that the API is estimated
-   to admit (`RateEstimator`). Pacing ends when nothing was rejected for a long time and calls come
-   more slowly than they may. After a 503 calls are not paced.
+   to admit (see `_rate_estimator`). Pacing ends when nothing was rejected for a long time and calls
+   come more slowly than they may. After a 503 calls are not paced.
 
-Not every rejection is caused by the rate. One resource may be broken, or some calls are rejected
-at random. A client that slowed down after each such rejection would soon stand still, so
-rejections are tested (`IsolatedRejections`):
+Not every rejection is caused by the rate. One resource may be broken, or the API may reject one
+call in fifty at random. A client that slowed down after each such rejection would soon stand
+still. So each rejection is tested:
 
-- If a resource is rejected again although other calls have succeeded meanwhile, only the call
-  itself waits.
+- A resource, or a call, that is rejected again although other calls have succeeded in between is an
+  isolated case. Only the call itself waits.
 - When the API is at its limit, it also rejects the calls that are in flight at that moment. If it
-  admits them, the rejection was probably an isolated one, and after two of these in a row
-  isolated rejections do not pause the operation any more. A share of rejections that rises still
-  does.
-- A rejection while the rate was no higher than it had been for long counts as isolated, too.
-- If there is no evidence because few calls are in flight, the rate is lowered only for a moment.
+  admits most of them, the rejection was probably isolated. A rejection at a rate that was admitted
+  before is a hint, too. After two such rejections (or four hints) isolated rejections are expected
+  and do not pause the operation any more, unless their share rises (see `_isolated_rejections`).
+- If there is no evidence, because few calls are in flight, the rate is lowered only for a moment.
 
-Calls do not wait forever. If nothing has succeeded for 60 seconds (or `max_retry_delay`,
-if that is longer) and a probe was rejected, all calls that wait fail with the
-error of the last rejection, and so do new ones until the next probe is due. A call whose deadline
-is over before the pause is fails at once.
+Calls do not wait forever. If nothing has succeeded for 60 seconds (or `max_retry_delay`, if that is
+longer) although probes were sent, all calls that wait fail with the last rejection, and so do new
+ones until the next probe is due. If the deadline of a call ends before the pause, it fails at once.
 """
 
 from __future__ import annotations
@@ -67,15 +64,14 @@ class RateLimiter:
 
     def acquire_nowait(self, call: Call[Any]) -> bool:
         """Let a call through, if it need not wait."""
-        name = call.operation.name
-        throttle = self._throttles.get(name)
+        throttle = self._throttle_of(call)
         if throttle is None:
             return True
         if throttle.line.locked():
             return False
         now = self._clock.monotonic()
         if _is_forgettable(throttle, now):
-            self._forget(name)
+            self._forget(_key(call))
             return True
         return throttle.enter(call, now)
 
@@ -88,7 +84,7 @@ class RateLimiter:
             None when the call may be sent and has a slot, otherwise why it is not sent.
         """
         while True:
-            throttle = self._throttles.get(call.operation.name)
+            throttle = self._throttle_of(call)
             if throttle is not None and (
                 throttle.line.locked() or throttle.delay(self._clock.monotonic())
             ):
@@ -133,18 +129,18 @@ class RateLimiter:
 
     def release(self, call: Call[Any]) -> None:
         """Record that the attempt of a call is over."""
-        throttle = self._throttles.get(call.operation.name)
+        throttle = self._throttle_of(call)
         if throttle is not None:
             throttle.leave(call)
 
     def record(self, call: Call[Any], outcome: object) -> None:
         """Record the outcome of an attempt: a result, or a `Failure`."""
-        throttle = self._throttles.get(call.operation.name)
+        throttle = self._throttle_of(call)
         now = self._clock.monotonic()
         if isinstance(outcome, Failure):
             rejection = _rejection(outcome)
             if rejection is not None:
-                throttle = throttle or self._start(call.operation.name, now)
+                throttle = throttle or self._start(_key(call), now)
                 throttle.record_rejection(call, rejection, now)
                 return
             if outcome.kind is not Kind.ANSWERED:
@@ -158,23 +154,26 @@ class RateLimiter:
             throttle.line = asyncio.Lock()
             throttle.probe = None
 
-    def _start(self, name: str, now: float) -> Throttle:
+    def _throttle_of(self, call: Call[Any]) -> Throttle | None:
+        return self._throttles.get(_key(call))
+
+    def _start(self, key: str, now: float) -> Throttle:
         for other, throttle in [*self._throttles.items()]:
             if _is_forgettable(throttle, now):
                 self._forget(other)
-        throttle = self._throttles[name] = Throttle(self._config)
+        throttle = self._throttles[key] = Throttle(self._config)
         self.is_idle = False
         return throttle
 
-    def _forget(self, name: str) -> None:
-        del self._throttles[name]
+    def _forget(self, key: str) -> None:
+        del self._throttles[key]
         self.is_idle = not self._throttles
 
     def _refuse(self, call: Call[Any], throttle: Throttle) -> Failure | None:
         """Return why a call cannot wait, or None if it can."""
         now = self._clock.monotonic()
         wait = max(0.0, throttle.paused_until - now)
-        name = call.operation.name
+        name = _key(call)
         if throttle.is_hopeless(now):
             last = throttle.last_rejection
             seconds = now - throttle.give_up_at + throttle.patience
@@ -196,6 +195,12 @@ class RateLimiter:
             late.retry_after = wait
             return Failure(late, Kind.NOT_SENT, permanent=True, retry_after=wait)
         return None
+
+
+def _key(call: Call[Any]) -> str:
+    """Return what is throttled together: an operation, or all calls of `request`."""
+    # Their names contain a path, and paths contain ids.
+    return call.operation.name.partition(" ")[0]
 
 
 def _rejection(failure: Failure) -> Rejection | None:

@@ -20,11 +20,14 @@ _MIN_PAUSE = 0.001
 _MIN_PROBE_SECONDS = 1.0
 # Timers are late by a millisecond or two. So much is made up for, and no more after a break.
 _SLACK = 0.02
-_MIN_PACED = 3.0  # pauses
-_MIN_LATE, _MANY = 2, 100
-_SIMILAR = 1.25
-_CLUSTERED = 9.0
+_MIN_PACED = 3.0  # in units of the pause
+# An API that names the rest of its window names a short time at the end of a long window.
 _WAIT_MEMORY = 0.8
+# Calls in flight at a rejection are evidence if there were so many.
+_MIN_LATE = 2
+# A rejection after so many calls, or after as many as the last time, is not a random one.
+_MANY, _SIMILAR = 100, 1.25
+_AT_THE_LIMIT = -9.0
 
 
 class State(Enum):
@@ -193,7 +196,7 @@ class Throttle:
     def _learn(self, run: Run) -> None:
         """Decide what the last rejection meant, now that the calls in flight have returned."""
         if not run.is_isolated:
-            evidence = -_CLUSTERED
+            evidence = _AT_THE_LIMIT
         elif run.is_short:
             evidence = 1.0 if run.late_admitted >= _MIN_LATE else 0.0
         else:
@@ -215,9 +218,10 @@ class Throttle:
         return call.entered_at <= self._paused_at
 
     def _change(self, state: State) -> None:
+        """Change the state. Throttling starts and ends here, and nowhere else."""
         self.state = state
 
 
-def _key(call: Call[Any]) -> str | None:
+def _key(call: Call[Any]) -> str:
     """Return what tells a call, or the calls of one resource, from others."""
-    return call.resource_id or call.key
+    return call.resource_id or call.key or call.path

@@ -215,7 +215,7 @@ def test_a_deadline_that_is_shorter_than_the_wait_fails_at_once():
             assert {error.attempts for error in errors} == {0}
             assert [error.retry_after for error in errors] == pytest.approx([1.0] * 5)
             assert not any(error.outcome_unknown for error in errors)
-            assert "GET /anything" in str(errors[0])
+            assert "asks to wait for 1 s before the next request" in str(errors[0])
             assert loop.time() == started
             assert len(server.requests) == 1
 

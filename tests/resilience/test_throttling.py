@@ -380,16 +380,25 @@ def test_old_throttles_are_forgotten_when_another_operation_is_rejected():
     async def scenario():
         refused = rejection(3, 503)
         async with limited(lambda t: refused if t < 1 or t > 700 else None) as (server, client):
-            for number in range(3):
-                await errors_of([once(client).request("GET", f"/{number}")])
-            for number in range(3):
-                await client.request("GET", f"/{number}")
+            view = once(client)
+            await errors_of([register(view), view.agent_instances.start("i1")])
+            await asyncio.gather(register(client), client.agent_instances.start("i1"))
             await asyncio.sleep(701 - now())
             await rejected(client)
-            # Each has a first rejection again, of the calls that are sent at once.
+            # A first rejection again: all calls that come at once are sent.
             sent = len(server.requests)
-            await errors_of([once(client).request("GET", "/0") for _ in range(10)])
+            await errors_of([register(view) for _ in range(10)])
             assert server.requests[sent : sent + 10] == [pytest.approx(701.001)] * 10
+
+    in_virtual_time(scenario())
+
+
+def test_calls_by_path_are_throttled_together():
+    async def scenario():
+        async with limited(refusing((0, 1), retry_after=5)) as (server, client):
+            await errors_of([once(client).request("GET", "/api/v1/agent_instance/i1")])
+            await client.request("POST", "/api/v1/agent_instance/i2/start", json_data={})
+            assert server.requests[1] == pytest.approx(5.001)
 
     in_virtual_time(scenario())
 
@@ -428,7 +437,7 @@ def test_a_call_that_waits_for_a_slot_is_held_if_another_is_rejected_meanwhile()
             server.latency = 0.001
             await rejected(client)
             server.latency = 8.0
-            slow.append(asyncio.create_task(client.request("GET", "/other")))
+            slow.append(asyncio.create_task(register(client)))
             await asyncio.sleep(0.1)
             server.latency = 0.001
             # Waits for the end of the pause, then for the slot of the first call.

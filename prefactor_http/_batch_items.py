@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, cast
 
 import msgspec
@@ -11,66 +11,19 @@ from msgspec import UNSET, Struct
 from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
+from prefactor_http._batch_source import MakeEntry
 from prefactor_http._key_maker import KeyMaker
 from prefactor_http._row_key import row_key
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
-MakeEntry = Callable[[int, Any], Entry]
-
 _REGISTER = str(_api.REGISTER.bulk)
 _FIELDS = frozenset(RegisterAgentInstanceRequest.__struct_fields__)
 _KEY = "idempotency_key"
 _HEAD = b'{"_type":"%b","idempotency_key":' % _REGISTER.encode()
 _MOST_SHAPES = 64  # rows with ever other fields must not fill the memory
-# What a bad row brings about, in the encoder or in a caller's ``group``.
-_TROUBLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
-
-
-def entries(
-    items: Iterable[Any] | AsyncIterable[Any], make: MakeEntry
-) -> Iterable[Entry] | AsyncIterable[Entry]:
-    """Turn a source of items into a source of entries, lazily.
-
-    Args:
-        items: The source.
-        make: Makes an entry of the item at a position.
-
-    Returns:
-        The entries.
-
-    Raises:
-        TypeError: The source is neither an iterable nor an async one.
-    """
-    if isinstance(items, AsyncIterable):
-        return _entries_of_async(items, make)
-    if isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        return _entries_of(items, make)
-    raise TypeError(f"items must be an iterable or async iterable, not {type(items).__name__}")
-
-
-def _entries_of(items: Iterable[Any], make: MakeEntry) -> Generator[Entry, None, None]:
-    try:
-        for index, item in enumerate(items):
-            yield make(index, item)
-    finally:
-        if isinstance(items, Generator):
-            items.close()
-
-
-async def _entries_of_async(
-    items: AsyncIterable[Any], make: MakeEntry
-) -> AsyncGenerator[Entry, None]:
-    index = 0
-    try:
-        async for item in items:
-            yield make(index, item)
-            index += 1
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 def item_maker(group: Group) -> MakeEntry:
@@ -90,7 +43,7 @@ def item_maker(group: Group) -> MakeEntry:
             # First: an item that is refused breaks its group.
             name = _group_of(item, call, group)
             return Entry(index, item.idempotency_key, item.type, _encode(call), group=name)
-        except _TROUBLE as exc:
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
             return _refused(index, getattr(item, _KEY, None), name, exc)
 
     return make
@@ -138,7 +91,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
             body = b"".join((_HEAD, _encode(key), b",", own[1:-1]))
             return Entry(index, key, _REGISTER, body, shape.tail, name)
-        except _TROUBLE as exc:
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
             return _refused(index, key, name, exc)
 
     return make

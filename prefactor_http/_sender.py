@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
+from prefactor_http._redaction import Redactor
 from prefactor_http._span_instances import SpanInstances
 from prefactor_http.config import HttpClientConfig, Options
 
@@ -31,8 +32,18 @@ class Sender(Protocol):
         """The instances of open spans."""
         ...
 
+    @property
+    def redactor(self) -> Redactor:
+        """Removes the token from text."""
+        ...
+
     def send(
-        self, operation: Operation[T], request: object = None, resource_id: str | None = None
+        self,
+        operation: Operation[T],
+        request: object = None,
+        resource_id: str | None = None,
+        *,
+        needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Make a call."""
         ...

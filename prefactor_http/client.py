@@ -12,6 +12,7 @@ from prefactor_http import _api, _wire
 from prefactor_http._clock import Clock, SystemClock
 from prefactor_http._operation import Operation
 from prefactor_http._raw_call import raw_call
+from prefactor_http._redaction import Redactor
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._span_instances import SpanInstances
@@ -204,8 +205,18 @@ class PrefactorHttpClient:
         view._is_view = True
         return view
 
+    @property
+    def redactor(self) -> Redactor:
+        """Removes the token from text."""
+        return self._runtime.redactor
+
     def send(
-        self, operation: Operation[T], request: Any = None, resource_id: str | None = None
+        self,
+        operation: Operation[T],
+        request: Any = None,
+        resource_id: str | None = None,
+        *,
+        needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Make a call that `prefactor_http._api` declares; endpoint methods end here.
 
@@ -214,11 +225,13 @@ class PrefactorHttpClient:
             request: Its body, with the idempotency key in it, or one in each item, which may be
                 encoded already; None for a read.
             resource_id: The id that its path needs.
+            needs_new_connection: Whether it must not be sent over a pooled connection.
 
         Returns:
             The operation's result, to be awaited.
         """
         call = Call(operation, operation.path_for(resource_id))
+        call.needs_new_connection = needs_new_connection
         if request is not None:
             call.body = _wire.encode(operation, request)
             call.key = None if operation.carries_items else request.idempotency_key

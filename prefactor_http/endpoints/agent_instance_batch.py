@@ -82,8 +82,9 @@ class AgentInstanceBatch:
         given = {name: value for name, value in shared.items() if value is not None}
         batch_options = BatchOptions(**options)
         # Not at the top: 1 % of start-up, and most processes register one at a time.
-        from prefactor_http._batch import Batch  # noqa: PLC0415
-        from prefactor_http._batch_items import entries, row_maker  # noqa: PLC0415
+        from prefactor_http._batch_items import row_maker  # noqa: PLC0415
+        from prefactor_http._batch_source import Source  # noqa: PLC0415
+        from prefactor_http._batch_stream import OutcomeStream  # noqa: PLC0415
 
-        source = entries(rows, row_maker(given, job, group))
-        return Batch(self._client, source, batch_options, _api.REGISTER_MANY).outcomes()
+        source = Source(rows, row_maker(given, job, group), self._client.clock)
+        return OutcomeStream(self._client, source, batch_options, _api.REGISTER_MANY)

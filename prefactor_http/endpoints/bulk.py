@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
-from prefactor_http._bulk_item import ItemReader
+from prefactor_http._bulk_item import contradictions_in, to_response
 from prefactor_http._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
@@ -39,11 +39,12 @@ class BulkClient:
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        readers = {
-            item.idempotency_key: ItemReader(item.idempotency_key, item.type)
-            for item in request.items
-        }
-        return (await self._client.send(_api.BULK, request.body)).to_response(readers)
+        reply = await self._client.send(_api.BULK, request.body)
+        contradictions = contradictions_in(request.items, reply.outputs)
+        if contradictions:
+            reply = await self._client.send(_api.BULK, request.body, needs_new_connection=True)
+            contradictions = contradictions_in(request.items, reply.outputs)
+        return to_response(request.items, reply, self._client.redactor, contradictions)
 
     def stream(
         self,
@@ -56,6 +57,7 @@ class BulkClient:
         ordered: bool = False,
         group: Group = None,
         max_failures: int | None = None,
+        max_same_refusals: int | None = 100,
     ) -> AsyncGenerator[Outcome, None]:
         """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
 
@@ -91,13 +93,15 @@ class BulkClient:
             patience=patience,
             ordered=ordered,
             max_failures=max_failures,
+            max_same_refusals=max_same_refusals,
         )
         # Not at the top: 1 % of start-up, and most processes stream nothing.
-        from prefactor_http._batch import Batch  # noqa: PLC0415
-        from prefactor_http._batch_items import entries, item_maker  # noqa: PLC0415
+        from prefactor_http._batch_items import item_maker  # noqa: PLC0415
+        from prefactor_http._batch_source import Source  # noqa: PLC0415
+        from prefactor_http._batch_stream import OutcomeStream  # noqa: PLC0415
 
-        source = entries(items, item_maker(group))
-        return Batch(self._client, source, options, _api.STREAM).outcomes()
+        source = Source(items, item_maker(group), self._client.clock)
+        return OutcomeStream(self._client, source, options, _api.STREAM)
 
 
 __all__ = ["BulkClient"]

@@ -16,7 +16,9 @@ TOP_LEVEL = "prefactor_http"
 
 # Who may import what of aiohttp; testing/ is a server and may import all of it.
 AIOHTTP = {
+    "prefactor_http._connector": None,
     "prefactor_http._transport": None,
+    "prefactor_http._transport_errors": None,
     "prefactor_http.exceptions": {"aiohttp.ClientError"},
 }
 # Imports inside functions, each with its reason.

@@ -26,9 +26,10 @@ and an item that ends without an answer is `unknown`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -36,7 +37,7 @@ import msgspec
 from prefactor_http import _api
 from prefactor_http._batch_chunk_result import ChunkResult, ItemError, parse
 from prefactor_http._batch_concurrency import ConcurrencyController
-from prefactor_http._batch_failure import FailureKind, FailureRate, kind_of
+from prefactor_http._batch_failure import FailureKind, FailureRates, kind_of, way_of
 from prefactor_http._batch_operation import BatchOperation, BatchReply
 from prefactor_http._batch_options import BatchOptions
 from prefactor_http._batch_outcome import Entry, Outcome, State
@@ -65,6 +66,7 @@ _MAX_MALFORMED = 2
 _MAX_CONTRADICTIONS = 1
 _LINGER = 0.5
 _PROBE_PERIOD = 2.0
+_MAX_SUSPECT_EXPONENT = 3  # it has failed often, so that waiting longer does not help
 _OUTAGE = 3  # failures in a row that are worth a line in the log
 _OK, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 200, 404, 409, 500
 _IDEMPOTENCY_CONFLICT = "idempotency_conflict"
@@ -106,12 +108,13 @@ class BatchEngine:
         self._reconciling: dict[asyncio.Task[None], Entry] = {}
         self._held: list[tuple[float, Entry]] = []  # items that wait, and until when
         self._waiting_since: float | None = None
-        self._request_rate, self._item_rate = FailureRate(), FailureRate()
+        self._request_rates, self._item_rates = FailureRates(), FailureRates()
         self._successes = 0  # requests that were answered
         self._down_since: float | None = None  # the first failure since the last success
         self._failures = 0  # failed requests since the last success
+        self._unexplained = 0  # those of them that no item explains
         self._is_down = self._is_throttled = False
-        self._probe_at = self._send_at = 0.0
+        self._advanced_at = self._probe_at = self._send_at = 0.0
         self._probes: deque[Chunk] = deque()
         self._probed = 0  # items taken as probes
         self._failed_items = 0
@@ -144,7 +147,7 @@ class BatchEngine:
         Args:
             flush: Whether requests may leave that are not full, as no more items can join them.
         """
-        now = self._clock.monotonic()
+        now = self._advanced_at = self._clock.monotonic()
         if self._held:
             ready = [entry for until, entry in self._held if until <= now]
             self._held = [held for held in self._held if held[0] > now]
@@ -169,7 +172,7 @@ class BatchEngine:
             if not self._in_flight:
                 times.append(max(self._probe_at, self._send_at))
         elif len(self._in_flight) < self._limit:
-            if self._clock.monotonic() < self._send_at:
+            if self._advanced_at < self._send_at:
                 times.append(self._send_at)
             elif self._waiting_since is not None and not flush:
                 times.append(self._waiting_since + _LINGER)
@@ -237,7 +240,7 @@ class BatchEngine:
             return None
         seconds = now - (self._down_since or now)
         if not self._probes or self._probed < 2 + int(seconds / _PROBE_PERIOD):
-            chunk = self._queue.take_one(last=self._probed % 2 == 0)
+            chunk = self._queue.take_one(_probe_place(self._probed))
             if chunk is not None:
                 self._probed += 1
                 return chunk
@@ -270,8 +273,8 @@ class BatchEngine:
     # Requests that succeed
 
     def _on_response(self, chunk: Chunk, result: ChunkResult, started: float, now: float) -> None:
-        if self._failures == 0 and chunk.entries[0].failures == 0:
-            self._request_rate.record(1, 0)
+        if not self._failures and not chunk.entries[0].failures:
+            self._request_rates.record_success()
         self._successes += 1
         self._is_throttled = False
         self._come_up()
@@ -298,10 +301,7 @@ class BatchEngine:
             again.clear()
             problems |= dict.fromkeys((entry.key for entry in result.rest), _MISSING)
         errors = {error.entry.key: error for error in result.errors}
-        fresh = [error for error in result.errors if not error.entry.refusals]
-        self._item_rate.record(
-            len(result.ok) + len(fresh), sum(is_transient_http_error(e.error) for e in fresh)
-        )
+        self._item_rates.record_success(len(result.ok))
         kept: list[Entry] = []
         unanswered: list[Entry] = []
         for entry in chunk.entries:
@@ -335,11 +335,15 @@ class BatchEngine:
         if not is_transient_http_error(error):
             return self._on_refusal(entry, error, item.raw, is_whole=False)
         entry.outcome_unknown |= error.outcome_unknown
+        way = way_of(error)
+        if not entry.refusals:
+            self._item_rates.record_failure(way)
         entry.refusals += 1
+        entry.note_way(way)
         entry.since = now if entry.since is None else entry.since
         is_over = now - entry.since >= self._options.patience
         if _SERVER_ERROR <= error.status_code and entry.refusals > self._max_retries:
-            is_over |= self._item_rate.is_no_chance(entry.refusals)
+            is_over |= self._item_rates.is_no_chance(way, entry.same, entry.refusals)
         if is_over or self.end is not None:
             self._settle_failed(entry, entry.describe(error), item.raw)
             return False
@@ -468,12 +472,11 @@ class BatchEngine:
             self._send_at = max(self._send_at, now + self._controller.backoff(self._failures))
             self._queue.retry(chunk)
         elif kind is FailureKind.TIMED_OUT and not is_alone:
-            self._controller.back_off(now)
             if self._controller.record_timeout(started, len(chunk.entries)):
                 self._queue.give_back(chunk, chunk.entries)
             else:
                 self._queue.split(chunk, is_part=False)
-            self._go_down(now)
+            self._go_down(now, error, is_explained=False)
         elif is_alone:
             self._on_lost_item(chunk, chunk.entries[0], error, now)
         else:
@@ -512,55 +515,74 @@ class BatchEngine:
 
     def _on_lost(self, chunk: Chunk, error: PrefactorHttpError, now: float) -> None:
         """Handle the failure of a request of several items that nobody has explained."""
-        follows_success = self._failures == 1
         is_suspect = chunk.is_part or chunk.failed_at is not None
         others_succeed = chunk.failed_at is not None and self._successes > chunk.failed_at
-        if follows_success and not chunk.entries[0].failures:
-            self._request_rate.record(1, 1)
-        if others_succeed or not is_suspect:
+        nothing_else = is_suspect and self._has_only_suspects(chunk.entries)
+        way = self._record_failure(chunk, error)
+        if others_succeed or nothing_else or not is_suspect:
             for entry in chunk.entries:
-                entry.failures += 1
-                entry.failed_at = self._successes if entry.failed_at is None else entry.failed_at
+                self._suspect(entry, way)
         chunk.failed_at = self._successes
-        if is_suspect and others_succeed:
+        if is_suspect and (others_succeed or nothing_else):
             self._queue.split(chunk, is_part=True)
-            if follows_success:
-                return  # which explains it
         else:
             chunk.must_split = is_suspect
             self._queue.retry(chunk)
-        self._go_down(now, at_once=follows_success and (is_suspect or _is_cut_off(error)))
-        if not is_suspect:
-            self._controller.back_off(now)
+        if not nothing_else:
+            self._go_down(now, error, is_explained=is_suspect)
 
     def _on_lost_item(
         self, chunk: Chunk, entry: Entry, error: PrefactorHttpError, now: float
     ) -> None:
         """Handle the failure of a request of one item that nobody has explained."""
-        follows_success = self._failures == 1
-        others_succeed = entry.failed_at is not None and self._successes > entry.failed_at
-        if follows_success and not entry.failures:
-            self._request_rate.record(1, 1)
+        is_suspect = self._is_suspect(entry)
+        nothing_else = is_suspect and self._has_only_suspects(chunk.entries)
+        # In an outage a failure says nothing about an item, unless there is nothing else to send.
+        counts = is_suspect and (self._successes > entry.last_failed_at or nothing_else)
+        way = self._record_failure(chunk, error)
+        if counts or entry.failed_at is None:
+            self._suspect(entry, way)
+        if not is_suspect:
+            self._probes.append(chunk)
+        elif counts and self._request_rates.is_no_chance(way, entry.same, entry.failures):
+            self._request_rates.explain(way)
+            entry.outcome_unknown |= not _is_definite(error)
+            self._settle_failed(entry, entry.own(error))
+            self._queue.give_back(chunk)
+        else:
+            entry.failures_alone += 1
+            tries = min(entry.failures_alone, _MAX_SUSPECT_EXPONENT)
+            self._queue.give_back(chunk, kept=[entry])
+            self._hold(entry, now + self._controller.backoff(tries))
+        if not nothing_else:
+            self._go_down(now, error, is_explained=is_suspect)
+
+    def _record_failure(self, chunk: Chunk, error: PrefactorHttpError) -> Hashable:
+        way = way_of(error)
+        if self._failures == 1 and not chunk.entries[0].failures:
+            self._request_rates.record_failure(way)
+        return way
+
+    def _suspect(self, entry: Entry, way: Hashable) -> None:
+        """Count a failure that may be the item's fault."""
+        entry.failures += 1
+        entry.last_failed_at = self._successes
+        entry.note_way(way)
         if entry.failed_at is None:
             entry.failed_at = self._successes
-            entry.failures = 1
-        # In an outage a failure says nothing about an item, unless there is nothing else to send.
-        elif others_succeed and (follows_success or self.unsettled == len(self._held) + 1):
-            entry.failures += 1
-            if self._request_rate.is_no_chance(entry.failures):
-                entry.outcome_unknown |= not _is_definite(error)
-                self._settle_failed(entry, entry.own(error))
-                self._queue.give_back(chunk)
-                return
-        if others_succeed:
-            self._queue.give_back(chunk, kept=[entry])
-            self._hold(entry, now + self._controller.backoff(self._failures))
-            if follows_success:
-                return
-        else:
-            self._probes.append(chunk)
-            self._controller.back_off(now)
-        self._go_down(now, at_once=follows_success and _is_cut_off(error))
+
+    def _is_suspect(self, entry: Entry) -> bool:
+        """Whether another request has succeeded since the item's first failure."""
+        return entry.failed_at is not None and self._successes > entry.failed_at
+
+    def _has_only_suspects(self, entries: list[Entry]) -> bool:
+        """Whether these items and all others that can be sent are under suspicion."""
+        in_flight = (entry for chunk in self._in_flight.values() for entry in chunk.entries)
+        held = (entry for _, entry in self._held)
+        return all(
+            self._is_suspect(entry)
+            for entry in itertools.chain(entries, held, self._queue.sendable, in_flight)
+        )
 
     def _is_over(self, error: PrefactorHttpError, now: float) -> bool:
         """Count a failed request; whether the API has been down for too long, or will be."""
@@ -611,16 +633,24 @@ class BatchEngine:
         error.outcome_unknown = True
         return error
 
-    def _go_down(self, now: float, *, at_once: bool = False) -> None:
-        """Send nothing but probes until one of them succeeds."""
+    def _go_down(self, now: float, error: PrefactorHttpError, *, is_explained: bool) -> None:
+        """Send nothing but probes until one of them succeeds.
+
+        The first one is sent at once if the failure is most likely that of an item, or of a
+        connection that the server had closed in the meantime.
+        """
+        if self._is_down or not is_explained:
+            self._unexplained += 1
+            self._controller.back_off(now)
         self._is_down = True
-        self._probe_at = now if at_once else now + self._controller.backoff(self._failures)
+        at_once = not self._unexplained or (self._unexplained == 1 and _is_cut_off(error))
+        self._probe_at = now if at_once else now + self._controller.backoff(self._unexplained)
 
     def _come_up(self) -> None:
         """Go on as before: the API has answered."""
         self._is_down = False
         self._down_since = None
-        self._failures = self._probed = 0
+        self._failures = self._unexplained = self._probed = 0
         while self._probes:
             self._queue.retry(self._probes.popleft())
 
@@ -719,13 +749,24 @@ class BatchEngine:
                 self._settle_unsent(entry)
 
 
+def _probe_place(number: int) -> float:
+    """Spread probes evenly: the last item, the first one, the middle, the quarters, …"""
+    if number == 0:
+        return 1.0
+    number, place, step = number - 1, 0.0, 0.5
+    while number:
+        number, digit = divmod(number, 2)
+        place, step = place + digit * step, step / 2
+    return place
+
+
 def _cancelled() -> PrefactorHttpError:
     """Make the error of a request that was cancelled, as by somebody who cancels all tasks."""
     return PrefactorClientError("the request was cancelled")
 
 
 def _is_cut_off(error: PrefactorHttpError) -> bool:
-    """Whether a connection was lost: mostly one that the server had closed in the meantime."""
+    """Whether a connection was lost after the request had been sent."""
     return isinstance(error, PrefactorConnectionError) and error.outcome_unknown
 
 

@@ -5,15 +5,20 @@ every time (a *poison item*). The difference shows only over time, in what else 
 that fails for the second time although another one has succeeded in between contains a poison
 item, most likely. It is split until that item is alone. If nothing else succeeds, the API is down.
 
-A poison item that is alone is given up when its failures cannot be chance. `FailureRate` counts
+A poison item that is alone is given up when its failures cannot be chance. `FailureRates` counts
 how often requests fail that are sent for the first time, directly after a success. That is the
-probability that one more failure of an innocent item is chance, whatever an outage does: however
-long it lasts, it counts as one such failure. Where few requests were made, the rate is assumed to
-be higher than it looks, so that a good item survives an API that fails for two requests in five.
+probability that one more failure of a good item is chance, whatever an outage does: however long
+it lasts, it counts as one such failure. A poison item mostly fails in the same way each time, and
+chance seldom does, so each way of failing has a rate of its own. Where few requests were made, the
+rates are assumed to be higher than they look. In a run that goes well otherwise, a poison item is
+given up after six failures; an API that fails for two requests in five costs no good item its
+outcome.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable
 from enum import Enum, auto
 
 from prefactor_http._wire import IDEMPOTENCY_IN_PROGRESS
@@ -31,9 +36,11 @@ _TOO_LARGE = 413
 _BLAMES_AN_ITEM = frozenset({400, 404, 405, 409, 422})
 _NOT_NOW = frozenset({425, 429})
 _TIMED_OUT = frozenset({408, 504, 524})
-# Before anything is known: 3 failures in 8 requests.
-_ASSUMED_FAILURES, _ASSUMED_REQUESTS = 1.5, 4.0
-_CHANCE = 1e-6
+# Failures and requests that are assumed before anything is known, and how probable a mistake about
+# any of a run's items may be: for failures of one kind, and for failures of any kind.
+_SAME, _ANY = (0.5, 6.0, 1e-8), (1.0, 4.0, 1e-10)
+# Where more first attempts fail, it is because many requests contain a poison item.
+_MAX_RATE = 0.4
 
 
 class FailureKind(Enum):
@@ -80,19 +87,50 @@ def _kind_of_status(error: PrefactorApiError) -> FailureKind:
     return FailureKind.REFUSED if error.from_api and status in _BLAMES_AN_ITEM else FailureKind.LOST
 
 
-class FailureRate:
-    """Counts chance failures, and says which failures cannot be chance; see above."""
+def way_of(error: PrefactorHttpError) -> Hashable:
+    """Return how a request failed: the same for two failures of one cause, mostly."""
+    if isinstance(error, PrefactorApiError):
+        return error.status_code, error.code
+    return type(error).__name__
+
+
+class FailureRates:
+    """Counts first attempts and their failures, and says which failures cannot be chance."""
 
     def __init__(self) -> None:
-        self._tried = self._failed = 0
+        self._tried = 0
+        self._failed: Counter[Hashable] = Counter()
 
-    def record(self, tried: int, failed: int) -> None:
-        """Note first attempts, and how many of them failed."""
-        self._tried += tried
-        self._failed += failed
+    def record_success(self, number: int = 1) -> None:
+        """Count first attempts that succeeded."""
+        self._tried += number
 
-    def is_no_chance(self, failures: int) -> bool:
-        """Whether that many failures of one item, the first of them recorded, are no chance."""
-        failed = max(0, self._failed - 1) + _ASSUMED_FAILURES
-        tried = max(failed, max(0, self._tried - 1) + _ASSUMED_REQUESTS)
-        return (failed / tried) ** failures < _CHANCE
+    def record_failure(self, way: Hashable) -> None:
+        """Count a first attempt that failed."""
+        self._tried += 1
+        self._failed[way] += 1
+
+    def explain(self, way: Hashable) -> None:
+        """Take out a failed first attempt that was no chance."""
+        if self._failed[way]:
+            self._failed[way] -= 1
+            self._tried -= 1
+
+    def is_no_chance(self, way: Hashable, same: int, failures: int) -> bool:
+        """Whether the failures of one item are no chance.
+
+        Args:
+            way: How it has failed last.
+            same: How often in a row it has failed in that way.
+            failures: How often it has failed in all.
+        """
+        return self._exclude(self._failed[way], same, *_SAME) or self._exclude(
+            self._failed.total(), failures, *_ANY
+        )
+
+    def _exclude(
+        self, failed: int, failures: int, assumed: float, assumed_tried: float, mistakes: float
+    ) -> bool:
+        # Without the item's own first failure.
+        rate = (max(0, failed - 1) + assumed) / (max(0, self._tried - 1) + assumed_tried)
+        return min(rate, _MAX_RATE) ** failures < mistakes / max(1, self._tried)

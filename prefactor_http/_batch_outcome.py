@@ -98,9 +98,13 @@ class Entry(Struct, eq=False):
         group: Items of one group keep their order; None for none.
         failures: Failed requests that contained the item and may have been its fault.
         failed_at: How many requests of the batch had succeeded when the first of them failed.
+        last_failed_at: The same, of the last of them.
+        way: How the last of them failed, or how the item was last refused for the moment.
+        same: How often in a row that was so.
         attempts: Requests that contained the item and have not settled it.
+        failures_alone: Those of them that contained nothing else, while others succeeded.
         refusals: How often the API refused it for the moment.
-        since: When it did so first.
+        since: When it was first refused for the moment.
         unanswered: Responses that had no output for it, or that of another resource.
         outcome_unknown: Whether it may have been applied by an earlier request.
         is_settled: Whether it has an outcome other than ok.
@@ -118,7 +122,11 @@ class Entry(Struct, eq=False):
     group: Hashable | None = None
     failures: int = 0
     failed_at: int | None = None
+    last_failed_at: int = 0
+    way: Hashable = None
+    same: int = 0
     attempts: int = 0
+    failures_alone: int = 0
     refusals: int = 0
     since: float | None = None
     unanswered: int = 0
@@ -128,6 +136,11 @@ class Entry(Struct, eq=False):
     id: str | None = None
     external_identifier: str | None = None
     agent_instance_id: str | None = None
+
+    def note_way(self, way: Hashable) -> None:
+        """Note how the item has failed now."""
+        self.same = self.same + 1 if way == self.way else 1
+        self.way = way
 
     def outcome(self, state: State, error: Exception, raw: bytes | None = None) -> Outcome:
         """Make the outcome of an item that is not ok."""

@@ -9,7 +9,7 @@ a `Chunk`, and its groups stay busy.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from msgspec import Struct, structs
 
@@ -152,8 +152,19 @@ class BatchQueue:
             return False
         return True
 
-    def take_one(self, *, last: bool) -> Chunk | None:
-        """Make a chunk of the first or the last item that may be sent now."""
+    @property
+    def sendable(self) -> Iterator[Entry]:
+        """The items that may be sent now or when the request before is done."""
+        for chunk in self._retries:
+            yield from chunk.entries
+        yield from self._waiting
+
+    def take_one(self, place: float) -> Chunk | None:
+        """Make a chunk of one item that may be sent now, one that is not suspected if possible.
+
+        Args:
+            place: Which one: 0 for the first, 1 for the last.
+        """
         heads: list[tuple[Chunk | None, Entry]] = [
             (chunk, entry) for chunk in self._retries for entry in _heads(chunk.entries)
         ]
@@ -166,17 +177,18 @@ class BatchQueue:
         ]
         if not heads:
             return None
-        chunk, entry = heads[-1 if last else 0]
+        heads = [head for head in heads if not head[1].failures] or heads
+        chunk, entry = heads[round(place * (len(heads) - 1))]
         if chunk is None:
             self._waiting.remove(entry)
             groups: set[Hashable] = set() if entry.group is None else {entry.group}
             self._busy |= {group: deque() for group in groups}
             return Chunk([entry], groups)
-        place = self._retries.index(chunk)
-        del self._retries[place]
+        position = self._retries.index(chunk)
+        del self._retries[position]
         one, others = self._divide(chunk, [entry])
         if others is not None:
-            self._retries.insert(place, others)
+            self._retries.insert(position, others)
         return one
 
     def retry(self, chunk: Chunk) -> None:
@@ -187,10 +199,11 @@ class BatchQueue:
         """Hand out the next chunk that is to be sent again."""
         if not self._retries:
             return None
-        if self._retries[0].must_split:
-            chunk = self._retries.popleft()
+        chunk = self._retries.popleft()
+        if chunk.must_split and len(chunk.entries) > 1:  # some may have left it as probes
             self.split(chunk, is_part=True)
-        return self._retries.popleft()
+            return self._retries.popleft()
+        return chunk
 
     def split(self, chunk: Chunk, *, is_part: bool) -> None:
         """Replace a chunk of several items by two, the next to be sent.

@@ -750,7 +750,7 @@ class BatchEngine:
 
 
 def _probe_place(number: int) -> float:
-    """Spread probes evenly: the last item, the first one, the middle, the quarters, …"""
+    """Spread probes evenly: the last item, the first one, the middle, then the quarters and so on."""
     if number == 0:
         return 1.0
     number, place, step = number - 1, 0.0, 0.5

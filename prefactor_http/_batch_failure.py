@@ -91,7 +91,7 @@ def way_of(error: PrefactorHttpError) -> Hashable:
     """Return how a request failed: the same for two failures of one cause, mostly."""
     if isinstance(error, PrefactorApiError):
         return error.status_code, error.code
-    return type(error)
+    return type(error).__name__
 
 
 class FailureRates:

@@ -68,7 +68,7 @@ class AgentInstanceBatch:
                 content differs.
             group: See `BulkClient.stream`.
             **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``patience``,
-                ``ordered`` and ``max_failures`` of `BulkClient.stream`.
+                ``ordered``, ``max_failures`` and ``max_same_refusals`` of `BulkClient.stream`.
 
         Returns:
             The outcomes; ``outcome.instance`` is the instance of a row that is ok.

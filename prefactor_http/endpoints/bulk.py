@@ -61,25 +61,32 @@ class BulkClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
 
-        Each item ends in exactly one outcome, given as it is known. An item that fails stops none
-        but those of its group; what the API did not reach is sent again with the same keys. While
-        the API is away nothing more is taken in, and one request asks again. Memory is bounded by
-        what is in flight. Leaving the loop stops the intake and lets what is in flight end, for as
-        long as one attempt may take (``request_timeout``), and at most 10 seconds.
+        Each item gets exactly one outcome, as soon as it is known. An item that fails stops only
+        the items of its group; what the API did not reach is sent again with the same keys. While
+        the API is down, nothing more is pulled and one request at a time probes, for at most
+        ``patience`` seconds. Memory is bounded by what is in flight. Leaving the loop stops pulling
+        and lets requests in flight end, within ``request_timeout`` and at most 10 seconds.
+
+        ``deadline`` bounds single calls, not a stream; ``patience`` alone bounds an outage. A plain
+        iterable is pulled for at most 50 ms at a time so that other tasks can run, but one slow
+        ``next()`` blocks the event loop: pass an async iterable for a source that waits.
 
         Args:
             items: The calls; pulled while there is room.
             chunk_size: Most items in a request.
             max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
             concurrency: Most requests in flight; fewer while the API answers slowly or refuses.
-            patience: Seconds that the API may be away, or an item refused for the moment.
+            patience: Seconds that the API may be down, or refuse an item for the moment. A longer
+                ``Retry-After`` ends the run at once.
             ordered: Whether outcomes come in the order of the items.
             group: What an item's group is, a callable or the name of a field: items of a group
                 keep their order, and never travel in two requests at once.
             max_failures: Failed items after which the run stops.
+            max_same_refusals: Items refused in a row with the same code and field names after which
+                the run stops if none has succeeded; None for no limit.
 
         Returns:
-            The outcomes.
+            The outcomes. A cancelled ``anext`` loses none: the next one goes on.
 
         Raises:
             PrefactorHttpError: The run ended early, after an outcome for each item taken in.

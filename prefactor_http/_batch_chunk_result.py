@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 from prefactor_http import _api
 from prefactor_http._batch_operation import BatchReply, Registered
 from prefactor_http._batch_outcome import Entry, Outcome, State
-from prefactor_http._bulk_item import ItemReader, creates, redacted, shared_ids
-from prefactor_http._identity import Sent, contradiction
+from prefactor_http._bulk_item import UNCONFIRMED, ItemReader, creates, redacted, shared_ids
+from prefactor_http._identity import Sent, confirms, contradiction
 from prefactor_http._operation import Operation
 from prefactor_http._redaction import Redactor
 from prefactor_http.exceptions import PrefactorHttpError
@@ -131,6 +131,7 @@ def _check_identity(applied: list[tuple[Entry, Any]], result: ChunkResult) -> No
     """Take the items out of ``ok`` whose output is about another resource."""
     created: list[tuple[str, str | None, object]] = []
     problems: dict[str, str] = {}
+    unconfirmed: list[str] = []
     for entry, resource in applied:
         operation = _api.BY_BULK_TYPE.get(entry.type)
         if operation is None:
@@ -140,8 +141,11 @@ def _check_identity(applied: list[tuple[Entry, Any]], result: ChunkResult) -> No
             problems[entry.key] = problem
         elif creates(operation):
             created.append((entry.key, entry.external_identifier, resource.id))
+            if not confirms(Sent(entry.id, entry.external_identifier), resource):
+                unconfirmed.append(entry.key)
     problems |= shared_ids(created)
     if problems:
+        problems = dict.fromkeys(unconfirmed, UNCONFIRMED) | problems
         pairs = [(entry, problems.get(entry.key)) for entry, _ in applied]
         result.contradicted = [(entry, problem) for entry, problem in pairs if problem is not None]
         result.ok = [o for o in result.ok if o.idempotency_key not in problems]

@@ -307,7 +307,7 @@ class BatchEngine:
         for entry in chunk.entries:
             if entry.key not in again and entry.key not in problems and entry.key not in errors:
                 continue  # ok
-            entry.attempts += 1
+            entry.past.attempts += 1
             if any(entry.group is not None and entry.group == other.group for other in kept):
                 again.add(entry.key)  # behind the one that is kept
             elif entry.key in errors:
@@ -329,25 +329,25 @@ class BatchEngine:
         """
         error = item.error
         if not isinstance(error, PrefactorApiError):
-            entry.outcome_unknown |= error.outcome_unknown
+            entry.past.outcome_unknown |= error.outcome_unknown
             self._settle_with(entry, State.UNKNOWN, entry.describe(error), item.raw)
             return False
         if not is_transient_http_error(error):
             return self._on_refusal(entry, error, item.raw, is_whole=False)
-        entry.outcome_unknown |= error.outcome_unknown
+        entry.past.outcome_unknown |= error.outcome_unknown
         way = way_of(error)
-        if not entry.refusals:
+        if not entry.past.refusals:
             self._item_rates.record_failure(way)
-        entry.refusals += 1
-        entry.note_way(way)
-        entry.since = now if entry.since is None else entry.since
-        is_over = now - entry.since >= self._options.patience
-        if error.status_code >= _SERVER_ERROR and entry.refusals > self._max_retries:
-            is_over |= self._item_rates.is_no_chance(way, entry.same, entry.refusals)
+        entry.past.refusals += 1
+        entry.past.note_way(way)
+        entry.past.since = now if entry.past.since is None else entry.past.since
+        is_over = now - entry.past.since >= self._options.patience
+        if error.status_code >= _SERVER_ERROR and entry.past.refusals > self._max_retries:
+            is_over |= self._item_rates.is_no_chance(way, entry.past.same, entry.past.refusals)
         if is_over or self.end is not None:
             self._settle_failed(entry, entry.describe(error), item.raw)
             return False
-        self._hold(entry, now + self._controller.backoff(entry.refusals))
+        self._hold(entry, now + self._controller.backoff(entry.past.refusals))
         return True
 
     def _on_no_answer(self, entry: Entry, problem: str) -> bool:
@@ -357,10 +357,10 @@ class BatchEngine:
             Whether it is to be sent again, on a new connection.
         """
         # Only a write can have been applied, but it does no harm to say so of a read.
-        entry.outcome_unknown = True
-        entry.unanswered += 1
+        entry.past.outcome_unknown = True
+        entry.past.unanswered += 1
         most = _MAX_MALFORMED if problem is _MISSING else _MAX_CONTRADICTIONS
-        if entry.unanswered <= most and self.end is None:
+        if entry.past.unanswered <= most and self.end is None:
             return True
         error = PrefactorResponseContractError(f"{entry.type}: {problem}", status_code=_OK)
         self._settle_with(entry, State.UNKNOWN, entry.describe(error))
@@ -383,7 +383,7 @@ class BatchEngine:
         Returns:
             Whether the item is kept, as its outcome is being verified.
         """
-        if not entry.outcome_unknown:
+        if not entry.past.outcome_unknown:
             self._settle_with(entry, State.FAILED, entry.describe(error), raw)
             return False
         operation = _api.BY_BULK_TYPE.get(entry.type)
@@ -394,7 +394,7 @@ class BatchEngine:
                 self._reconciling[asyncio.create_task(verify)] = entry
                 return True
         # A request that was refused as a whole says nothing about an earlier one.
-        entry.outcome_unknown = is_whole or _may_be_echo(entry, error)
+        entry.past.outcome_unknown = is_whole or _may_be_echo(entry, error)
         self._settle_failed(entry, entry.describe(error), raw)
         return False
 
@@ -429,7 +429,7 @@ class BatchEngine:
             self._has_ok = True
             self._settle(entry, _outcome_of(entry, found.result))
         else:
-            entry.outcome_unknown = found.applied is Applied.UNKNOWN
+            entry.past.outcome_unknown = found.applied is Applied.UNKNOWN
             self._settle_failed(entry, entry.describe(error), raw)
         self._queue.release(entry.group)
         self._probe_at = 0.0
@@ -450,8 +450,8 @@ class BatchEngine:
     ) -> None:
         """Decide what a request that failed as a whole means for its items and for the run."""
         for entry in chunk.entries:
-            entry.attempts += 1
-            entry.outcome_unknown |= error.outcome_unknown
+            entry.past.attempts += 1
+            entry.past.outcome_unknown |= error.outcome_unknown
         if self.end is not None or kind is FailureKind.FATAL:
             self._queue.give_back(chunk, chunk.entries)
             self._abandon(error)
@@ -538,20 +538,20 @@ class BatchEngine:
         is_suspect = self._is_suspect(entry)
         nothing_else = is_suspect and self._has_only_suspects(chunk.entries)
         # In an outage a failure says nothing about an item, unless there is nothing else to send.
-        counts = is_suspect and (self._successes > entry.last_failed_at or nothing_else)
+        counts = is_suspect and (self._successes > entry.past.last_failed_at or nothing_else)
         way = self._record_failure(chunk, error)
-        if counts or entry.failed_at is None:
+        if counts or entry.past.failed_at is None:
             self._suspect(entry, way)
         if not is_suspect:
             self._probes.append(chunk)
-        elif counts and self._request_rates.is_no_chance(way, entry.same, entry.failures):
+        elif counts and self._request_rates.is_no_chance(way, entry.past.same, entry.past.failures):
             self._request_rates.explain(way)
-            entry.outcome_unknown |= not _is_definite(error)
+            entry.past.outcome_unknown |= not _is_definite(error)
             self._settle_failed(entry, entry.own(error))
             self._queue.give_back(chunk)
         else:
-            entry.failures_alone += 1
-            tries = min(entry.failures_alone, _MAX_SUSPECT_EXPONENT)
+            entry.past.failures_alone += 1
+            tries = min(entry.past.failures_alone, _MAX_SUSPECT_EXPONENT)
             self._queue.give_back(chunk, kept=[entry])
             self._hold(entry, now + self._controller.backoff(tries))
         if not nothing_else:
@@ -565,15 +565,15 @@ class BatchEngine:
 
     def _suspect(self, entry: Entry, way: Hashable) -> None:
         """Count a failure that may be the item's fault."""
-        entry.failures += 1
-        entry.last_failed_at = self._successes
-        entry.note_way(way)
-        if entry.failed_at is None:
-            entry.failed_at = self._successes
+        entry.past.failures += 1
+        entry.past.last_failed_at = self._successes
+        entry.past.note_way(way)
+        if entry.past.failed_at is None:
+            entry.past.failed_at = self._successes
 
     def _is_suspect(self, entry: Entry) -> bool:
         """Whether another request has succeeded since the item's first failure."""
-        return entry.failed_at is not None and self._successes > entry.failed_at
+        return entry.past.failed_at is not None and self._successes > entry.past.failed_at
 
     def _has_only_suspects(self, entries: list[Entry]) -> bool:
         """Whether these items and all others that can be sent are under suspicion."""
@@ -665,12 +665,12 @@ class BatchEngine:
         self._settle(entry, entry.outcome(state, error, raw))
 
     def _settle_failed(self, entry: Entry, error: Exception, raw: bytes | None = None) -> None:
-        state = State.UNKNOWN if entry.outcome_unknown else State.FAILED
+        state = State.UNKNOWN if entry.past.outcome_unknown else State.FAILED
         self._settle_with(entry, state, error, raw)
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         """Deliver the outcome of one item."""
-        entry.is_settled = True
+        entry.past.is_settled = True
         self.unsettled -= 1
         if self.end is None and not outcome.ok:
             self._queue.break_group(entry.group, is_certain=outcome.failed)
@@ -706,10 +706,10 @@ class BatchEngine:
                 self._settle_with(entry, State.FAILED, entry.refusal)
                 continue
             state, text = State.BLOCKED, "not sent: an earlier item of its group did not succeed"
-            if entry.outcome_unknown and not self._queue.is_certain(entry.group):
+            if entry.past.outcome_unknown and not self._queue.is_certain(entry.group):
                 state = State.UNKNOWN
                 text = "not sent again: an earlier item of its group did not succeed"
-            entry.outcome_unknown = state is State.UNKNOWN
+            entry.past.outcome_unknown = state is State.UNKNOWN
             self._settle_with(entry, state, entry.describe(PrefactorClientError(text)))
 
     def _abandon(self, error: PrefactorHttpError) -> None:
@@ -726,12 +726,12 @@ class BatchEngine:
         self._probes.clear()
         self._held.clear()
         for entry in left:
-            if not entry.is_settled:
+            if not entry.past.is_settled:
                 self._settle_unsent(entry)
 
     def _settle_unsent(self, entry: Entry) -> None:
         assert self.end is not None  # noqa: S101 # asked before
-        if entry.outcome_unknown:
+        if entry.past.outcome_unknown:
             self._settle_with(entry, State.UNKNOWN, entry.own(self.end))
         else:
             unsent = PrefactorClientError(f"not sent: {self.end}")
@@ -744,13 +744,13 @@ class BatchEngine:
             raise exc
         self.fail(exc)
         for entry in entries:
-            if not entry.is_settled:
-                entry.outcome_unknown = True
+            if not entry.past.is_settled:
+                entry.past.outcome_unknown = True
                 self._settle_unsent(entry)
 
 
 def _probe_place(number: int) -> float:
-    """Spread probes evenly: the last item, the first one, the middle, then the quarters and so on."""
+    """Spread probes evenly: the last item, the first one, the middle, the quarters and so on."""
     if number == 0:
         return 1.0
     number, place, step = number - 1, 0.0, 0.5

@@ -86,6 +86,43 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.state is State.BLOCKED
 
 
+class History(Struct, eq=False):
+    """What has happened to an item that was not applied at once.
+
+    Attributes:
+        attempts: Requests that contained the item and have not settled it.
+        failures: Failed requests that contained the item and may have been its fault.
+        failed_at: How many requests of the batch had succeeded when the first of them failed.
+        last_failed_at: The same, of the last of them.
+        failures_alone: Those of them that contained nothing else, while others succeeded.
+        way: How the last of them failed, or how the item was last refused for the moment.
+        same: How often in a row that was so.
+        refusals: How often the API refused it for the moment.
+        since: When it was first refused for the moment.
+        unanswered: Responses that had no output for it, or that of another resource.
+        outcome_unknown: Whether it may have been applied by an earlier request.
+        is_settled: Whether it has an outcome other than ok.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    failed_at: int | None = None
+    last_failed_at: int = 0
+    failures_alone: int = 0
+    way: Hashable = None
+    same: int = 0
+    refusals: int = 0
+    since: float | None = None
+    unanswered: int = 0
+    outcome_unknown: bool = False
+    is_settled: bool = False
+
+    def note_way(self, way: Hashable) -> None:
+        """Note how the item has failed now."""
+        self.same = self.same + 1 if way == self.way else 1
+        self.way = way
+
+
 class Entry(Struct, eq=False):
     """An item of a batch that has no outcome yet.
 
@@ -96,22 +133,11 @@ class Entry(Struct, eq=False):
         body: The item as it is sent, encoded once, without `shared`.
         shared: The end of the item: one bytes object for all items that share it.
         group: Items of one group keep their order; None for none.
-        failures: Failed requests that contained the item and may have been its fault.
-        failed_at: How many requests of the batch had succeeded when the first of them failed.
-        last_failed_at: The same, of the last of them.
-        way: How the last of them failed, or how the item was last refused for the moment.
-        same: How often in a row that was so.
-        attempts: Requests that contained the item and have not settled it.
-        failures_alone: Those of them that contained nothing else, while others succeeded.
-        refusals: How often the API refused it for the moment.
-        since: When it was first refused for the moment.
-        unanswered: Responses that had no output for it, or that of another resource.
-        outcome_unknown: Whether it may have been applied by an earlier request.
-        is_settled: Whether it has an outcome other than ok.
         refusal: Why it cannot be sent, where it cannot.
         id: Id of the resource that the item names or creates; None where it names none.
         external_identifier: The external identifier that the item sends; None where it sends none.
         agent_instance_id: Instance of the span that the item creates.
+        history: What has happened to it; None for most items, which are applied at once.
     """
 
     index: int
@@ -120,27 +146,23 @@ class Entry(Struct, eq=False):
     body: bytes
     shared: bytes = b""
     group: Hashable | None = None
-    failures: int = 0
-    failed_at: int | None = None
-    last_failed_at: int = 0
-    way: Hashable = None
-    same: int = 0
-    attempts: int = 0
-    failures_alone: int = 0
-    refusals: int = 0
-    since: float | None = None
-    unanswered: int = 0
-    outcome_unknown: bool = False
-    is_settled: bool = False
     refusal: Exception | None = None
     id: str | None = None
     external_identifier: str | None = None
     agent_instance_id: str | None = None
+    history: History | None = None
 
-    def note_way(self, way: Hashable) -> None:
-        """Note how the item has failed now."""
-        self.same = self.same + 1 if way == self.way else 1
-        self.way = way
+    @property
+    def past(self) -> History:
+        """What has happened to the item."""
+        if self.history is None:
+            self.history = History()
+        return self.history
+
+    @property
+    def failures(self) -> int:
+        """Failed requests that contained the item and may have been its fault."""
+        return 0 if self.history is None else self.history.failures
 
     def outcome(self, state: State, error: Exception, raw: bytes | None = None) -> Outcome:
         """Make the outcome of an item that is not ok."""
@@ -162,7 +184,8 @@ class Entry(Struct, eq=False):
     def describe(self, error: E) -> E:
         """Set on an error what callers of a direct call would find there."""
         if isinstance(error, PrefactorHttpError):
+            past = self.past
             describe_item_error(
-                error, self.key or None, self.attempts, outcome_unknown=self.outcome_unknown
+                error, self.key or None, past.attempts, outcome_unknown=past.outcome_unknown
             )
         return error

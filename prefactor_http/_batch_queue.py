@@ -108,22 +108,26 @@ class BatchQueue:
                 break
             entry = waiting.popleft()
             group = entry.group
-            is_plain = group is None and entry.refusal is None
-            if not is_plain and self._is_put_off(entry, groups, aside_groups):
+            if group is None and entry.refusal is None:
+                is_aside = entry.key in keys
+            elif self._is_put_off(entry, groups, aside_groups):
                 continue
+            else:
+                is_aside = entry.key in keys or group in aside_groups or entry.refusal is not None
             # The API accepts each key once per request: the second one waits for the next.
-            if entry.key in keys or group in aside_groups or entry.refusal is not None:
+            if is_aside:
                 aside.append(entry)
                 if group is not None:
                     aside_groups.add(group)
                 continue
             room -= len(entry.body) + len(entry.shared) + 1
             # Items under suspicion are not put together with others.
-            if chosen and (room < -1 or entry.failures != failures):
+            own_failures = 0 if entry.history is None else entry.history.failures
+            if chosen and (room < -1 or own_failures != failures):
                 waiting.appendleft(entry)
                 is_full = True
                 break
-            failures = entry.failures
+            failures = own_failures
             chosen.append(entry)
             keys.add(entry.key)
             if group is not None and group not in groups:
@@ -135,10 +139,13 @@ class BatchQueue:
                 del self._busy[group]
             waiting.extendleft(reversed(chosen))
             return None
-        self.has_returned = self.has_returned and bool(waiting) and waiting[0].attempts > 0
+        self.has_returned = self.has_returned and bool(waiting) and waiting[0].history is not None
         if not chosen:
             return None
-        return Chunk(chosen, groups, is_part=failures > 0, failed_at=chosen[0].failed_at)
+        chunk = Chunk(chosen, groups)
+        if failures:
+            chunk.is_part, chunk.failed_at = True, chosen[0].past.failed_at
+        return chunk
 
     def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
         """Sort out an item whose group does not let it go now, or that is never sent."""

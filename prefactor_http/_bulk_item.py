@@ -132,8 +132,9 @@ def describe_item_error(
     error.attempts = attempts
     error.idempotency_key = key
     error.outcome_unknown = outcome_unknown
-    unknown = ": it may have succeeded on the server" if outcome_unknown else ""
-    error.__notes__ = [f"{error.method} {error.path}, {attempts} attempt(s){unknown}"]
+    if hasattr(error, "__notes__"):  # those of the request as a whole
+        unknown = ": it may have succeeded on the server" if outcome_unknown else ""
+        error.__notes__ = [f"{error.method} {error.path}, {attempts} attempt(s){unknown}"]
 
 
 def redacted(raw: bytes, redactor: Redactor) -> bytes:

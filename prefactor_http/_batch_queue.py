@@ -80,7 +80,7 @@ class BatchQueue:
         """Add new items."""
         self._waiting.extend(entries)
 
-    def take(  # noqa: C901 # one loop that every item passes once
+    def take(  # noqa: C901, PLR0912 # one loop that every item passes once
         self, items: int, size: int, *, only_full: bool = False
     ) -> Chunk | None:
         """Make a chunk of the items that wait.

@@ -1,7 +1,6 @@
 """Which of two requests to wait stands, and what comes after it."""
 
 import pytest
-
 from prefactor_http._gate import Gate
 
 

@@ -1,0 +1,223 @@
+"""Limits the rate of calls when the API asks for it.
+
+The API rejects a call that is one too many with 429. With 503 and `Retry-After` it says that it
+is away for a while. Each operation is throttled on its own, from its first rejection on; one that
+was never rejected costs a look at an empty dict.
+
+1. *Pause.* The calls of the operation wait for as long as `Retry-After` says, but not longer than
+   `max_retry_delay`. Without the header the pauses grow exponentially.
+2. *Probe.* Then one call at a time is sent. If it is rejected, the next pause begins. If it
+   succeeds, the pause is over.
+3. *Pace.* After a 429 the calls that have waited must not be sent all at once, or most of them
+   would be rejected again. They are sent one after another, at the rate that the API is estimated
+   to admit (`RateEstimator`). Pacing ends when nothing was rejected for a long time and calls come
+   more slowly than they may. After a 503 calls are not paced.
+
+Not every rejection is caused by the rate. One resource may be broken, or some calls are rejected
+at random. A client that slowed down after each such rejection would soon stand still, so
+rejections are tested (`IsolatedRejections`):
+
+- If a resource is rejected again although other calls have succeeded meanwhile, only the call
+  itself waits.
+- When the API is at its limit, it also rejects the calls that are in flight at that moment. If it
+  admits them, the rejection was probably an isolated one, and after two of these in a row
+  isolated rejections do not pause the operation any more. A share of rejections that rises still
+  does.
+- A rejection while the rate was no higher than it had been for long counts as isolated, too.
+- If there is no evidence because few calls are in flight, the rate is lowered only for a moment.
+
+Calls do not wait forever. If nothing has succeeded for `MIN_PATIENCE` seconds (or
+`max_retry_delay`, if that is longer) and a probe was rejected, all calls that wait fail with the
+error of the last rejection, and so do new ones until the next probe is due. A call whose deadline
+is over before the pause is fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefactor_http._backoff import backoff
+from prefactor_http._clock import Clock
+from prefactor_http._outcome import Failure, Kind
+from prefactor_http._semaphore import Semaphore
+from prefactor_http._throttle import Rejection, State, Throttle
+from prefactor_http._wire import ERROR_BY_STATUS, SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Call
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.exceptions import PrefactorApiError, PrefactorTimeoutError
+
+MIN_PATIENCE = 60.0
+_FORGET_AFTER = 600.0
+_MIN_PAUSE = 0.001
+
+
+class RateLimiter:
+    """Decides when a call may be sent.
+
+    Args:
+        clock: The client's clock.
+        config: The client's configuration. Views of the client are throttled alike.
+
+    Attributes:
+        is_idle: Whether no operation is throttled, so that every call may be sent at once.
+    """
+
+    def __init__(self, clock: Clock, config: HttpClientConfig) -> None:
+        self.is_idle = True
+        self._clock = clock
+        self._config = config
+        self._patience = max(MIN_PATIENCE, config.max_retry_delay)
+        self._throttles: dict[str, Throttle] = {}
+
+    def acquire_nowait(self, call: Call[Any]) -> bool:
+        """Let a call through, if it need not wait."""
+        name = call.operation.name
+        throttle = self._throttles.get(name)
+        if throttle is None:
+            return True
+        if throttle.line.locked():
+            return False
+        now = self._clock.monotonic()
+        if _is_forgettable(throttle, now):
+            self._forget(name)
+            return True
+        return throttle.enter(call, now)
+
+    async def acquire(self, call: Call[Any], slots: Semaphore) -> Failure | None:
+        """Wait until a call may be sent, and for a slot.
+
+        Calls that are throttled hold no slot while they wait, so that others can be sent.
+
+        Returns:
+            None when the call may be sent and has a slot, otherwise why it is not sent.
+        """
+        while True:
+            throttle = self._throttles.get(call.operation.name)
+            if throttle is not None and (
+                throttle.line.locked() or throttle.delay(self._clock.monotonic())
+            ):
+                failure = self._refuse(call, throttle)
+                if failure is not None:
+                    return failure
+                async with throttle.line:
+                    return await self._wait_in_line(call, throttle, slots)
+            await slots.acquire()
+            if self.acquire_nowait(call):
+                return None
+            slots.release()
+
+    async def _wait_in_line(
+        self, call: Call[Any], throttle: Throttle, slots: Semaphore
+    ) -> Failure | None:
+        while True:
+            now = self._clock.monotonic()
+            delay = throttle.delay(now)
+            if delay:
+                failure = self._refuse(call, throttle)
+                if failure is not None:
+                    return failure
+                if throttle.probe is not None:
+                    await self._sleep(delay, unless=throttle.probe_ended())
+                    continue
+                if throttle.rejected_probes:
+                    delay = min(delay, throttle.give_up_at - now)
+                await self._clock.sleep(delay)
+                continue
+            await slots.acquire()
+            if throttle.enter(call, self._clock.monotonic()):
+                return None
+            slots.release()
+
+    async def _sleep(self, seconds: float, *, unless: asyncio.Future[None]) -> None:
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((sleep, unless), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleep.cancel()
+
+    def release(self, call: Call[Any]) -> None:
+        """Record that the attempt of a call is over."""
+        throttle = self._throttles.get(call.operation.name)
+        if throttle is not None:
+            throttle.leave(call)
+
+    def record(self, call: Call[Any], outcome: object) -> None:
+        """Record the outcome of an attempt: a result, or a `Failure`."""
+        throttle = self._throttles.get(call.operation.name)
+        now = self._clock.monotonic()
+        if isinstance(outcome, Failure):
+            rejection = _rejection(outcome)
+            if rejection is not None:
+                throttle = throttle or self._start(call.operation.name, now)
+                pause = outcome.retry_after or backoff(self._config, throttle.rejected_probes)
+                pause = max(_MIN_PAUSE, min(pause, self._config.max_retry_delay))
+                throttle.record_rejection(call, rejection, pause, now)
+                return
+            if outcome.kind is not Kind.ANSWERED:
+                return
+        if throttle is not None:
+            throttle.record_success(call, now)
+
+    def rebind(self) -> None:
+        """Forget the calls of an event loop that has ended. What the API asked for stays."""
+        for throttle in self._throttles.values():
+            throttle.line = asyncio.Lock()
+            throttle.probe = None
+
+    def _start(self, name: str, now: float) -> Throttle:
+        for other, throttle in [*self._throttles.items()]:
+            if _is_forgettable(throttle, now):
+                self._forget(other)
+        throttle = self._throttles[name] = Throttle(self._config.max_retry_delay, self._patience)
+        self.is_idle = False
+        return throttle
+
+    def _forget(self, name: str) -> None:
+        del self._throttles[name]
+        self.is_idle = not self._throttles
+
+    def _refuse(self, call: Call[Any], throttle: Throttle) -> Failure | None:
+        """Return why a call cannot wait, or None if it can."""
+        now = self._clock.monotonic()
+        wait = max(0.0, throttle.paused_until - now)
+        name = call.operation.name
+        if throttle.is_hopeless(now):
+            last = throttle.last_rejection
+            seconds = now - throttle.give_up_at + self._patience
+            error = ERROR_BY_STATUS.get(last.status, PrefactorApiError)(
+                f"not sent, because every {name} has been rejected for {seconds:.0f} s; the last "
+                f"time with: {last.message}",
+                last.code,
+                last.status,
+            )
+            error.retry_after = wait
+            return Failure(
+                error, Kind.NOT_SENT, status=last.status, permanent=True, retry_after=wait
+            )
+        if call.expires_at is not None and wait and now + wait >= call.expires_at:
+            late = PrefactorTimeoutError(
+                f"not sent: the API asks to wait for {wait:.3g} s before the next {name}, and the "
+                f"deadline is over in {call.expires_at - now:.3g} s"
+            )
+            late.retry_after = wait
+            return Failure(late, Kind.NOT_SENT, permanent=True, retry_after=wait)
+        return None
+
+
+def _rejection(failure: Failure) -> Rejection | None:
+    """Return the rejection by a rate limit, or by an API that is away for some time."""
+    error = failure.error
+    if isinstance(error, PrefactorApiError) and (
+        failure.status == TOO_MANY_REQUESTS
+        or (failure.status == SERVICE_UNAVAILABLE and failure.retry_after is not None)
+    ):
+        return Rejection(error.status_code, error.code, error.message)
+    return None
+
+
+def _is_forgettable(throttle: Throttle, now: float) -> bool:
+    return (
+        throttle.state is State.OPEN
+        and now - throttle.rejected_at > _FORGET_AFTER
+        and not throttle.line.locked()
+    )

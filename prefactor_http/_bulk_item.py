@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from prefactor_http.exceptions import (
 )
 from prefactor_http.models.agent_span import AgentSpanReply
 from prefactor_http.models.bulk import BulkItem, BulkReply, BulkResponse
-from prefactor_http.models.bulk_output import BulkOutput, OutputReader, ReceivedOutput
+from prefactor_http.models.bulk_output import BulkOutput, ReceivedOutput
 
 UNCONFIRMED = "the response is about other items, and shows neither id nor name of this one"
 
@@ -59,6 +59,7 @@ class ItemReader:
         key: Idempotency key of the item.
         type: Its call, such as ``agent_instances/register``.
         contradiction: How the response contradicts the call, where it does.
+        is_unknown: Whether an earlier attempt may have applied the item although it has failed.
         redactor: Removes the token from errors. A reader that is kept has none, so that it can be
             pickled: it reads outputs that have been redacted.
     """
@@ -69,10 +70,13 @@ class ItemReader:
         type: str,
         contradiction: str | None = None,
         redactor: Redactor = _NO_REDACTOR,
+        *,
+        is_unknown: bool = False,
     ) -> None:
         self._key = key
         self._type = type
         self._contradiction = contradiction
+        self._is_unknown = is_unknown
         self._redactor = redactor
 
     def __call__(self, output: BulkOutput) -> Any:
@@ -118,7 +122,7 @@ class ItemReader:
         )
         error.from_api = output.code is not None
         # Any other failed item was rolled back.
-        unknown = code == IDEMPOTENCY_IN_PROGRESS
+        unknown = self._is_unknown or code == IDEMPOTENCY_IN_PROGRESS
         describe_item_error(error, self._key, 1, outcome_unknown=unknown)
         return error
 
@@ -147,11 +151,14 @@ def redacted(raw: bytes, redactor: Redactor) -> bytes:
     return raw if without == value else msgspec.json.encode(without)
 
 
-def to_response(
+def to_response(  # what is known of the items, one by one
     items: Iterable[BulkItem],
     reply: BulkReply,
     redactor: Redactor,
     contradictions: Mapping[str, str],
+    unknown: Collection[str],
+    *,
+    is_repeated: bool,
 ) -> BulkResponse:
     """Prepare the response to a bulk request for the caller.
 
@@ -160,18 +167,37 @@ def to_response(
         reply: What was received.
         redactor: Removes the token from outputs that cannot be decoded into a result.
         contradictions: How outputs contradict their items; see `contradictions_in`.
+        unknown: Keys of the failed items that an earlier attempt may have applied.
+        is_repeated: Whether an earlier attempt of the request may have been applied.
     """
-    readers: dict[str, OutputReader | None] = {
-        key: ItemReader(key, item.type, contradictions.get(key))
+    readers = {
+        key: ItemReader(key, item.type, contradictions.get(key), is_unknown=key in unknown)
         for key, item in ((item.idempotency_key, item) for item in items)
     }
-    outputs = {
-        key: _without_token(raw, readers.get(key), redactor) for key, raw in reply.outputs.items()
+    outputs: dict[str, BulkOutput] = {
+        key: ReceivedOutput(_without_token(raw, readers.get(key), redactor), readers.get(key))
+        for key, raw in reply.outputs.items()
     }
-    return BulkReply(status=reply.status, outputs=outputs).to_response(readers)
+    missing = tuple(key for key in readers if key not in outputs)
+    # The API stops after a failure, and after nothing else.
+    is_stopped = any(_has_failed(output) for output in outputs.values())
+    is_unknown = is_repeated or not is_stopped
+    return BulkResponse(
+        status=reply.status,
+        outputs=outputs,
+        not_attempted=() if is_unknown else missing,
+        unknown=missing if is_unknown else (),
+    )
 
 
-def _without_token(raw: Raw, reader: OutputReader | None, redactor: Redactor) -> Raw:
+def _has_failed(output: BulkOutput) -> bool:
+    try:
+        return output.failed
+    except PrefactorResponseContractError:
+        return False
+
+
+def _without_token(raw: Raw, reader: ItemReader | None, redactor: Redactor) -> Raw:
     own = bytes(raw)
     text = own.decode(errors="replace")
     if redactor.source(text) == text:

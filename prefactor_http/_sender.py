@@ -9,6 +9,7 @@ from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
 from prefactor_http._redaction import Redactor
 from prefactor_http._span_instances import SpanInstances
+from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig, Options
 
 T = TypeVar("T")
@@ -46,6 +47,16 @@ class Sender(Protocol):
         needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Make a call."""
+        ...
+
+    def prepare(
+        self, operation: Operation[T], request: object = None, resource_id: str | None = None
+    ) -> Call[T]:
+        """Prepare a call."""
+        ...
+
+    def run(self, call: Call[T]) -> Coroutine[Any, Any, T]:
+        """Make a prepared call, which records its attempts."""
         ...
 
     async def read(

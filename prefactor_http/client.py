@@ -243,10 +243,17 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
+        call = self.prepare(operation, request, resource_id)
+        call.needs_new_connection = needs_new_connection
+        return self.run(call)
+
+    def prepare(
+        self, operation: Operation[T], request: Any = None, resource_id: str | None = None
+    ) -> Call[T]:
+        """Prepare a call; see `send`."""
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
-        call.needs_new_connection = needs_new_connection
         if request is not None:
             try:
                 call.body = encode(operation, request)
@@ -256,6 +263,10 @@ class PrefactorHttpClient:
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id
+        return call
+
+    def run(self, call: Call[T]) -> Coroutine[Any, Any, T]:
+        """Make a prepared call, which records its attempts."""
         return self._retry.run(call)
 
     async def read(

@@ -8,6 +8,7 @@ from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http._bulk_item import contradictions_in, to_response
+from prefactor_http._bulk_verification import verified
 from prefactor_http._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
@@ -25,26 +26,38 @@ class BulkClient:
     async def execute(self, request: BulkRequest) -> BulkResponse:
         """Make calls in one request, in order: ``POST /bulk`` (contract §9).
 
-        The API stops at the first call that fails; those before it have taken effect. When the
+        The API stops at the first call that fails; those before it have been applied. When the
         request itself fails, sending it again with the same keys repeats no call.
+
+        A call that fails after an attempt of the request was lost may have been applied by that
+        attempt. It is verified by reading its resource, as for a direct call.
 
         Args:
             request: The calls. One on something that has a path of its own names it in a field,
                 such as ``agent_instance_id``.
 
         Returns:
-            Each call's output by its key, and the keys of the calls that were not attempted. An
-            output's ``decode()`` gives the call's result, or raises its error.
+            Each call's output by its key, and the keys of the calls that were not attempted or
+            whose outcome is unknown. An output's ``decode()`` gives the call's result, or raises
+            its error.
 
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        reply = await self._client.send(_api.BULK, request.body)
+        client = self._client
+        call = client.prepare(_api.BULK, request.body)
+        reply = await client.run(call)
         contradictions = contradictions_in(request.items, reply.outputs)
+        is_repeated = call.outcome_unknown or bool(contradictions)
         if contradictions:
-            reply = await self._client.send(_api.BULK, request.body, needs_new_connection=True)
+            reply = await client.send(_api.BULK, request.body, needs_new_connection=True)
             contradictions = contradictions_in(request.items, reply.outputs)
-        return to_response(request.items, reply, self._client.redactor, contradictions)
+        unknown: set[str] = set()
+        if is_repeated:
+            reply, unknown = await verified(client, request.items, reply)
+        return to_response(
+            request.items, reply, client.redactor, contradictions, unknown, is_repeated=is_repeated
+        )
 
     def stream(
         self,

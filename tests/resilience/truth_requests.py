@@ -64,9 +64,12 @@ async def _execute(
 
 
 def _hear(oracle: Oracle, response: BulkResponse, left: dict[str, tuple[BulkItem, Write]]) -> None:
-    told = [*response.outputs, *response.not_attempted]
+    told = [*response.outputs, *response.not_attempted, *response.unknown]
+    told = [key for key in told if key in left]  # outputs of strangers are handed on
     if sorted(told) != sorted(left):
         oracle.report(Violation.CONTRACT, None, f"asked for {list(left)}, told of {told}")
+    for key in left.keys() & set(response.unknown):
+        _refuse(oracle, left[key][1], "no output", unknown=True)
     for key in left.keys() & set(response.not_attempted):
         _refuse(oracle, left[key][1], "not attempted", unknown=False)
     for key in left.keys() & response.outputs.keys():

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-dropin test-distributed check bench bench-full bench-report fix clean
+.PHONY: demo test test-pythons test-dropin test-distributed soak check bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -11,6 +11,10 @@ demo: $(VENV)/.ready-cli
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+# On each of 3.11, 3.12 and 3.13 that is on PATH or in pyenv, in an environment of its own.
+test-pythons:
+	.ci/test-pythons $(EXCEPT)
 
 check: $(VENV)/.ready-check
 	$(BIN)/ruff check .
@@ -26,6 +30,11 @@ test-dropin: $(VENV)/.ready-test
 # A Dask cluster of two worker processes, one of which is killed.
 test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
+
+# Lifecycles under faults, on own and borrowed sessions, asyncio and uvloop, against a ledger.
+# For a shorter run: make soak ARGS='--lifecycles 1000 --items 1000'
+soak: $(VENV)/.ready-test
+	$(BIN)/python tests/resilience/soak.py $(ARGS)
 
 # Against the reference and aiohttp's own, in turns. The first run makes environments: network.
 bench: $(VENV)/.ready-bench
@@ -44,7 +53,7 @@ fix: $(VENV)/.ready-check
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-dropin benchmarks/.venv* dist build .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* .venv-dropin benchmarks/.venv* dist build .coverage .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.ready:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'

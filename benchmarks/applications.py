@@ -1,13 +1,14 @@
-"""What an application of the benchmark server answers, and the plain one: constant replies."""
+"""Applications of the benchmark server; the plain one answers with prepared bytes."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
+from itertools import cycle
 
 import msgspec
 from msgspec import Struct
 
-from benchmarks import replies
+from benchmarks import replies, workload
 
 OK = "200 OK"
 
@@ -45,8 +46,12 @@ class _Bulk(Struct):
 _read_bulk = msgspec.json.Decoder(_Bulk).decode
 
 
+_IDS = [f"{workload.INSTANCE_ID[:-4]}{number:04d}" for number in range(1024)]
+"""Clients compare ids: a register must not be answered like the one before it."""
+
+
 class Canned:
-    """Answers every write at once, with the same bytes.
+    """Answers every write at once with prepared bytes.
 
     Args:
         delay: Seconds before each reply to a register.
@@ -55,18 +60,21 @@ class Canned:
     def __init__(self, delay: float = 0.0) -> None:
         self._delay = delay
         self._by_ending = {
-            b"register": replies.http(OK, replies.registered()),
             b"start": replies.http(OK, replies.success(replies.instance("active"))),
             b"finish": replies.http(OK, replies.success(replies.instance("complete"))),
             b"agent_spans": replies.http(OK, replies.success(replies.span("active"))),
             b"span_finish": replies.http(OK, replies.success(replies.span("complete"))),
         }
-        self._output = b'":' + replies.registered() + b',"'
+        registered = [replies.registered(instance_id) for instance_id in _IDS]
+        self._registered = cycle([replies.http(OK, reply) for reply in registered])
+        self._outputs = cycle([b'":' + reply + b',"' for reply in registered])
 
     def respond(self, path: bytes, body: bytes) -> Answer | bytes:
         """Answer a request."""
         ending = path[path.rfind(b"/") + 1 :]
-        if ending == b"bulk":
+        if ending == b"register":
+            data = next(self._registered)
+        elif ending == b"bulk":
             data = self._bulk(body)
         elif ending == b"finish" and b"/agent_spans/" in path:
             data = self._by_ending[b"span_finish"]
@@ -81,12 +89,13 @@ class Canned:
         return {}
 
     def _bulk(self, body: bytes) -> bytes:
-        # Every item is a register, and every register has the same reply: only keys are read.
-        output = self._output
-        keys = [item.idempotency_key for item in _read_bulk(body).items]
-        joined = output.join([key.encode() for key in keys])
-        body = b'{"status":"success","outputs":{"' + joined + output[:-2] + b"}}"
-        return replies.http(OK, body)
+        # Every item is a register: only keys are read.
+        outputs = self._outputs
+        parts = [b'{"status":"success","outputs":{"']
+        for item in _read_bulk(body).items:
+            parts += item.idempotency_key.encode(), next(outputs)
+        parts[-1] = parts[-1][:-2] + b"}}"
+        return replies.http(OK, b"".join(parts))
 
 
 class BusyEveryOtherTime:

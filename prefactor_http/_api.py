@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from prefactor_http._batch_operation import BatchOperation
 from prefactor_http._operation import Operation, RawOperation
 from prefactor_http._reconciliation import (
@@ -56,6 +58,7 @@ REGISTER = Operation(
     ApiResponse[AgentInstance],
     bulk="agent_instances/register",
     reconciliation=Reconciliation(GET_INSTANCE, was_registered, creates=True),
+    is_anonymous=lambda request: request.id is UNSET and request.external_identifier is UNSET,
 )
 START = Operation(
     "agent_instances.start",
@@ -106,6 +109,7 @@ CREATE_SPAN = Operation(
     AgentSpanReply,
     bulk="agent_spans/create",
     reconciliation=Reconciliation(GET_SPAN, was_created, creates=True, fallback=LIST_SPANS),
+    is_anonymous=lambda _: False,  # it names its instance
 )
 FINISH_SPAN = Operation(
     "agent_spans.finish",

@@ -78,9 +78,9 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
             _read(entry, reply.outputs.get(key), redactor, result)
             continue
         instance = output.details
-        name, id = entry.external_identifier, entry.id
+        name, own_id = entry.external_identifier, entry.id
         if (name is not None and name != instance.external_identifier) or (
-            id is not None and id != instance.id
+            own_id is not None and own_id != instance.id
         ):
             is_suspicious = True
         ids.add(instance.id)

@@ -38,7 +38,7 @@ from prefactor_http import _api
 from prefactor_http._batch_chunk_result import ChunkResult, ItemError, parse
 from prefactor_http._batch_concurrency import ConcurrencyController
 from prefactor_http._batch_failure import FailureKind, FailureRates, kind_of, way_of
-from prefactor_http._batch_operation import BatchOperation, BatchReply
+from prefactor_http._batch_operation import BatchOperation
 from prefactor_http._batch_options import BatchOptions
 from prefactor_http._batch_outcome import Entry, Outcome, State
 from prefactor_http._batch_queue import BatchQueue, Chunk
@@ -342,7 +342,7 @@ class BatchEngine:
         entry.past.note_way(way)
         entry.past.since = now if entry.past.since is None else entry.past.since
         is_over = now - entry.past.since >= self._options.patience
-        if _SERVER_ERROR <= error.status_code and entry.past.refusals > self._max_retries:
+        if error.status_code >= _SERVER_ERROR and entry.past.refusals > self._max_retries:
             is_over |= self._item_rates.is_no_chance(way, entry.past.same, entry.past.refusals)
         if is_over or self.end is not None:
             self._settle_failed(entry, entry.describe(error), item.raw)
@@ -750,7 +750,7 @@ class BatchEngine:
 
 
 def _probe_place(number: int) -> float:
-    """Spread probes evenly: the last item, the first one, the middle, the quarters, …"""
+    """Spread probes evenly: the last item, the first one, the middle, then the quarters."""
     if number == 0:
         return 1.0
     number, place, step = number - 1, 0.0, 0.5

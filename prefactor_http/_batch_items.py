@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, cast
-
-import msgspec
-from msgspec import UNSET, Struct
+from typing import Any
 
 from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
 from prefactor_http._batch_source import MakeEntry
+from prefactor_http._encoding import UNSUITABLE, encode_json, has_null
+from prefactor_http._identity import NOTHING_SENT
+from prefactor_http._json_paths import check_nulls, explained
 from prefactor_http._key_maker import KeyMaker
-from prefactor_http._row_key import row_key
+from prefactor_http._row_key import KEY, RowKeys, fields_of, given_fields
+from prefactor_http._row_shape import Shapes
+from prefactor_http._values import as_text, is_nan
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
 _REGISTER = str(_api.REGISTER.bulk)
-_FIELDS = frozenset(RegisterAgentInstanceRequest.__struct_fields__)
-_KEY = "idempotency_key"
 _HEAD = b'{"_type":"%b","idempotency_key":' % _REGISTER.encode()
-_MOST_SHAPES = 64  # rows with ever other fields must not fill the memory
-_encode = msgspec.json.Encoder().encode
 
 
 def item_maker(group: Group) -> MakeEntry:
@@ -35,6 +33,7 @@ def item_maker(group: Group) -> MakeEntry:
     Returns:
         The maker; an item that cannot be sent becomes an entry that says why.
     """
+    check = _NullCheck("bulk.stream: item")
 
     def make(index: int, item: BulkItem) -> Entry:
         name: Hashable = None
@@ -42,9 +41,26 @@ def item_maker(group: Group) -> MakeEntry:
             call = _call_of(item)
             # First: an item that is refused breaks its group.
             name = _group_of(item, call, group)
-            return Entry(index, item.idempotency_key, item.type, _encode(call), group=name)
+            try:
+                body = encode_json(call)
+                if has_null(body):
+                    check(index, call)
+            except UNSUITABLE as exc:
+                raise explained(exc, call) from None
+            operation = _api.BY_BULK_TYPE.get(item.type)
+            sent = NOTHING_SENT if operation is None else operation.sent_by_item(call)
+            return Entry(
+                index,
+                item.idempotency_key,
+                item.type,
+                body,
+                group=name,
+                id=as_text(sent.id),
+                external_identifier=as_text(sent.external_identifier),
+                agent_instance_id=as_text(sent.agent_instance_id),
+            )
         except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
-            return _refused(index, getattr(item, _KEY, None), name, exc)
+            return _refused(index, getattr(item, KEY, None), name, exc)
 
     return make
 
@@ -59,85 +75,80 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
 
     Returns:
         The maker; a row that cannot be sent becomes an entry that says why.
+
+    Raises:
+        TypeError: The job is no text, or a shared field has no JSON form.
+        ValueError: The job is blank, or an id or a name in a shared field is NaN.
     """
-    shapes: dict[tuple[str, ...], _Shape] = {}
+    row_keys = None if job is None else RowKeys(job)
+    shapes = Shapes(shared, row_keys)
     make_key = KeyMaker()
-    derive = None if job is None else row_key(job)
+    check = _NullCheck("register_many: row")
 
     def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
         key: str | None = None
         name: Hashable = None
         try:
-            fields = row if type(row) is dict else _fields_of(row)
+            fields = row if type(row) is dict else fields_of(row)
             if group is not None:
                 # First: a row that is refused breaks its group.
                 name = _group_of(row, fields, group)
-            names = tuple(fields)
-            shape = shapes.get(names)
-            if shape is None:
-                shape = _shape_of(fields, shared)
-                if len(shapes) < _MOST_SHAPES:
-                    shapes[names] = shape
+            shape = shapes[tuple(fields)]
+            if not shape.is_given(fields):
+                fields = given_fields(fields)
+                shape = shapes[tuple(fields)]
             given = None
             if shape.has_key:
                 fields = fields.copy()
-                given = fields.pop(_KEY)
-            own = _encode(fields)
+                given = check_key(fields.pop(KEY), min_length=MIN_LENGTH_IN_BULK)
+            try:
+                own = shape.encode(fields)
+                if shape.others and has_null(own):
+                    check(index, fields)
+            except UNSUITABLE as exc:
+                raise explained(exc, fields) from None
             if given is not None:
-                key = check_key(given, min_length=MIN_LENGTH_IN_BULK)
+                key = given
             else:
-                key = make_key() if derive is None else derive(index, fields, own)
+                key = make_key() if shape.derive is None else shape.derive(index, fields, own)
             if shape.lacks is not None:
-                raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
-            body = b"".join((_HEAD, _encode(key), b",", own[1:-1]))
-            return Entry(index, key, _REGISTER, body, shape.tail, name)
+                raise ValueError(  # noqa: TRY301 # refused like what the encoder raises
+                    f"the row has no {shape.lacks}, and neither have the arguments"
+                )
+            body = b"".join((_HEAD, encode_json(key), b",", own[1:-1]))
+            return Entry(
+                index,
+                key,
+                _REGISTER,
+                body,
+                shape.tail,
+                name,
+                id=fields.get("id"),
+                external_identifier=fields.get("external_identifier"),
+            )
         except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
             return _refused(index, key, name, exc)
 
     return make
 
 
-class _Shape(Struct):
-    """What all rows with the same fields have in common."""
+class _NullCheck:
+    """Looks for NaN in rows or items; only the first one of a run is logged."""
 
-    tail: bytes
-    has_key: bool
-    lacks: str | None
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._was_logged = False
 
-
-def _shape_of(fields: dict[str, Any], shared: dict[str, Any]) -> _Shape:
-    unknown = fields.keys() - _FIELDS
-    if unknown:
-        raise ValueError(
-            f"unknown field {', '.join(sorted(map(repr, unknown)))}; "
-            f"allowed are {', '.join(sorted(_FIELDS))}"
-        )
-    lacking = {name: value for name, value in shared.items() if name not in fields}
-    versions = ("agent_version", "agent_schema_version")
-    missing = [name for name in versions if name not in fields and name not in lacking]
-    tail = _encode(lacking)[1:]
-    has_key = _KEY in fields
-    has_own = len(fields) > has_key
-    tail = b"," + tail if lacking and has_own else tail
-    return _Shape(tail, has_key, missing[0] if missing else None)
+    def __call__(self, index: int, value: object) -> None:
+        label = f"{self._label} {index}, and perhaps later ones"
+        if check_nulls(label, value, is_logged=not self._was_logged):
+            self._was_logged = True
 
 
 def _call_of(item: BulkItem) -> dict[str, Any]:
     if not isinstance(item, BulkItem):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
         raise TypeError(f"an item must be a BulkItem, not {type(item).__name__}")
     return vars(item)
-
-
-def _fields_of(row: object) -> dict[str, Any]:
-    if isinstance(row, dict):
-        # Plain: the encoder passes over the order that an OrderedDict says it has.
-        return {**cast("dict[str, Any]", row)}
-    if not isinstance(row, RegisterAgentInstanceRequest):
-        raise TypeError(
-            f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"
-        )
-    values = msgspec.structs.asdict(row)
-    return {name: value for name, value in values.items() if value is not UNSET}
 
 
 def _group_of(item: Any, fields: dict[str, Any], group: Group) -> Hashable:
@@ -151,9 +162,8 @@ def _group_of(item: Any, fields: dict[str, Any], group: Group) -> Hashable:
             raise ValueError(f"there is no {group} to group by")
         name = fields[group]
     hash(name)  # a TypeError where it cannot be compared
-    return name
+    return None if name is not None and is_nan(name) else name
 
 
 def _refused(index: int, key: str | None, group: Hashable, error: Exception) -> Entry:
-    plain = ValueError("it refers to itself") if isinstance(error, RecursionError) else error
-    return Entry(index, key or "", _REGISTER, b"", group=group, refusal=plain.with_traceback(None))
+    return Entry(index, key or "", _REGISTER, b"", group=group, refusal=error.with_traceback(None))

@@ -1,7 +1,8 @@
-"""How a call ends that has no result: the error, and all that the caller needs to know with it."""
+"""Builds the error of a call that failed, with what the caller needs to know about it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prefactor_http._report import LOG
@@ -15,13 +16,15 @@ from prefactor_http.exceptions import (
 )
 
 
-def give_up(call: Call[Any], last: PrefactorHttpError, *, is_exhausted: bool) -> PrefactorHttpError:
-    """Make the error of a call that is not tried again.
+def build_error(
+    call: Call[Any], last: PrefactorHttpError, *, is_exhausted: bool
+) -> PrefactorHttpError:
+    """Build the error of a call that is not attempted again.
 
     Args:
         call: The call.
         last: The error of its last attempt.
-        is_exhausted: Whether another attempt would have been worth it, but none was left.
+        is_exhausted: Whether the failure was worth a retry, but none was left.
 
     Returns:
         The error to raise: the last one, or one that holds it.
@@ -49,23 +52,36 @@ def give_up(call: Call[Any], last: PrefactorHttpError, *, is_exhausted: bool) ->
 
 
 def interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttpError:
-    """Make the error of a call that was cut short as a whole.
+    """Build the error of a call that was interrupted as a whole.
 
     Args:
         call: The call.
-        cause: Why.
-        deadline: Seconds that it was given.
-
-    Returns:
-        The error to raise.
+        cause: Why it was interrupted.
+        deadline: Its deadline, in seconds.
     """
     error: PrefactorHttpError
     if cause is Cause.CLOSING:
-        error = PrefactorClientError("the client was closed while the call was under way")
+        error = PrefactorClientError("the client was closed during the call")
     else:
-        error = PrefactorTimeoutError(f"the deadline of {deadline:g} s passed")
+        error = PrefactorTimeoutError(f"deadline of {deadline:g} s exceeded")
     call.outcome_unknown |= call.in_flight and call.operation.method != GET
-    return give_up(call, error, is_exhausted=False)
+    return build_error(call, error, is_exhausted=False)
+
+
+def annotate_cancellation(call: Call[Any], exc: asyncio.CancelledError) -> None:
+    """Tell with a cancellation from outside whether the write may have been applied.
+
+    The exception also gets the attributes ``idempotency_key`` and ``outcome_unknown``.
+    """
+    if call.operation.method == GET:
+        return
+    unknown = call.outcome_unknown or call.in_flight
+    state = "may have been applied" if unknown else "was not applied"
+    if not call.attempts:
+        state = "was not sent"
+    key = f"idempotency key {call.key}" if call.key else "each item has its own idempotency key"
+    exc.add_note(f"{call.operation.name} was cancelled: it {state} ({key})")
+    vars(exc).update(idempotency_key=call.key, outcome_unknown=unknown)
 
 
 def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
@@ -76,5 +92,5 @@ def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
     error.outcome_unknown = call.outcome_unknown
     error.add_note(
         f"{call.operation.method} {call.path}, {call.attempts} attempt(s)"
-        + (": it may have taken effect all the same" if call.outcome_unknown else "")
+        + (": it may have succeeded on the server" if call.outcome_unknown else "")
     )

@@ -18,7 +18,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 
-class Sent(Struct, frozen=True, repr_omit_defaults=True):
+class Sent(Struct, frozen=True, repr_omit_defaults=True, gc=False):
     """What a call sent that its response has to repeat; None where it did not send it.
 
     Attributes:
@@ -47,8 +47,8 @@ def sent_by_request(request: object, resource_id: str | None) -> Sent:
     if resource_id is not None:
         return Sent(id=resource_id, status=_text(getattr(request, "status", None)))
     details = getattr(request, "details", request)
-    if isinstance(details, Mapping):
-        return _sent_by_fields(cast("Mapping[str, Any]", details))
+    if isinstance(details, dict):
+        return _sent_by_fields(cast("dict[str, Any]", details))
     return Sent(
         id=_text(getattr(details, "id", None)),
         external_identifier=_text(getattr(details, "external_identifier", None)),
@@ -107,6 +107,14 @@ def contradiction(sent: Sent, details: object, states_before: frozenset[str]) ->
     return None
 
 
+def confirms(sent: Sent, details: object) -> bool:
+    """Whether a response without a contradiction repeats what identifies a new resource."""
+    return sent.id is not None or (
+        sent.external_identifier is not None
+        and getattr(details, "external_identifier", None) is not None
+    )
+
+
 def list_contradiction(params: Mapping[str, str], items: Iterable[object]) -> str | None:
     """Say how a page contradicts the ids that its list was filtered by.
 
@@ -136,7 +144,7 @@ def _sent_by_fields(fields: Mapping[str, Any]) -> Sent:
 
 def _text(value: object) -> str | None:
     # UNSET and None are not sent; anything else that is no text is refused elsewhere.
-    return value if isinstance(value, str) and not value.isspace() and value else None
+    return value if isinstance(value, str) and value and not value.isspace() else None
 
 
 def _differs(sent: str, received: object) -> bool:

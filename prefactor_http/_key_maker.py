@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 # Of a UUID (version 4): x is a random digit, V one with two random bits and two of its own.
 _FORM = "xxxxxxxx-xxxx-4xxx-Vxxx-xxxxxxxxxxxx"
@@ -10,6 +12,10 @@ _LENGTH = len(_FORM)
 _DIGITS = 32
 _VARIANT = str.maketrans("0123456789abcdef", "89ab" * 4)
 _AT_ONCE = 128
+# How often this process was forked off, one None each time; to ask for its id is a system call.
+_forks: list[None] = []
+_call_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)  # Windows has none
+_call_at_fork(after_in_child=partial(_forks.append, None))
 
 
 class KeyMaker:
@@ -22,13 +28,13 @@ class KeyMaker:
 
     def __init__(self) -> None:
         self._ready: list[str] = []
-        self._owner = 0
+        self._made_after = 0
 
     def __call__(self) -> str:
         """Give a random UUID (version 4) as text."""
-        if not self._ready or self._owner != os.getpid():
+        if not self._ready or self._made_after != len(_forks):
             self._ready = _uuids(_AT_ONCE)
-            self._owner = os.getpid()
+            self._made_after = len(_forks)
         return self._ready.pop()
 
 

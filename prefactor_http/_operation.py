@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, cast, get_origin
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from prefactor_http._identity import (
     sent_by_request,
 )
 from prefactor_http._reconciliation import Reconciliation
-from prefactor_http.models.base import ListResponse
+from prefactor_http.models.base import ApiResponse, ListResponse
 
 PREFIX = "/api/v1"
 
@@ -47,6 +47,8 @@ class Operation(Generic[T]):
         reconciliation: How an unknown outcome is verified, where it can be.
         states_before: States that a success moves the resource out of.
         carries_items: Whether the body holds calls, each with a key and an outcome of its own.
+        is_anonymous: Whether a request of this operation names nothing that its response has to
+            repeat; set for operations that create resources in numbers.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Operation(Generic[T]):
         reconciliation: Reconciliation[T] | None = None,
         states_before: frozenset[str] = frozenset(),
         carries_items: bool = False,
+        is_anonymous: Callable[[Any], bool] | None = None,
     ) -> None:
         self.name = name
         self.method = method
@@ -69,8 +72,10 @@ class Operation(Generic[T]):
         self.reconciliation = reconciliation
         self.states_before = states_before
         self.carries_items: bool = carries_items
+        self.is_anonymous = is_anonymous
         # The items of a bulk request are checked one by one.
         self._is_checked = not carries_items
+        self._is_plain = get_origin(reply) is ApiResponse
         self._is_list = get_origin(reply) is ListResponse
         self._before, brace, rest = (PREFIX + path).partition("{")
         field, _, after = rest.partition("}")
@@ -109,7 +114,11 @@ class Operation(Generic[T]):
             params: Query parameters.
             result: The result in the response.
         """
-        if not self._is_checked:
+        # First what nearly every call is, at the least cost.
+        if resource_id is not None:
+            if self._answers(resource_id, result):
+                return None
+        elif not self._is_checked or (self.is_anonymous is not None and self.is_anonymous(request)):
             return None
         if self._is_list:
             return list_contradiction(params or {}, cast("ListResponse[Any]", result).summaries)
@@ -117,7 +126,18 @@ class Operation(Generic[T]):
             sent = sent_by_item({**params, "id": params.get("agent_id")}, None)
         else:
             sent = sent_by_request(request, resource_id)
-        return contradiction(sent, getattr(result, "details", result), self.states_before)
+        return contradiction(sent, self.details_of(result), self.states_before)
+
+    def details_of(self, result: Any) -> Any:
+        """Return the resource in a result."""
+        return result if self._is_plain else result.details
+
+    def _answers(self, resource_id: str, result: Any) -> bool:
+        """Whether a response is about this very id and in no state before the call."""
+        details = self.details_of(result)
+        return details.id == resource_id and (
+            not self.states_before or details.status not in self.states_before
+        )
 
     def sent_by_item(self, fields: Mapping[str, Any]) -> Sent:
         """Find what the output of a bulk item of this operation has to repeat."""
@@ -160,6 +180,7 @@ class RawOperation(Operation[dict[str, Any]]):
         self.reconciliation = None
         self.states_before = frozenset[str]()
         self.carries_items = False
+        self.is_anonymous = None
         self._is_checked = False  # what the response has to repeat is not known
 
     @cached_property

@@ -28,6 +28,10 @@ class Reply(Struct, gc=False):
     headers: Mapping[str, str]
     body: bytes
 
+    def __repr__(self) -> str:
+        # Error reports show the variables of each frame: no body, no headers.
+        return f"<Reply {self.status}, {len(self.body)} bytes>"
+
 
 class Failure(Struct):
     """A failed attempt, as a value: an exception that is never raised leaves no cycles behind.

@@ -14,6 +14,9 @@ MIN_SECRET_LENGTH = 8
 
 REDACTED = "[token]"
 
+MAX_NESTING = 32
+"""Deeper than the errors of an API are: a value that Python's recursion limit has no part in."""
+
 # Error codes and field names of the API's contract: constants that cannot disclose a secret.
 _CONTRACT_WORDS = frozenset(
     {
@@ -68,16 +71,23 @@ class Redactor:
             text = text.replace(secret, REDACTED)
         return text
 
-    def json(self, value: Any) -> Any:
-        """Return a JSON value without secrets in its strings and keys."""
+    def json(self, value: Any, max_nesting: int = MAX_NESTING) -> Any:
+        """Return a JSON value without secrets in its strings and keys.
+
+        Args:
+            value: The value.
+            max_nesting: Levels to keep; deeper ones are replaced by an ellipsis.
+        """
         if isinstance(value, str):
             return self.text(value)
+        if isinstance(value, (dict, list)) and not max_nesting:
+            return "…"
         if isinstance(value, dict):
             items = cast("dict[str, object]", value)
-            return {self.json(key): self.json(item) for key, item in items.items()}
+            return {self.text(key): self.json(item, max_nesting - 1) for key, item in items.items()}
         if isinstance(value, list):
             values = cast("list[object]", value)
-            return [self.json(item) for item in values]
+            return [self.json(item, max_nesting - 1) for item in values]
         return value
 
     def source(self, text: str) -> str:

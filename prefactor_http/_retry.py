@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
-from prefactor_http._ending import give_up, interrupted
+from prefactor_http._ending import annotate_cancellation, build_error, interrupted
+from prefactor_http._identity import confirms, sent_by_request
 from prefactor_http._operation import Operation
-from prefactor_http._outcome import Failure, Kind
+from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._reconciliation import Applied, may_reconcile, reconcile
 from prefactor_http._report import LOG, report
 from prefactor_http._runtime import Runtime
@@ -28,6 +29,7 @@ from prefactor_http._wire import (
     TOO_EARLY,
     TOO_MANY_REQUESTS,
     Call,
+    contradicting,
     describe,
     parse_response,
 )
@@ -45,6 +47,7 @@ T = TypeVar("T")
 
 # The next one, on a connection of its own, is not a mistake of the pool.
 MAX_CONTRADICTIONS = 1
+DOUBTFUL_REFUSALS = frozenset({400, 404, 409, 422})
 
 
 class Retry:
@@ -74,15 +77,21 @@ class Retry:
         try:
             self.runtime.check_usable()
         except PrefactorClientError as error:
-            give_up(call, error, is_exhausted=False)  # to say which call it was
+            build_error(call, error, is_exhausted=False)  # to say which call it was
             raise
         if self.config.deadline is not None and call.expires_at is None:
             return await self._run_within(call, self.config.deadline)
-        outcome = await self.attempt(call)
-        if isinstance(outcome, Failure):
-            recovery = _Recovery(self, call, outcome)
-            del outcome  # or a raised error and this frame would hold each other
-            return await recovery.run()
+        try:
+            outcome = await self.attempt(call)
+            if isinstance(outcome, Failure):
+                recovery = _Recovery(self, call, outcome)
+                del outcome  # or a raised error and this frame would hold each other
+                return await recovery.run()
+        except asyncio.CancelledError as exc:
+            annotate_cancellation(call, exc)
+            # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
+            exc.__traceback__ = None
+            raise
         self.runtime.budget.give_back(FIRST_SUCCESS)
         return outcome
 
@@ -115,15 +124,56 @@ class Retry:
             runtime.limit.give_back()
         call.in_flight = False
         outcome = parse_response(call, reply, runtime.redactor)
+        if runtime.seen.is_watching:
+            if call.operation.is_anonymous is not None:
+                outcome = self._doubt(call, reply, outcome)
+            elif call.resource_id is not None:
+                runtime.seen.add(call.resource_id, call.key)
         if isinstance(outcome, Failure):
-            call.outcome_unknown |= outcome.kind is Kind.UNKNOWN and call.operation.method != GET
-            call.contradictions += outcome.contradicts
-            # A response to another call came over a connection of the pool: trust none of them.
-            call.needs_new_connection = outcome.contradicts
+            self._record(call, outcome)
             self._heed(outcome)
         if is_observed:
             seconds = runtime.clock.monotonic() - started
             report(call, outcome, reply.status, seconds, config.on_attempt)
+        return outcome
+
+    def _record(self, call: Call[Any], failure: Failure) -> None:
+        """Note what a failed attempt means for its call, and for the connections of the pool."""
+        seen, now = self.runtime.seen, self.runtime.clock.monotonic()
+        if failure.contradicts:
+            seen.distrust_connections(now)
+            # Another call may read the answer to this one before this one does.
+            sent_id = sent_by_request(call.request, call.resource_id).id
+            if sent_id is not None:
+                seen.add(sent_id, call.key)
+        elif (
+            failure.kind is Kind.ANSWERED
+            and failure.status in DOUBTFUL_REFUSALS
+            and not call.needs_new_connection
+            and seen.distrusts_connections(now)
+        ):
+            failure.contradicts, failure.kind = True, Kind.UNKNOWN
+        call.outcome_unknown |= failure.kind is Kind.UNKNOWN and call.operation.method != GET
+        call.contradictions += failure.contradicts
+        # A response to another call came over a connection of the pool: trust none of them.
+        call.needs_new_connection = failure.contradicts
+
+    def _doubt(self, call: Call[T], response: Reply | Failure, outcome: T | Failure) -> T | Failure:
+        """Reject a success that may be the answer to another call; see `_doubt`."""
+        if isinstance(outcome, Failure) or isinstance(response, Failure):
+            return outcome
+        seen, details = self.runtime.seen, call.operation.details_of(outcome)
+        if call.doubted:
+            seen.resolve(details.id, call.key)
+        elif (
+            seen.is_doubtful(details.id, call.key)
+            and self.config.max_retries > 0
+            and not confirms(sent_by_request(call.request, None), details)
+        ):
+            call.doubted = True
+            problem = f"the response is about {details.id!r}, as that to another call was"
+            return contradicting(call, response, self.runtime.redactor, problem)
+        seen.add(details.id, call.key)
         return outcome
 
     def _heed(self, failure: Failure) -> None:
@@ -183,9 +233,9 @@ class _Recovery(Generic[T]):
             if reconciled is not None:
                 return reconciled
         # A contract error says more than that retries are used up.
-        is_exhausted = self._is_exhausted and not outcome.lost
+        is_exhausted = self._is_exhausted and not (outcome.lost or outcome.contradicts)
         try:
-            raise give_up(self._call, outcome.error, is_exhausted=is_exhausted)
+            raise build_error(self._call, outcome.error, is_exhausted=is_exhausted)
         finally:
             del outcome  # or the error and this frame would hold each other
 

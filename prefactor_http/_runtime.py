@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
+from prefactor_http._doubt import SeenResources
 from prefactor_http._gate import Gate
 from prefactor_http._limit import Limit
 from prefactor_http._redaction import Redactor
@@ -20,7 +23,14 @@ from prefactor_http.exceptions import PrefactorClientError
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-_CLOSED = "the client is closed"
+_CLOSED = "the client is closed: enter it again with `async with`"
+_INHERITED = (
+    "the client was opened before this process was forked: make a new client in each process"
+)
+_FOREIGN = (
+    "the client belongs to another event loop: make one client for each event loop, or close it "
+    "on its own loop first"
+)
 
 
 class Runtime:
@@ -44,43 +54,55 @@ class Runtime:
         self.gate = Gate(clock)
         self.budget = RetryBudget(config.retry_budget)
         self.redactor = Redactor(config.api_token)
+        self.seen = SeenResources()
         self.span_instances = SpanInstances()
         self.watches = Watches()
-        self.transport = Transport(config, headers, self.watches, session)
+        self.transport = Transport(config, headers, self.watches, session, self.redactor)
         self.is_closed = False
         self._max_connections = config.max_connections
         self.limit = Limit(self._max_connections)
         self._turn = Limit(1)  # at the gate: calls wait there in line, not all at once
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
 
     def open(self) -> None:
-        """Bind the client to the running event loop; a closed client opens again."""
-        if self._loop is None or self.is_closed:
-            loop = asyncio.get_running_loop()
-            if self._loop is not loop:
-                # On the same one, attempts of before a close may still have slots to give back.
-                self._loop = loop
-                self.limit = Limit(self._max_connections)
-                self._turn = Limit(1)
-            self.is_closed = False
-            self.transport.open()
+        """Bind the client to the running event loop; a closed client opens again.
+
+        Raises:
+            PrefactorClientError: It is open in another process or on another event loop.
+        """
+        if self._loop is not None and not self.is_closed:
+            self._check_owner()
+            return
+        loop = asyncio.get_running_loop()
+        self.transport.open()
+        self._pid = os.getpid()
+        if self._loop is not loop:
+            # On the same one, attempts of before a close may still have slots to give back.
+            self._loop = loop
+            self.limit = Limit(self._max_connections)
+            self._turn = Limit(1)
+        self.is_closed = False
 
     def check_usable(self) -> None:
         """Let a call in, or say why not.
 
         Raises:
-            PrefactorClientError: The client is closed, or belongs to another event loop: a loop
-                that ended, one of another thread, or one from before a fork.
+            PrefactorClientError: The client is closed, or open in another process or on another
+                event loop.
         """
         if self.is_closed:
-            raise PrefactorClientError(f"{_CLOSED}: enter it again with `async with`")
-        if asyncio.get_running_loop() is not self._loop:
-            if self._loop is not None:
-                raise PrefactorClientError(
-                    "the client belongs to another event loop (or to the process before a fork): "
-                    "make one client for each, or close it there first"
-                )
+            raise PrefactorClientError(_CLOSED)
+        if self._loop is None:
             self.open()
+        else:
+            self._check_owner()
+
+    def _check_owner(self) -> None:
+        if self._pid != os.getpid():
+            raise PrefactorClientError(_INHERITED)
+        if asyncio.get_running_loop() is not self._loop:
+            raise PrefactorClientError(_FOREIGN)
 
     def admit_now(self) -> bool:
         """Let an attempt in at once, if nothing speaks against it; it gives its slot back.
@@ -126,16 +148,40 @@ class Runtime:
         await self._unless_closing(self.clock.sleep(seconds))
 
     async def close(self, drain_timeout: float) -> None:
-        """End: refuse new calls, wake those that wait, let those in flight end, close the session.
+        """Refuse new calls, wake those that wait, let those in flight end, close the session.
+
+        In a forked child, and when the client's event loop has ended, there are no calls to wait
+        for: the client only drops what it holds.
 
         Args:
             drain_timeout: Seconds for those in flight; then they are interrupted.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop.
         """
+        loop = self._loop
+        if loop is not None and self._pid != os.getpid():
+            self._drop()
+            self.transport.abandon()
+        elif loop is not None and loop.is_closed():
+            self._drop()
+            with suppress(RuntimeError):  # what was to be cancelled is on a loop that has ended
+                await self.transport.close()
+        elif loop is None or loop is asyncio.get_running_loop():
+            await self._close_here(drain_timeout)
+        elif not self.is_closed:
+            raise PrefactorClientError(_FOREIGN)
+
+    def _drop(self) -> None:
+        self.is_closed = True
+        self._loop = None
+        self.watches.forget()
+
+    async def _close_here(self, drain_timeout: float) -> None:
         self.is_closed = True
         try:
-            if self._loop is asyncio.get_running_loop():
-                self.watches.interrupt(only_endless=True)
-                await self.watches.wait_until_empty(drain_timeout)
+            self.watches.interrupt(only_endless=True)
+            await self.watches.wait_until_empty(drain_timeout)
         finally:
             if self.is_closed:  # or it was opened again meanwhile, and goes on
                 self.watches.interrupt(only_endless=False)

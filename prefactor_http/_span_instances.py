@@ -6,6 +6,8 @@ verify the outcome of a span's finish, its instance has to be known.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 _CAPACITY = 10_000
 
 
@@ -14,12 +16,12 @@ class SpanInstances:
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
-        self._instances: dict[str, str] = {}
+        self._instances: OrderedDict[str, str] = OrderedDict()
 
     def remember(self, span_id: str, agent_instance_id: str) -> None:
         """Note the instance of a new span."""
         if len(self._instances) >= self._capacity:
-            del self._instances[next(iter(self._instances))]
+            self._instances.popitem(last=False)
         self._instances[span_id] = agent_instance_id
 
     def get(self, span_id: str | None) -> str | None:

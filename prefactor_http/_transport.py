@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.connector import Connection
 
+from prefactor_http._connector import Connector
 from prefactor_http._outcome import Failure, Kind, Reply
-from prefactor_http._watch import Cause, Watches
+from prefactor_http._redaction import Redactor
+from prefactor_http._transport_errors import FailureFactory, address
+from prefactor_http._watch import Watches
 from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig
-from prefactor_http.exceptions import (
-    PrefactorClientError,
-    PrefactorConnectionError,
-    PrefactorHttpError,
-    PrefactorResponseContractError,
-    PrefactorTimeoutError,
-)
+from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 
-
-class _Connector(aiohttp.TCPConnector):
-    """Lends no kept-alive connection on which more came in after its last reply."""
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's signature
-    ) -> Connection:
-        # The pool looks only at whether it is open: what came in late, a proxy's complaint or a
-        # second reply, would be taken for the reply to this request, which nobody has read yet.
-        connection = await super().connect(req, traces, timeout)
-        while connection.protocol is not None and connection.protocol.should_close:
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-        return connection
+# aiohttp's defaults, 8,190 bytes and 128 fields, are less than some proxies send.
+_MAX_HEADER_SIZE = 64 * 1024
+_MAX_HEADERS = 1024
+# aiohttp warns about longer bodies of plain bytes, because it writes those in one go.
+_MAX_BYTES_BODY = 1024 * 1024
+_AUTHORIZATION = "Authorization"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def _sent_once(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a PUT or DELETE again by itself, uncounted, when it was cut off."""
+    """Keep aiohttp from silently repeating a PUT or DELETE after a disconnect."""
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
@@ -53,9 +41,17 @@ async def _sent_once(
     raise aiohttp.ClientConnectionError(problem)
 
 
-# A read sent twice does no harm, and aiohttp sends a POST only once. A borrowed session may have
-# middlewares of its own, which these would replace.
-_SENT_ONCE = {"PUT": (_sent_once,), "DELETE": (_sent_once,)}
+class _OwnToken:
+    """Sets the token as a middleware, after aiohttp has looked for credentials in a netrc file."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers[_AUTHORIZATION] = self._value
+        return await send(request)
 
 
 class Transport:
@@ -66,6 +62,7 @@ class Transport:
         headers: Headers of every request.
         watches: Where attempts are watched for their timeout.
         session: A session to borrow: never closed, its own defaults stay.
+        redactor: Removes the token from errors.
     """
 
     def __init__(
@@ -74,9 +71,9 @@ class Transport:
         headers: Mapping[str, str],
         watches: Watches,
         session: aiohttp.ClientSession | None,
+        redactor: Redactor,
     ) -> None:
         self._base_url = config.api_url.rstrip("/")
-        self._secret = config.api_token
         self._limit = config.max_response_bytes
         self._trust_env = config.trust_env
         self._headers = dict(headers)
@@ -85,6 +82,35 @@ class Transport:
         self._session = session
         # Without a total: aiohttp's own costs a timer and 8 % of a call; `Watches` keeps the time.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout)
+        url = urlsplit(self._base_url)
+        self._host = url.hostname or ""
+        self._is_tls = url.scheme == "https"
+        self._failures = FailureFactory(
+            address(self._host, url.port or _DEFAULT_PORTS[url.scheme]),
+            redactor,
+            config.connect_timeout,
+        )
+        self._middlewares = self._middlewares_by_method()
+        self._in_flight = 0
+        self._replaced: dict[aiohttp.ClientSession, int] = {}
+        self._closings: set[asyncio.Task[None]] = set()
+        self._new_connections = 0
+
+    def _middlewares_by_method(self) -> Mapping[str, tuple[aiohttp.ClientMiddlewareType, ...]]:
+        if self._borrowed is not None:
+            return {}  # they would replace the session's own
+        # aiohttp sends a POST only once, and a GET sent twice does no harm.
+        sent_once: dict[str, tuple[aiohttp.ClientMiddlewareType, ...]] = {
+            "PUT": (_sent_once,),
+            "DELETE": (_sent_once,),
+        }
+        if not self._trust_env:
+            return sent_once
+        own_token = _OwnToken(self._headers[_AUTHORIZATION])
+        return {
+            method: (own_token, *sent_once.get(method, ()))
+            for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        }
 
     def set_header(self, name: str, value: str) -> None:
         """Change a header of every later request."""
@@ -93,74 +119,162 @@ class Transport:
             self._session.headers[name] = value
 
     def open(self) -> None:
-        """Make the session, on the running event loop."""
+        """Make the session, on the running event loop.
+
+        Raises:
+            PrefactorClientError: A borrowed session was abandoned.
+        """
         if self._session is None:
-            # Headers on the session instead of on each request save 4 % of a call. The pool has no
-            # limit: the client's own decides, and waiting there is nobody's timeout.
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0),
-                headers=self._headers,
-                timeout=self._timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=self._trust_env,
-            )
+            if self._borrowed is not None:
+                raise PrefactorClientError(
+                    "the borrowed session belongs to the process before the fork: make a new "
+                    "client, with a session of this process"
+                )
+            self._session = self._new_session()
+            self._in_flight = 0
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        headers = dict(self._headers)
+        if self._trust_env:
+            # aiohttp refuses a request that has both this header and credentials from netrc.
+            del headers[_AUTHORIZATION]
+        # Headers on the session instead of on each request save 4 % of a call.
+        return aiohttp.ClientSession(
+            connector=Connector(),
+            headers=headers,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=self._trust_env,
+            max_line_size=_MAX_HEADER_SIZE,
+            max_field_size=_MAX_HEADER_SIZE,
+            max_headers=_MAX_HEADERS,
+        )
 
     async def close(self) -> None:
         """Close the session, unless it is borrowed."""
         if self._session is not None and self._borrowed is None:
             session, self._session = self._session, None
+            for replaced in self._replaced:
+                self._close_soon(replaced)
+            self._replaced.clear()
             await session.close()
+            if self._closings:
+                await asyncio.wait(self._closings)
+
+    def abandon(self) -> None:
+        """Drop the session without touching its connections, which another process uses."""
+        if self._session is not None and self._borrowed is None:
+            for session in (self._session, *self._replaced):
+                session.detach()  # `Connector` closes nothing when it is collected
+            self._replaced.clear()
+        self._session = None
 
     async def attempt(self, call: Call[Any], timeout: float) -> Reply | Failure:  # noqa: ASYNC109 # the watch's
-        """Send the call's bytes once and read the reply to its end.
+        """Send the call's bytes once and read the response to its end.
 
         Args:
             call: What to send.
             timeout: Seconds that the attempt may take.
 
         Returns:
-            The reply, whatever its status, or how the attempt failed.
+            The response, whatever its status, or how the attempt failed.
         """
+        headers = call.headers
+        pool_name: str | None = None
+        if self._borrowed is not None:
+            headers = self._all_headers(call)
+            if call.needs_new_connection:
+                pool_name = self._unused_pool_name()
+        elif call.needs_new_connection:
+            self._replace_session()
         session = self._session
         assert session is not None  # noqa: S101 # the client opened it
+        method, body = call.operation.method, call.body
         watch = self._watches.begin(timeout)
+        self._in_flight += 1
         try:
             # A plain await instead of `async with`: the connection goes back by itself at the
             # body's end, and `_read` closes it where there is none.
             response = await session.request(
-                call.operation.method,
+                method,
                 self._base_url + call.path,
-                data=call.body,
+                data=body if body is None or len(body) <= _MAX_BYTES_BODY else io.BytesIO(body),
                 params=call.params,
-                headers=call.headers if self._borrowed is None else self._all_headers(call),
+                headers=headers,
                 allow_redirects=False,
                 raise_for_status=False,
                 timeout=self._timeout,
-                middlewares=_SENT_ONCE.get(call.operation.method)
-                if self._borrowed is None
-                else None,
+                middlewares=self._middlewares.get(method),
+                server_hostname=pool_name,
             )
             content = response.content
-            # It came with the head, as short replies do: saves 6 % of a call.
-            body = content.read_nowait() if content.is_eof() else await self._read(response)
+            # It came with the head, as short responses do: saves 6 % of a call.
+            received = content.read_nowait() if content.is_eof() else await self._read(response)
+            if response.connection is not None:
+                response.close()  # the server switched protocols, or did not read the request
+            if received is None or len(received) > self._limit:
+                return self._too_large(response.status)
+            return Reply(response.status, response.headers, received)
         except asyncio.CancelledError:
             cause = watch.caused()
             if cause is None:
                 raise
-            return _interrupted(cause, timeout)
+            return self._failures.interrupted(cause, timeout)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
-            # The reply's stream keeps the exception, the traceback would keep this frame, and that
-            # the reply: a cycle for the collector.
+            # The response's stream keeps the exception, the traceback would keep this frame, and
+            # that the response: a cycle for the collector.
             exc.__traceback__ = None
-            return _failure(exc, self._secret, is_open=not session.closed)
+            return self._failures.raised(exc, is_session_open=not session.closed)
         finally:
             self._watches.end(watch)
-        if body is None or len(body) > self._limit:
-            return self._too_large(response)
-        return Reply(response.status, response.headers, body)
+            if session is self._session:
+                self._in_flight -= 1
+            else:
+                self._leave(session)
 
-    def _all_headers(self, call: Call[Any]) -> Mapping[str, str]:
-        return {**self._headers, **call.headers} if call.headers else self._headers
+    def _all_headers(self, call: Call[Any]) -> dict[str, str]:
+        headers = {**self._headers, **(call.headers or {})}
+        if call.needs_new_connection:
+            headers["Connection"] = "close"
+        return headers
+
+    def _unused_pool_name(self) -> str:
+        """Give a server name under which a borrowed session has pooled no connection.
+
+        Such a session cannot be replaced, and aiohttp has no other way to ask for a new connection:
+        it pools connections by host, port and this name. Without TLS the name has no other effect,
+        so it can be a new one each time. With TLS it must be the host's own, which differs from
+        giving none: there, `Connection: close` keeps the connection out of the pool.
+        """
+        if self._is_tls:
+            return self._host
+        self._new_connections += 1
+        return f"{self._host}-{self._new_connections}"
+
+    def _replace_session(self) -> None:
+        """Continue with an empty pool; attempts in flight end on the old one."""
+        assert self._session is not None  # noqa: S101 # the client opened it
+        if self._in_flight:
+            self._replaced[self._session] = self._in_flight
+        else:
+            self._close_soon(self._session)
+        self._session = self._new_session()
+        self._in_flight = 0
+
+    def _leave(self, session: aiohttp.ClientSession) -> None:
+        in_flight = self._replaced.get(session)
+        if in_flight is None:
+            return  # closed meanwhile
+        if in_flight > 1:
+            self._replaced[session] = in_flight - 1
+        else:
+            del self._replaced[session]
+            self._close_soon(session)
+
+    def _close_soon(self, session: aiohttp.ClientSession) -> None:
+        closing = asyncio.get_running_loop().create_task(session.close())
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         parts: list[bytes] = []
@@ -177,57 +291,9 @@ class Transport:
             raise
         return b"".join(parts)
 
-    def _too_large(self, response: aiohttp.ClientResponse) -> Failure:
+    def _too_large(self, status: int) -> Failure:
         error = PrefactorResponseContractError(
-            f"the reply is larger than max_response_bytes ({self._limit})",
-            status_code=response.status,
+            f"the response is larger than max_response_bytes ({self._limit})",
+            status_code=status,
         )
-        return Failure(error, Kind.UNKNOWN, status=response.status, permanent=True)
-
-
-def _interrupted(cause: Cause, seconds: float) -> Failure:
-    if cause is Cause.CLOSING:
-        closing = PrefactorClientError("the client was closed while the request was in flight")
-        return Failure(closing, Kind.UNKNOWN, permanent=True)
-    late = PrefactorTimeoutError(f"no reply within {seconds:g} s (request_timeout)")
-    return Failure(late, Kind.UNKNOWN, timed_out=True)
-
-
-# What aiohttp raises, most specific first; what it means; what is known of the write then.
-_FAILURES: tuple[tuple[type[Exception], type[PrefactorHttpError], str, Kind], ...] = (
-    (aiohttp.InvalidURL, PrefactorClientError, "the URL cannot be used", Kind.NOT_SENT),
-    (aiohttp.ConnectionTimeoutError, PrefactorTimeoutError, "no connection in time", Kind.NOT_SENT),
-    (aiohttp.ClientConnectorError, PrefactorConnectionError, "no connection", Kind.NOT_SENT),
-    (aiohttp.ClientHttpProxyError, PrefactorConnectionError, "no proxy", Kind.NOT_SENT),
-    (TimeoutError, PrefactorTimeoutError, "no reply in time", Kind.UNKNOWN),
-    (aiohttp.ClientPayloadError, PrefactorConnectionError, "the reply was cut off", Kind.UNKNOWN),
-    (aiohttp.ClientResponseError, PrefactorConnectionError, "the reply is not HTTP", Kind.UNKNOWN),
-    (aiohttp.ClientError, PrefactorConnectionError, "the connection broke", Kind.UNKNOWN),
-    (OSError, PrefactorConnectionError, "the connection broke", Kind.UNKNOWN),
-)
-_CERTIFICATE_ERRORS = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-
-
-def _failure(exc: Exception, secret: str, *, is_open: bool) -> Failure:
-    """Say in our words what aiohttp raised: its exceptions hold headers, so none is chained."""
-    # A reply that is not HTTP raises with a status of 400, which nobody sent.
-    # It quotes what the server sent, which may be anything.
-    quoted = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
-    detail = " ".join(quoted.replace(secret, "[token]").split())
-    if isinstance(exc, _CERTIFICATE_ERRORS):
-        certificate = PrefactorConnectionError(f"the server's certificate is not valid: {detail}")
-        certificate.certificate_error = True
-        return Failure(certificate, Kind.NOT_SENT, permanent=True)
-    for raised, error, meaning, kind in _FAILURES:
-        if isinstance(exc, raised):
-            return Failure(
-                error(f"{meaning}: {detail or raised.__name__}"),
-                kind,
-                permanent=error is PrefactorClientError,
-                disconnected=meaning == "the connection broke",
-                timed_out=error is PrefactorTimeoutError,
-            )
-    if isinstance(exc, RuntimeError) and is_open:
-        return Failure(PrefactorConnectionError(detail), Kind.UNKNOWN)
-    # A borrowed session that its owner closed, or settings of it that contradict ours.
-    return Failure(PrefactorClientError(detail), Kind.NOT_SENT, permanent=True)
+        return Failure(error, Kind.UNKNOWN, status=status, permanent=True)

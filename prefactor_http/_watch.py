@@ -3,6 +3,10 @@
 `asyncio.timeout` does this for one block, at the price of a timer each. Here all blocks of one
 length share a timer: they expire in the order in which they began, so the oldest tells when to
 look again. A block costs about a microsecond, whether or not anything ever expires.
+
+A block that has expired is interrupted only after the event loop has run two more iterations. If
+the loop was blocked, it calls this module first, although the response may lie in the socket's
+buffer: in these iterations it is read, and the block ends by itself.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ from enum import Enum, auto
 from msgspec import Struct
 
 _MOST_LENGTHS = 16
+# Callbacks in a row, each scheduled by the one before. uvloop calls timers before it reads from
+# sockets, and callbacks in between, so that the first of them is still in the same iteration.
+_GRACE_CALLBACKS = 3
 
 
 class Cause(Enum):
@@ -90,7 +97,9 @@ class Watches:
 
     def end(self, watch: Watch) -> None:
         """Stop watching."""
-        queue = self._queues[watch.length]
+        queue = self._queues.get(watch.length)
+        if queue is None or watch not in queue:
+            return  # forgotten
         del queue[watch]
         if not queue and watch.length is not None and len(self._queues) > _MOST_LENGTHS:
             self._forget(watch.length)
@@ -134,15 +143,35 @@ class Watches:
             timer.cancel()
         self._timers.clear()
 
+    def forget(self) -> None:
+        """Drop all blocks: their event loop has ended, or runs in another process."""
+        self.stop()
+        self._queues.clear()
+        self._empty = None
+
     def _look(self, length: float, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         queue = self._queues[length]
+        expired: list[Watch] = []
         for watch in queue:
             if watch.expires_at > now:
                 self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
-                return
-            watch.interrupt(Cause.EXPIRED)
-        # Nothing is left to expire: the next block of this length starts a timer of its own.
-        del self._timers[length]
-        if not queue:
-            del self._queues[length]
+                break
+            expired.append(watch)
+        else:
+            # Nothing is left to expire: the next block of this length starts a timer of its own.
+            del self._timers[length]
+            if not queue:
+                del self._queues[length]
+        if expired:
+            loop.call_soon(self._expire, expired, _GRACE_CALLBACKS - 1, loop)
+
+    def _expire(
+        self, expired: list[Watch], callbacks_left: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        if callbacks_left:
+            loop.call_soon(self._expire, expired, callbacks_left - 1, loop)
+            return
+        for watch in expired:
+            if watch in self._queues.get(watch.length, ()):  # or it has ended meanwhile
+                watch.interrupt(Cause.EXPIRED)

@@ -60,10 +60,8 @@ _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 # What decoding a body raises: the last one where it is nested too deep.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_encoder = msgspec.json.Encoder()
 
-
-class Call(Struct, Generic[T], gc=False):
+class Call(Struct, Generic[T]):
     """One logical call: what every attempt of it sends, and what its reply means.
 
     Attributes:
@@ -73,13 +71,14 @@ class Call(Struct, Generic[T], gc=False):
         key: The idempotency key in the body; None where it has none, or one in each item.
         request: The request as the endpoint built it, for settling a 409.
         resource_id: The id in the path, for the same.
-        params: Query parameters.
+        params: Query parameters; a list repeats its name.
         headers: Headers of this call alone.
         expires_at: When its deadline passes, on the client's clock.
         attempts: Attempts made so far.
         in_flight: Whether an attempt is being made.
         outcome_unknown: Whether an attempt so far may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
+        doubted: Whether a response may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
     """
 
@@ -89,47 +88,28 @@ class Call(Struct, Generic[T], gc=False):
     key: str | None = None
     request: object = None
     resource_id: str | None = None
-    params: Mapping[str, str] | None = None
+    params: Mapping[str, Any] | None = None
     headers: Mapping[str, str] | None = None
     expires_at: float | None = None
     attempts: int = 0
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
+    doubted: bool = False
     needs_new_connection: bool = False
+
+    def __repr__(self) -> str:
+        # Error reports show the variables of each frame: no body, no headers.
+        return (
+            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
+            f"attempts {self.attempts}>"
+        )
 
     @property
     def is_repeatable(self) -> bool:
         """Whether an attempt may be repeated although an earlier one may have been applied."""
         operation = self.operation
         return self.key is not None or operation.method == GET or operation.carries_items
-
-
-def encode(operation: Operation[Any], request: object) -> bytes:
-    """Write a request as JSON, once for all attempts.
-
-    Args:
-        operation: The call, for the message.
-        request: A Struct, or a dict; or bytes, which are JSON already.
-
-    Returns:
-        The body.
-
-    Raises:
-        TypeError: A value in it has no JSON form.
-        ValueError: It refers to itself, or holds text that is not Unicode.
-    """
-    if isinstance(request, bytes):
-        return request
-    try:
-        return _encoder.encode(request)
-    except RecursionError:
-        problem: str = "it refers to itself"
-    except UnicodeEncodeError as exc:
-        problem = f"text that is not Unicode ({exc.reason})"
-    except TypeError as exc:
-        raise TypeError(f"{operation.name}: the request has no JSON form: {exc}") from None
-    raise ValueError(f"{operation.name}: the request has no JSON form: {problem}")
 
 
 def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor) -> T | Failure:
@@ -152,11 +132,14 @@ def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor)
             call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
     problem = operation.contradiction(call.request, call.resource_id, call.params, result)
-    if problem is not None:
-        failure = _contract_failure(call, response, redactor, problem, retryable=False)
-        failure.permanent, failure.contradicts = False, True
-        return failure
-    return result
+    return result if problem is None else contradicting(call, response, redactor, problem)
+
+
+def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+    """Make the failure of an attempt whose response is about something else than the call."""
+    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure.permanent, failure.contradicts = False, True
+    return failure
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from prefactor_http import _api, _wire
+from prefactor_http import _api
 from prefactor_http._clock import Clock, SystemClock
+from prefactor_http._encoding import encode
 from prefactor_http._operation import Operation
 from prefactor_http._raw_call import raw_call
 from prefactor_http._redaction import Redactor
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._span_instances import SpanInstances
+from prefactor_http._values import as_text
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http._wire import Call
-from prefactor_http.config import HttpClientConfig, Options
+from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
 from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
@@ -66,6 +68,7 @@ class PrefactorHttpClient:
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
+        warn_of_plain_http(config)
         self.config = config
         self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {
@@ -165,13 +168,17 @@ class PrefactorHttpClient:
         await self.close()
 
     async def close(self, drain_timeout: float = 10.0) -> None:
-        """End the client; to do so twice is no harm.
+        """Close the client. Safe to call more than once.
 
-        New calls are refused, calls waiting for a retry end with their error, those in flight may
-        finish. A view's close does nothing: the client that it views goes on.
+        New calls are refused, calls waiting for a retry end with their error, and those in flight
+        may finish. In a forked child the client only drops what it inherited. Closing a view does
+        nothing: the client that it views stays open.
 
         Args:
             drain_timeout: Seconds for the calls in flight; then they end with an error, too.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop, where its calls go on.
         """
         if not self._is_view:
             await self._runtime.close(drain_timeout)
@@ -180,6 +187,7 @@ class PrefactorHttpClient:
         """Make a view of this client that differs in some options.
 
         Session, limit, gate and retry budget stay shared, so views are cheap: make one for a call.
+        The view of a subclass has its attributes, which can be assigned independently from then on.
 
         Args:
             options: Fields of `HttpClientConfig` that may differ from call to call.
@@ -197,10 +205,15 @@ class PrefactorHttpClient:
                 f"with_options cannot change {', '.join(sorted(unknown))}; it can change "
                 f"{', '.join(sorted(Options.__annotations__))}"
             )
-        view = object.__new__(type(self))
+        cls = type(self)
+        view = object.__new__(cls)
+        # What a subclass has set comes along; endpoints that were made refer to this client.
+        vars(view).update(
+            (name, value)
+            for name, value in vars(self).items()
+            if not isinstance(getattr(cls, name, None), cached_property)
+        )
         view.config = replace(self.config, **options)
-        view.__sdk_header = self.__sdk_header
-        view._runtime = self._runtime
         view._retry = Retry(view.config, self._runtime)
         view._is_view = True
         return view
@@ -230,10 +243,16 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
+        if resource_id is not None and type(resource_id) is not str:
+            resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
         call.needs_new_connection = needs_new_connection
         if request is not None:
-            call.body = _wire.encode(operation, request)
+            try:
+                call.body = encode(operation, request)
+            except (TypeError, ValueError) as exc:
+                request = None  # error reports show the variables of each frame
+                raise exc.with_traceback(None) from None
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id

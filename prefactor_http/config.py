@@ -1,7 +1,7 @@
 """What a client is configured with: checked when made, and printed without the token."""
 
 import inspect
-import ipaddress
+import logging
 import math
 import os
 import re
@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
+from prefactor_http._http_hosts import Reach, plain_http_reach
 from prefactor_http._outcome import Attempt
+from prefactor_http._values import as_text
 from prefactor_http.idempotency import MAX_LENGTH, check_key
 
 DEFAULT_API_URL = "https://app.prefactorai.com"
 _GENERATED_KEY_LENGTH = 36
 _FIRST_STATUS, _LAST_STATUS = 100, 599
+_ALLOW_HTTP = "PREFACTOR_ALLOW_INSECURE_HTTP"
+
+_log = logging.getLogger("prefactor_http")
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,9 @@ class HttpClientConfig:
 
     Attributes:
         api_url: Base URL of the API, such as ``https://app.prefactorai.com``, without ``/api/v1``.
+            With ``http`` the token is sent unencrypted: that is allowed for this machine, with a
+            logged warning for hosts of a private network, and otherwise only if
+            ``allow_insecure_http`` says so.
         api_token: Bearer token; never shown.
         request_timeout: Longest that one attempt may take, from its connection to the reply's end.
         connect_timeout: Longest that opening a connection may take.
@@ -36,14 +44,16 @@ class HttpClientConfig:
         deadline: Longest that a whole call may take, all waits included; None for no limit.
         max_connections: Attempts in flight at a time; further calls wait.
         max_response_bytes: Largest reply that is accepted, decompressed.
-        allow_insecure_http: Accept ``http://`` for hosts other than this machine.
-        trust_env: Take proxies from the environment, as aiohttp does; a netrc entry for the API's
-            host then makes every call fail, since aiohttp would send it beside the token.
+        allow_insecure_http: Accept ``http`` for any host; also set by
+            ``PREFACTOR_ALLOW_INSECURE_HTTP=1`` in the environment.
+        trust_env: Take proxies from the environment, as aiohttp does. Credentials that a netrc file
+            has for the API's host are not used: the token is sent.
         retry_budget: Size of the client's retry budget (a retry takes 5, after a timeout 10,
             after a 429 nothing; successes pay back); None for no budget.
         on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.
 
     Raises:
+        TypeError: The URL, the token or the prefix is no text.
         ValueError: A value is out of range; the message says which, and what is allowed.
     """
 
@@ -55,7 +65,22 @@ class HttpClientConfig:
     initial_retry_delay: float = 1.0
     max_retry_delay: float = 60.0
     retry_multiplier: float = 2.0
-    retry_on_status_codes: tuple[int, ...] = (408, 425, 429, 500, 502, 503, 504)
+    retry_on_status_codes: tuple[int, ...] = (
+        408,
+        425,
+        429,
+        500,
+        502,
+        503,
+        504,
+        # Gateways in front of the API: Cloudflare's, and an overloaded one's.
+        520,
+        521,
+        522,
+        523,
+        524,
+        529,
+    )
     default_idempotency_key: str | None = None
     deadline: float | None = None
     max_connections: int = 100
@@ -67,6 +92,8 @@ class HttpClientConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        for name in ("api_url", "api_token", "default_idempotency_key"):
+            self._make_plain(name)
         self._check_url()
         self._check_token()
         for name in ("request_timeout", "connect_timeout", "initial_retry_delay"):
@@ -123,14 +150,27 @@ class HttpClientConfig:
             raise ValueError("api_token is required: set PREFACTOR_API_TOKEN or pass api_token")
         return cls(**overrides)
 
+    def _make_plain(self, name: str) -> None:
+        """Make a text an exact str, whatever subclass or enum it is of."""
+        value: object = getattr(self, name)
+        if value is None or type(value) is str:
+            return
+        text = as_text(value)
+        if text is None:
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+        object.__setattr__(self, name, text)
+
     def _check_url(self) -> None:
         _check("api_url", bool(self.api_url), "is required")
-        parts = urlsplit(self.api_url)
+        _check(
+            "api_url",
+            self.api_url.isprintable() and not re.search(r"[\s\\]", self.api_url),
+            "must have no spaces, backslashes or control characters",
+        )
         try:
-            _ = parts.port
-        except ValueError as exc:
-            raise ValueError(f"api_url has no valid port: {exc}") from None
-        _check("api_url", not re.search(r"\s", self.api_url), "must have no spaces")
+            parts = urlsplit(self.api_url)
+        except ValueError:  # whose message may quote a password
+            parts = urlsplit("")
         _check(
             "api_url",
             parts.scheme in {"http", "https"} and bool(parts.hostname),
@@ -138,19 +178,27 @@ class HttpClientConfig:
         )
         _check(
             "api_url",
-            not (parts.username or parts.password or parts.query or parts.fragment),
+            "@" not in parts.netloc and not re.search("[?#]", self.api_url),
             "must have no credentials, query or fragment",
         )
+        try:
+            _ = parts.port
+        except ValueError as exc:
+            raise ValueError(f"api_url has no valid port: {exc}") from None
         _check(
             "api_url",
             not parts.path.rstrip("/").endswith("/api/v1"),
             "must be the base URL: leave out /api/v1",
         )
-        _check(
-            "api_url",
-            parts.scheme == "https" or self.allow_insecure_http or _is_loopback(parts.hostname),
-            "must use https, or the token travels in the clear (allow_insecure_http=True allows)",
-        )
+        if not self.allow_insecure_http and plain_http_reach(self.api_url) is Reach.ANYWHERE:
+            _check(
+                "api_url",
+                os.environ.get(_ALLOW_HTTP) == "1",
+                "must use https, as http sends the token unencrypted. For a network that you "
+                f"trust, allow it with allow_insecure_http=True or {_ALLOW_HTTP}=1",
+            )
+            # Kept, so that a copy with other options does not depend on the environment.
+            object.__setattr__(self, "allow_insecure_http", True)
 
     def _check_token(self) -> None:
         _check("api_token", bool(self.api_token), "is required")
@@ -177,15 +225,15 @@ class Options(TypedDict, total=False):
     on_attempt: Callable[[Attempt], object] | None
 
 
+def warn_of_plain_http(config: HttpClientConfig) -> None:
+    """Log a warning if the token is sent unencrypted through a private network."""
+    if not config.allow_insecure_http and plain_http_reach(config.api_url) is Reach.PRIVATE_NETWORK:
+        _log.warning(
+            "api_url %s uses http: the token is sent unencrypted through the private network",
+            config.api_url,
+        )
+
+
 def _check(name: str, ok: bool, rule: str) -> None:
     if not ok:
         raise ValueError(f"{name} {rule}")
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False

@@ -7,15 +7,19 @@ the caller chooses serves the same end: it is known before the API has answered 
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 from collections.abc import Callable
+from typing import cast
 
 from prefactor_http._pfid import generate, partition_of
+from prefactor_http._values import as_text
 
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8
 
-_VARIANT = "89ab"
+# The two bits of a UUID's variant, in place of those of a random digit.
+_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 # The namespace of derived keys. It is part of every derived key, so it never changes.
 _NAMESPACE = bytes.fromhex("6a1c3d4f8b9e5d2aa0c7e41f93b5d806")
 
@@ -37,7 +41,8 @@ def derive_key(*parts: str | int | bytes) -> str:
     another one: ``("a", "bc")`` and ``("ab", "c")``, ``1`` and ``"1"`` are all different.
 
     Args:
-        parts: What identifies the write, such as a job's name and a row's id; at least one.
+        parts: What identifies the write, such as a job's name and a row's id; at least one. A
+            subclass, an enum member or an integer of numpy counts as the plain value that it is.
 
     Returns:
         A UUID (version 5) as text.
@@ -66,7 +71,7 @@ def derive_from(*begin: str | int | bytes) -> Callable[..., str]:
 
     def derive(*parts: str | int | bytes) -> str:
         digest = begun.copy()
-        digest.update(b"".join(map(_tagged, parts)))
+        digest.update(_tagged(parts[0]) if len(parts) == 1 else b"".join(map(_tagged, parts)))
         return _as_uuid(digest.hexdigest(), "5")
 
     return derive
@@ -81,14 +86,17 @@ def check_key(key: str, name: str = "idempotency_key", *, min_length: int = 1) -
         min_length: Fewest characters: 1 in single calls, 8 in bulk items.
 
     Returns:
-        The key, unchanged.
+        The key, as a plain str.
 
     Raises:
-        TypeError: The key is not a str.
+        TypeError: The key is no text.
         ValueError: Its length or a character of it is not allowed.
     """
-    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        raise TypeError(f"{name} must be a str, not {type(key).__name__}")
+    if type(key) is not str:
+        text = as_text(key)
+        if text is None:
+            raise TypeError(f"{name} must be a str, not {type(key).__name__}")
+        key = text
     if not min_length <= len(key) <= MAX_LENGTH:
         raise ValueError(
             f"{name} must have {min_length} to {MAX_LENGTH} characters, got {len(key)}"
@@ -108,27 +116,36 @@ def new_id(related_to: str) -> str:
         A partitioned id of 32 characters, which sorts by the time of this call.
 
     Raises:
-        ValueError: ``related_to`` is not a partitioned id.
+        TypeError: ``related_to`` is no text.
+        ValueError: It is not a partitioned id.
     """
-    return generate(partition_of(related_to))
+    text = as_text(related_to)
+    if text is None:
+        raise TypeError(f"related_to must be a str, not {type(related_to).__name__}")
+    return generate(partition_of(text))
 
 
 def _tagged(part: str | int | bytes) -> bytes:
     """Write a part with its kind and length, so that no two lists of parts are written alike."""
-    if isinstance(part, str):
-        data = part.encode()
-        return b"s%d:%b" % (len(data), data)
     if isinstance(part, bytes):
         return b"b%d:%b" % (len(part), part)
-    if isinstance(part, int) and not isinstance(part, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        data = b"%d" % part
-        return b"i%d:%b" % (len(data), data)
-    raise TypeError(f"derive_key takes str, int or bytes, not {type(part).__name__}")
+    text = part if type(part) is str else None if type(part) is int else as_text(part)
+    if text is not None:
+        data = text.encode()
+        return b"s%d:%b" % (len(data), data)
+    try:
+        # Of numpy, too.
+        number = None if isinstance(part, bool) else operator.index(cast("int", part))
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"derive_key takes str, int or bytes, not {type(part).__name__}")
+    data = b"%d" % number
+    return b"i%d:%b" % (len(data), data)
 
 
 def _as_uuid(digits: str, version: str) -> str:
-    variant = _VARIANT[int(digits[16], 16) & 3]
     return (
         f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-"
-        f"{variant}{digits[17:20]}-{digits[20:32]}"
+        f"{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
     )

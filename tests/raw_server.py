@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,6 +57,8 @@ class RawServer:
     requests: list[Request] = field(default_factory=list)
     replies: deque[bytes] = field(default_factory=deque)
     url: str = ""
+    tls: ssl.SSLContext | None = None
+    connections: int = 0
     on_request: Callable[[], object] = lambda: None
     answer: Callable[[Request], bytes] = lambda _: reply()
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -70,9 +73,9 @@ class RawServer:
         return request
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
         host, port = self._server.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}"
+        self.url = f"http{'s' if self.tls else ''}://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,6 +86,7 @@ class RawServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections += 1
         try:
             while True:
                 request = Request(await reader.readuntil(b"\r\n\r\n"))

@@ -5,10 +5,13 @@ from raw_server import reply
 
 from prefactor_http import (
     HttpClientConfig,
+    PrefactorConflictError,
     PrefactorHttpClient,
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
 )
+from prefactor_http._doubt import SeenResources
+from prefactor_http._span_instances import SpanInstances
 
 MOMENT = "2024-05-01T12:00:00Z"
 INSTANCE = {
@@ -170,3 +173,87 @@ async def test_a_contradiction_does_not_hide_a_later_failure(raw_server, client)
         await client.agent_instances.start("i-1")
     assert caught.value.last_error.status_code == 503
     assert caught.value.outcome_unknown
+
+
+LATE = {**INSTANCE, "external_identifier": None}
+
+
+@pytest.mark.parametrize("names", [{}, {"external_identifier": "mine"}])
+async def test_a_late_copy_of_an_earlier_response_is_not_taken_for_the_answer(
+    raw_server, client, names
+):
+    right = {**INSTANCE, "id": "i-2", **names}
+    raw_server.script(success(LATE), success(LATE), success(right), success(right))
+    assert (await register(client)).id == "i-1"
+    assert (await register(client, **names)).id == "i-2"
+    _, first, second = raw_server.requests
+    assert first.body == second.body
+    key = second.json["idempotency_key"]
+    assert (await register(client, idempotency_key=key, **names)).id == "i-2"
+    assert len(raw_server.requests) == 4
+
+
+async def test_a_late_copy_of_a_span_is_not_taken_for_the_answer(raw_server, client):
+    raw_server.script(success(SPAN), success(SPAN), success({**SPAN, "id": "s-2"}))
+    spans = [await client.agent_spans.create("i-1", "step", "active") for _ in range(2)]
+    assert [span.id for span in spans] == ["s-1", "s-2"]
+
+
+async def test_a_server_with_one_answer_to_everything_is_believed_in_the_end(raw_server, client):
+    raw_server.script(*[success(INSTANCE)] * 20)
+    for _ in range(10):
+        assert (await register(client)).id == "i-1"
+    assert len(raw_server.requests) == 10 + 3
+
+
+async def test_without_retries_nothing_is_doubted(raw_server, client):
+    raw_server.script(*[success(INSTANCE)] * 2)
+    once = client.with_options(max_retries=0)
+    assert [(await register(once)).id for _ in range(2)] == ["i-1", "i-1"]
+
+
+def test_the_oldest_resource_is_forgotten_first():
+    seen = SeenResources(capacity=2)
+    for number in (0, 1, 1, 2):
+        seen.add(f"i-{number}", f"key-{number}")
+    assert [seen.is_doubtful(f"i-{n}", "other") for n in range(3)] == [False, True, True]
+    assert not seen.is_doubtful("i-2", "key-2")
+
+
+def test_the_oldest_open_span_is_forgotten_first():
+    instances = SpanInstances(capacity=2)
+    for number in range(3):
+        instances.remember(f"s-{number}", "i-1")
+    assert [instances.get(f"s-{n}") for n in range(3)] == [None, "i-1", "i-1"]
+
+
+REFUSAL = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
+
+
+async def test_a_refusal_after_a_response_to_another_call_is_confirmed(raw_server, client):
+    right = {**INSTANCE, "id": "i-2"}
+    raw_server.script(success(INSTANCE), success(right))
+    await client.agent_instances.start("i-2")
+    raw_server.script(REFUSAL, success(right))
+    assert (await client.agent_instances.finish("i-2")).id == "i-2"
+    raw_server.script(REFUSAL, REFUSAL, success({**right, "finished_at": MOMENT}))
+    with pytest.raises(PrefactorConflictError) as caught:
+        await client.agent_instances.finish("i-2")
+    assert (caught.value.attempts, caught.value.outcome_unknown) == (2, False)
+
+
+async def test_a_refusal_that_cannot_be_confirmed_is_unknown(raw_server, client):
+    raw_server.script(success(INSTANCE), success({**INSTANCE, "id": "i-2"}), REFUSAL)
+    await client.agent_instances.start("i-2")
+    with pytest.raises(PrefactorConflictError) as caught:
+        await client.with_options(max_retries=0).agent_instances.finish("i-2")
+    assert caught.value.outcome_unknown
+
+
+async def test_a_doubted_response_to_the_last_attempt_is_no_success(raw_server, client):
+    raw_server.script(success(INSTANCE))
+    await client.agent_instances.start("i-1")
+    raw_server.script(reply(503), success(INSTANCE))
+    with pytest.raises(PrefactorResponseContractError) as caught:
+        await register(client.with_options(max_retries=1))
+    assert (caught.value.attempts, caught.value.outcome_unknown) == (2, True)

@@ -2,6 +2,8 @@
 
 import sys
 
+from prefactor_http.cli._event_loop import exit_from_lookups
+
 _USAGE = 2
 
 
@@ -15,7 +17,11 @@ def main() -> None:
             raise
         print("prefactor-http: install prefactor-http[cli]", file=sys.stderr)
         sys.exit(_USAGE)
-    command()
+    try:
+        command()
+    except SystemExit as ended:
+        exit_from_lookups(int(ended.code or 0))
+        raise
 
 
 __all__ = ["main"]

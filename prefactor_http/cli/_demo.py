@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import click
 from msgspec import Struct
@@ -12,9 +11,11 @@ from prefactor_http import Attempt, HttpClientConfig, PrefactorHttpClient, Prefa
 from prefactor_http.cli._demo_agents import DemoAgent, load_agents
 from prefactor_http.cli._demo_audit import Audit, Verdict
 from prefactor_http.cli._demo_lines import Lines
-from prefactor_http.cli._demo_screen import Screen
+from prefactor_http.cli._demo_screen import MARKS, Screen
 from prefactor_http.cli._demo_show import Show
 from prefactor_http.cli._demo_witness import Witness
+from prefactor_http.cli._output import Output
+from prefactor_http.cli._signals import run_until_stopped
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.types import FinishStatus
 from prefactor_http.testing import LocalPrefactor
@@ -42,7 +43,8 @@ AT_ONCE = Pace(0.0, 0.02, 0.3)
 
 @click.command()
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the faults.")
-def demo(seed: int) -> None:
+@click.pass_context
+def demo(context: click.Context, seed: int) -> None:
     """Watch a dozen agents run while a third of all attempts fail.
 
     Everything happens on this machine: a local Prefactor API breaks attempts in the ways that
@@ -51,10 +53,11 @@ def demo(seed: int) -> None:
     """
     agents = load_agents()
     names = [agent.name for agent in agents]
-    is_watched = sys.stdout.isatty()
+    output: Output = context.obj
+    is_watched = output.out.isatty() and output.out.can_encode(MARKS)
     show: Show = Screen(names, FAULTS) if is_watched else Lines(names, FAULTS)
     pace = TO_BE_WATCHED if is_watched else AT_ONCE
-    sys.exit(0 if asyncio.run(_perform(agents, show, pace, seed)) else 1)
+    context.exit(0 if run_until_stopped(lambda: _perform(agents, show, pace, seed)) else 1)
 
 
 async def _perform(agents: list[DemoAgent], show: Show, pace: Pace, seed: int) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +27,7 @@ class Lines:
         self._width = max(map(len, agents))
 
     def __enter__(self) -> Self:
-        _echo(
+        click.echo(
             f"{len(self._agents)} agents run against a local Prefactor API that makes "
             f"{self._faults:.0%} of attempts faulty."
         )
@@ -61,25 +59,15 @@ class Lines:
 
     def conclude(self, verdict: Verdict) -> None:
         """Print the table."""
-        _echo()
+        click.echo()
         for name, figure, meaning in rows(verdict):
-            _echo(f"{name:<13}{figure:>4}  {meaning}")
-        _echo()
+            click.echo(f"{name:<13}{figure:>4}  {meaning}")
+        click.echo()
         for sentence in sentences(verdict):
-            _echo(sentence)
+            click.echo(sentence)
 
     def _line(self, agent: str, text: str) -> None:
-        _echo(f"{agent:<{self._width}}  {text}")
-
-
-def _echo(text: str = "") -> None:
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        # Whoever read has gone, as `head` does: the rest goes nowhere, the verdict still counts.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        click.echo(f"{agent:<{self._width}}  {text}")
 
 
 def _story(sighting: Sighting) -> str:

@@ -28,6 +28,9 @@ _LEGEND = {
     Outcome.REPLAYED: "same key again: replayed",
     Outcome.NOT_DONE: "not done, repeated",
 }
+MARKS = "".join(mark for mark, _ in _MARKS.values())
+"""What the terminal must be able to show."""
+
 _STATUS_STYLES = {"complete": "green", "failed": "magenta", "cancelled": "blue"}
 _NARROWEST_TRAIL, _WIDEST_TRAIL = 24, 40
 _REST = 56  # columns that a line takes besides its trail

@@ -7,8 +7,10 @@ from typing import cast, get_args
 
 import click
 
-from prefactor_http.cli._api_call import Connection, api_options, call_api
-from prefactor_http.cli._output import echo_instance, echo_json
+from prefactor_http.cli._api_call import call_api
+from prefactor_http.cli._connection import Connection, api_options
+from prefactor_http.cli._errors import Advice
+from prefactor_http.cli._output import instance_lines
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.types import FinishStatus
@@ -47,17 +49,23 @@ def show(connection: Connection, id: str) -> None:
 
 
 def _look(instance_id: str) -> str:
-    return f"See where it stands: prefactor-http show {instance_id}"
+    return f"See its state: prefactor-http show {instance_id}"
 
 
 def call_and_show(
     connection: Connection,
     call: Callable[[PrefactorHttpClient], Awaitable[AgentInstance]],
     if_unknown: str | None,
+    idempotency_key: str | None = None,
 ) -> None:
-    """Make a call, and print the instance that it gives."""
-    instance = call_api(connection, call, if_unknown=if_unknown)
-    if connection.as_json:
-        echo_json(instance)
-    else:
-        echo_instance(instance)
+    """Make a call, and write the instance that it returns.
+
+    Args:
+        connection: How to reach the API.
+        call: Makes the call.
+        if_unknown: For a write, what to do when its outcome is unknown.
+        idempotency_key: The key that the call carries, if it is known here.
+    """
+    advice = Advice(if_unknown)
+    instance = call_api(connection, call, advice=advice, idempotency_key=idempotency_key)
+    connection.output.show(instance_lines(instance), instance)

@@ -6,7 +6,6 @@ import threading
 from types import TracebackType
 from typing import Protocol, Self
 
-import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prefactor_http.cli._job_tally import Tally
+from prefactor_http.cli._output import Output
 
 LOG_SECONDS = 5.0
 _REFRESHES_A_SECOND = 4
@@ -32,11 +32,11 @@ class Progress(Protocol):
     ) -> None: ...
 
     def say(self, text: str) -> None:
-        """Say something beside."""
+        """Show a message."""
 
 
-class Silence:
-    """Shows nothing: a machine reads along."""
+class NullProgress:
+    """Shows nothing: a machine reads."""
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +50,7 @@ class Silence:
         """Nothing to clean up."""
 
     def say(self, text: str) -> None:
-        """Keep it."""
+        """Show nothing."""
 
 
 class Bar:
@@ -58,11 +58,13 @@ class Bar:
 
     Args:
         tally: The counts.
+        output: Makes messages fit to be shown.
         console: The terminal.
     """
 
-    def __init__(self, tally: Tally, console: Console) -> None:
+    def __init__(self, tally: Tally, output: Output, console: Console) -> None:
         self._tally = tally
+        self._output = output
         self._share_at_start = tally.share
         self._live = Live(
             console=console,
@@ -85,7 +87,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._live.console.print(Text(text), soft_wrap=True)
+        self._live.console.print(Text(self._output.line(text)), soft_wrap=True)
 
     def _picture(self) -> Group:
         tally = self._tally
@@ -104,11 +106,13 @@ class Log:
 
     Args:
         tally: The counts.
+        output: Where they go.
         seconds: Time between two lines.
     """
 
-    def __init__(self, tally: Tally, seconds: float = LOG_SECONDS) -> None:
+    def __init__(self, tally: Tally, output: Output, seconds: float = LOG_SECONDS) -> None:
         self._tally = tally
+        self._output = output
         self._share_at_start = tally.share
         self._seconds = seconds
         self._over = threading.Event()
@@ -131,7 +135,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        click.echo(text, err=True)
+        self._output.say(text)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

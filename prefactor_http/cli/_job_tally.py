@@ -24,6 +24,8 @@ class Tally(Struct):
         ok: Rows registered in this run.
         refused: Rows refused in this run.
         unknown: Rows that may have been registered.
+        duplicates: Rows that repeat the name of an earlier row.
+        changed_duplicates: Those of them whose content differs from that of the earlier row.
         ok_before: Rows registered in runs before.
         refused_before: Rows refused in runs before.
         retried: Attempts that were, or will be, made again.
@@ -37,6 +39,8 @@ class Tally(Struct):
     ok: int = 0
     refused: int = 0
     unknown: int = 0
+    duplicates: int = 0
+    changed_duplicates: int = 0
     ok_before: int = 0
     refused_before: int = 0
     retried: int = 0
@@ -92,6 +96,8 @@ class Tally(Struct):
             f"{self.ok + self.ok_before:,} ok",
             f"{self.refused + self.refused_before:,} refused",
         ]
+        if self.duplicates:
+            parts.append(f"{self.duplicates:,} duplicate")
         if self.unknown:
             parts.append(f"{self.unknown:,} unknown")
         if self.retried:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import click
 
-from prefactor_http.cli._api_call import Connection, api_options, call_api
-from prefactor_http.cli._output import echo_json
+from prefactor_http.cli._api_call import call_api
+from prefactor_http.cli._connection import Connection, api_options
+from prefactor_http.cli._errors import Advice
 
 
 @click.command()
 @api_options
 def ping(connection: Connection) -> None:
     """Ask the API whether it accepts the token."""
-    reply = call_api(connection, lambda client: client.validate_token())
-    if connection.as_json:
-        echo_json(reply)
-    else:
-        click.echo(f"{connection.config().api_url} accepts the token.")
+    advice = Advice(if_foreign=f"{connection.url} is not a Prefactor API")
+    reply = call_api(connection, lambda client: client.validate_token(), advice=advice)
+    connection.output.show([f"{connection.url} accepts the token."], reply)

@@ -6,18 +6,15 @@ from typing import Any, BinaryIO
 
 import click
 
-from prefactor_http.cli._api_call import Connection, api_options
+from prefactor_http.cli._connection import Connection, Seconds, api_options
 from prefactor_http.cli._instances import call_and_show
 from prefactor_http.cli._job import Bounds
-from prefactor_http.cli._output import WrongUsage
+from prefactor_http.cli._problems import WrongUsage
 from prefactor_http.cli._register_file import name_of, read_part, read_register_file
-from prefactor_http.cli._register_rows import register_rows
+from prefactor_http.cli._register_rows import JobRequest, register_rows
 from prefactor_http.cli._rows import on_disk, unpacked
+from prefactor_http.cli._unknown_keys import KeyCheck
 from prefactor_http.idempotency import check_key, new_key
-from prefactor_http.models.registration import (
-    AgentSchemaVersionForRegister,
-    AgentVersionForRegister,
-)
 
 _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 
@@ -70,13 +67,18 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="Longest that the API may be away.",
+    help="Longest time that the API may be away.",
 )
 @click.option("--dry-run", is_flag=True, help="Check the rows, and send nothing.")
+@click.option(
+    "--allow-unknown",
+    is_flag=True,
+    help="Send unknown keys within agent_version and agent_schema_version, also misspelled ones.",
+)
 @click.option(
     "--idempotency-key",
     metavar="KEY",
@@ -97,6 +99,7 @@ def register(
     max_failures: int | None,
     patience: float,
     dry_run: bool,
+    allow_unknown: bool,
     idempotency_key: str | None,
 ) -> None:
     """Register the agent instances that FILE describes.
@@ -110,38 +113,60 @@ def register(
     JSON. Standard input is taken for JSON Lines with --job, --out, --max-failures or --dry-run,
     and for one object without; it is read to its end first.
 
-    Going on where a run was stopped, killed or gave up needs --job and --out: run the same
-    command again. Without --job the keys are random, and a second run registers all rows again.
-    Rows refused before are not sent again, unless they were changed; to send them all the same,
+    To go on where a run was stopped, killed or gave up, run the same command again, with --job and
+    --out. Without --job the keys are random, and a second run registers all rows again. Rows
+    refused before are not sent again, unless they were changed; to send them again unchanged,
     remove their lines from the results. One run at a time may have a file of results.
 
-    Ctrl-C or SIGTERM lets what is under way end; a second one stops at once.
+    A row that repeats the id, external_identifier or idempotency_key of an earlier row is a
+    duplicate: it is reported and not sent.
+
+    Ctrl-C, SIGTERM and SIGHUP let requests in flight be answered, for 5 seconds at most; a second
+    one stops at once. `prefactor-http --help` lists the exit codes.
     """
     name = name_of(file)
+    for option, text in (("--job", job), ("--out", out)):
+        if text is not None and not text.strip():
+            raise WrongUsage(f"{option} must not be blank.", "Give it a name; nothing was sent.")
+    key_check = KeyCheck(allow_unknown=allow_unknown)
+    ids = {"agent_id": agent_id, "environment_id": environment_id}
     shared: dict[str, Any] = {
-        "agent_id": agent_id,
-        "environment_id": environment_id,
-        "agent_version": agent_version and read_part(agent_version, AgentVersionForRegister),
-        "agent_schema_version": schema and read_part(schema, AgentSchemaVersionForRegister),
+        field: value for field, value in ids.items() if value is not None and value.strip()
     }
-    shared = {field: value for field, value in shared.items() if value is not None}
-    of_many = {"--job": job, "--out": out, "--max-failures": max_failures, "--dry-run": dry_run}
-    given = [option for option, value in of_many.items() if value]
+    for field, part in (("agent_version", agent_version), ("agent_schema_version", schema)):
+        if part is not None:
+            shared[field] = _read_part(connection, part, field, key_check)
+    of_many = {
+        "--job": job is not None,
+        "--out": out is not None,
+        "--max-failures": max_failures is not None,
+        "--dry-run": dry_run,
+    }
+    given = [option for option, is_given in of_many.items() if is_given]
     if kind is None:
         kind = _kind_of(name) or ("jsonl" if given else "json")
     if kind == "json":
         if given:
             raise WrongUsage(f"{given[0]} is for files of many rows (.jsonl, .ndjson, .csv).")
-        _register_one(connection, file, name, shared, idempotency_key)
+        _register_one(connection, file, name, shared, key_check, idempotency_key)
         return
     if idempotency_key is not None:
         raise WrongUsage("--idempotency-key is for one instance; many rows want --job.")
     bounds = Bounds(concurrency, max_failures, patience, connection.deadline, dry_run)
-    register_rows(connection, on_disk(file), name, kind, shared, job, out, bounds)
+    request = JobRequest(on_disk(file), name, kind, shared, job, out, key_check, bounds)
+    register_rows(connection, request)
 
 
 def _kind_of(name: str) -> str | None:
     return _FORMATS.get(name.lower().removesuffix(".gz").rpartition(".")[2])
+
+
+def _read_part(
+    connection: Connection, file: BinaryIO, field: str, key_check: KeyCheck
+) -> dict[str, Any]:
+    part, warnings = read_part(file, field, key_check)
+    connection.output.warn(*warnings)
+    return part
 
 
 def _register_one(
@@ -149,9 +174,12 @@ def _register_one(
     file: BinaryIO,
     name: str,
     shared: dict[str, Any],
+    key_check: KeyCheck,
     idempotency_key: str | None,
 ) -> None:
-    fields = read_register_file(unpacked(on_disk(file)), name, shared)
+    plain = unpacked(on_disk(file))
+    fields, warnings = read_register_file(plain, name, shared, key_check)
+    connection.output.warn(*warnings)
     from_file = fields.pop("idempotency_key", None)
     key = idempotency_key or from_file or new_key()
     try:
@@ -161,5 +189,6 @@ def _register_one(
     call_and_show(
         connection,
         lambda client: client.agent_instances.register(**fields, idempotency_key=key),
-        f"To register it once and for all, repeat the command with --idempotency-key {key}",
+        f"To make sure that it is registered once, repeat the command with --idempotency-key {key}",
+        key,
     )

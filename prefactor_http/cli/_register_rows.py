@@ -2,167 +2,317 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import os
-import sys
 import time
-import zlib
-from typing import Any, BinaryIO
+from collections.abc import Generator
+from contextlib import closing, suppress
+from typing import IO, Any, BinaryIO, cast
 
-import click
+from msgspec import Struct
 from rich.console import Console
 
-from prefactor_http.cli._api_call import Connection, problem_of
+from prefactor_http.cli import _event_loop
+from prefactor_http.cli._connection import Connection
+from prefactor_http.cli._duplicates import Duplicates
+from prefactor_http.cli._errors import Advice, error_text, problem_of
 from prefactor_http.cli._job import Bounds, Job
-from prefactor_http.cli._job_progress import Bar, Log, Progress, Silence
+from prefactor_http.cli._job_progress import Bar, Log, NullProgress, Progress
 from prefactor_http.cli._job_tally import Tally
-from prefactor_http.cli._output import Problem, Refused, Unsettled, WrongUsage, echo_json
-from prefactor_http.cli._results import Results
+from prefactor_http.cli._output import Output
+from prefactor_http.cli._problems import (
+    Interrupted,
+    Invalid,
+    Problem,
+    Refused,
+    Unsettled,
+    WrongUsage,
+)
+from prefactor_http.cli._register_file import PARTS
+from prefactor_http.cli._results import Results, ResultsError
 from prefactor_http.cli._row_check import RowCheck
-from prefactor_http.cli._rows import read_csv, read_json_lines, unpacked
+from prefactor_http.cli._row_report import RowReport
+from prefactor_http.cli._rows import (
+    UNREADABLE,
+    LostPosition,
+    Rows,
+    read_csv,
+    read_json_lines,
+    unpacked,
+)
+from prefactor_http.cli._unknown_keys import KeyCheck
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
 
+_OPTIONS = {"agent_version": "--agent-version", "agent_schema_version": "--schema"}
+_ROWS_LOOKED_AT = 100
 
-def register_rows(
-    connection: Connection,
-    file: BinaryIO,
-    name: str,
-    kind: str,
-    shared: dict[str, Any],
-    job: str | None,
-    out: str | None,
-    bounds: Bounds,
-) -> None:
+
+class JobRequest(Struct, frozen=True):
+    """What is to be registered, and how.
+
+    Attributes:
+        file: The rows, from the start.
+        name: What messages call the file.
+        format: ``jsonl`` or ``csv``.
+        shared: Fields that rows take where they lack them.
+        job: Name of the job; None for random keys.
+        out: The file of results, if there is to be one.
+        key_check: Checks the keys of objects in rows.
+        bounds: How to run.
+    """
+
+    file: BinaryIO
+    name: str
+    format: str
+    shared: dict[str, Any]
+    job: str | None
+    out: str | None
+    key_check: KeyCheck
+    bounds: Bounds
+
+    @property
+    def next_step(self) -> str:
+        """What to do when not all rows are registered."""
+        if self.job is None:
+            return (
+                "Some rows may be registered already: without --job, running again registers them "
+                "again."
+            )
+        if self.out is None:
+            return "Run the same command again: no row is registered twice."
+        return "Run the same command again to go on."
+
+
+def register_rows(connection: Connection, request: JobRequest) -> None:
     """Register the rows of a file.
 
     Raises:
         Problem: Not every row is registered.
     """
-    config = None if bounds.dry_run else connection.config()
-    try:
-        with Results(out, is_read_only=bounds.dry_run) as results:
-            _run(connection, config, results, file, name, kind, shared, job, out, bounds)
-    except OSError as exc:
-        raise Unsettled(f"{out}: {exc}.", _going_on(job, out)) from None
+    dry_run = request.bounds.dry_run
+    config = None if dry_run else connection.config()
+    encode = connection.output.json_line
+    with Results(request.out, encode, is_read_only=dry_run) as results:
+        if request.job is None and (results.ok or results.refused):
+            raise WrongUsage(
+                f"{request.out} has results already.",
+                "Give the --job that they are of to go on, or another file.",
+            )
+        _run(connection.output, config, results, request)
 
 
 def _run(
-    connection: Connection,
-    config: HttpClientConfig | None,
-    results: Results,
-    file: BinaryIO,
-    name: str,
-    kind: str,
-    shared: dict[str, Any],
-    job: str | None,
-    out: str | None,
-    bounds: Bounds,
+    output: Output, config: HttpClientConfig | None, results: Results, request: JobRequest
 ) -> None:
-    if job is None and (results.ok or results.refused):
-        raise WrongUsage(
-            f"{out} has results already.",
-            "Give the --job that they are of to go on, or another file.",
-        )
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
+    bounds = request.bounds
+    size = _size_of(request)
+    _check_parts(request)
+    rows = _rows_of(request)
     tally = Tally(
-        file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
+        request.file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
     )
-    plain = unpacked(file)
-    rows = read_csv(plain, name) if kind == "csv" else read_json_lines(plain)
-    progress = _progress_for(connection, tally)
-    run = Job(rows, RowCheck(shared, job), results, tally, progress, name)
-    problem: Problem | None = None
+    progress = _progress_for(output, tally)
+    report = RowReport(request.name, request.out, progress)
+    job = Job(
+        rows,
+        RowCheck(request.shared, request.job, request.key_check),
+        Duplicates(request.shared.get("agent_id"), has_job=request.job is not None),
+        results,
+        tally,
+        report,
+        keeps_keys=request.job is not None or request.out is not None,
+        max_failures=bounds.max_failures,
+    )
+    with progress:
+        if config is None:
+            job.dry_run()
+        else:
+            output.has_sent = True
+            _event_loop.run(lambda: _register(job, config, request))
     try:
-        with progress:
-            if config is None:
-                run.dry_run(bounds.max_failures)
-            else:
-                asyncio.run(_register(run, config, shared, bounds))
-    except Problem as exc:
-        problem = exc
-    except PrefactorClientError as exc:
-        problem = Refused(f"{exc}.")
-    except PrefactorHttpError as exc:
-        problem = problem_of(exc, None)
-    except (OSError, EOFError, zlib.error) as exc:
-        problem = Unsettled(f"{name} or its results: {exc}.")
-    if problem is None:
-        problem = _ending(run, tally, out)
-    _summarize(connection, tally, dry_run=bounds.dry_run)
+        results.save()
+    except ResultsError as exc:
+        job.lost_results = job.lost_results or str(exc)
+    output.say(*report.closing_lines())
+    _summarize(output, tally, report, dry_run=bounds.dry_run)
+    problems = _dry_problems if bounds.dry_run else _problems
+    problem = next(problems(job, tally, request), None)
     if problem is not None:
-        if not problem.further and problem.exit_code != Refused.exit_code:
-            problem.further = (_going_on(job, out),)
         raise problem
 
 
-async def _register(
-    run: Job, config: HttpClientConfig, shared: dict[str, Any], bounds: Bounds
-) -> None:
+async def _register(job: Job, config: HttpClientConfig, request: JobRequest) -> None:
     async with PrefactorHttpClient(config) as client:
-        await run.run(client, shared, bounds)
+        await job.run(client, request.shared, request.bounds)
 
 
-def _progress_for(connection: Connection, tally: Tally) -> Progress:
-    if connection.as_json:
-        return Silence()
-    console = Console(stderr=True)
-    return Bar(tally, console) if console.is_terminal and sys.stderr.isatty() else Log(tally)
+def _size_of(request: JobRequest) -> int:
+    """Measure the file.
+
+    Raises:
+        WrongUsage: It cannot be read.
+    """
+    try:
+        request.file.read(1)
+        return request.file.seek(0, os.SEEK_END)
+    except OSError as exc:
+        raise WrongUsage(f"{request.name} cannot be read: {exc}.", "Nothing was sent.") from None
 
 
-def _ending(run: Job, tally: Tally, out: str | None) -> Problem | None:
-    if run.stopped is not None:
-        return Unsettled(f"{run.stopped} before all rows were registered.")
+def _rows_of(request: JobRequest) -> Rows:
+    """Read the rows from the start.
+
+    Raises:
+        WrongUsage: The header of a CSV file cannot be used.
+    """
+    request.file.seek(0)
+    plain = unpacked(request.file)
+    if request.format == "csv":
+        return read_csv(plain, request.name)
+    return read_json_lines(plain)
+
+
+def _check_parts(request: JobRequest) -> None:
+    """See whether the rows have the objects that every instance needs.
+
+    Raises:
+        WrongUsage: Neither the options nor any of the first rows have them. Otherwise a forgotten
+            option would be reported for every row.
+    """
+    missing = [field for field in PARTS if field not in request.shared]
+    if not missing:
+        return
+    found: list[dict[str, Any]] = []
+    with closing(_rows_of(request)) as rows, suppress(LostPosition, *UNREADABLE):
+        first = itertools.islice(rows, _ROWS_LOOKED_AT)
+        found.extend(row.fields for row in first if row.fields is not None)
+    lacking = [field for field in missing if found and all(row.get(field) is None for row in found)]
+    if lacking:
+        raise WrongUsage(
+            f"{request.name} has no {' and no '.join(lacking)}.",
+            f"Give {' and '.join(f'{_OPTIONS[field]} FILE' for field in lacking)}, or add "
+            f"{' and '.join(lacking)} to the rows; nothing was sent.",
+        )
+
+
+def _progress_for(output: Output, tally: Tally) -> Progress:
+    if output.as_json:
+        return NullProgress()
+    console = Console(file=cast("IO[str]", output.err))
+    return Bar(tally, output, console) if console.is_terminal else Log(tally, output)
+
+
+def _dry_problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem, None, None]:
+    """Say what a dry run found."""
+    unread = _unread(job, request)
+    if unread is not None:
+        yield Invalid(unread, "Correct the file; nothing was sent.")
+    if job.has_failed:
+        yield Invalid(_too_many(request), "Correct them; nothing was sent.")
+    invalid = tally.refused + tally.changed_duplicates
+    if invalid:
+        yield Invalid(f"{_rows(invalid)} cannot be registered.", "Correct them; nothing was sent.")
+
+
+def _problems(job: Job, tally: Tally, request: JobRequest) -> Generator[Problem, None, None]:
+    """Say why not every row is registered, the most severe reason first."""
+    next_step = request.next_step
+    if job.error is not None:
+        yield _problem_of_error(job.error, tally, next_step)
+    if job.lost_results is not None:
+        lacks = [f"It lacks {_rows(job.unwritten)} of this run."] if job.unwritten else []
+        yield Unsettled(f"{job.lost_results}.", *lacks, next_step)
+    if job.signal is not None and not job.is_complete:
+        message = f"stopped by {job.signal.name} before all rows were registered."
+        yield Interrupted(job.signal, message, next_step)
+    if job.has_expired and not job.is_complete:
+        yield Unsettled("the deadline passed before all rows were registered.", next_step)
+    unread = _unread(job, request)
+    if unread is not None:
+        kind = Refused if job.lost_position is not None else Unsettled
+        yield kind(unread, f"Correct the file. {next_step}")
+    if job.has_failed:
+        yield Refused(_too_many(request), f"Correct them. {next_step}")
     if tally.unknown:
-        return Unsettled(f"{_rows(tally.unknown)} may be registered or not.")
+        yield Unsettled(f"{_rows(tally.unknown)} may be registered or not.", next_step)
+    yield from _problems_of_rows(tally, request)
+
+
+def _problem_of_error(error: PrefactorHttpError, tally: Tally, next_step: str) -> Problem:
+    if isinstance(error, PrefactorClientError) and tally.refused:
+        # Not the API's, but the client's own: it does not go on as long as all rows are refused.
+        return Refused(f"{error_text(error)}.", next_step)
+    problem = problem_of(error, Advice())
+    problem.further = (*problem.further, next_step)
+    return problem
+
+
+def _problems_of_rows(tally: Tally, request: JobRequest) -> Generator[Problem, None, None]:
     refused = tally.refused + tally.refused_before
-    if not refused:
-        return None
-    before = f"{tally.refused_before:,} of them in runs before, and not sent again:"
-    return Refused(
-        f"{_rows(refused)} refused.",
-        *(
-            [f"{before} mend them, or remove their lines from {out}."]
-            if tally.refused_before
-            else []
-        ),
-    )
+    if refused:
+        before: list[str] = []
+        if tally.refused_before:
+            before.append(
+                f"{tally.refused_before:,} of them in runs before, and not sent again: correct "
+                f"them, or remove their lines from {request.out}."
+            )
+        yield Refused(f"{_rows(refused)} refused.", *before)
+    if tally.changed_duplicates:
+        yield Refused(
+            f"{_rows(tally.changed_duplicates)} not registered: the name of an earlier row, but "
+            "other content.",
+            "Give each row a name of its own.",
+        )
+
+
+def _unread(job: Job, request: JobRequest) -> str | None:
+    if job.lost_position is not None:
+        return f"{request.name}, {job.lost_position}; the rows from there on were not read."
+    if job.unreadable is not None:
+        return f"{request.name} cannot be read any further: {job.unreadable}."
+    return None
+
+
+def _too_many(request: JobRequest) -> str:
+    return f"stopped after {request.bounds.max_failures} failures (--max-failures)."
 
 
 def _rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
-def _going_on(job: str | None, out: str | None) -> str:
-    if job is None:
-        return "Rows may be registered already; without --job another run doubles them."
-    if out is None:
-        return "Run the same command again: no row is registered twice."
-    return "Run the same command again to go on."
-
-
-def _summarize(connection: Connection, tally: Tally, *, dry_run: bool) -> None:
-    if connection.as_json:
-        echo_json(
-            {
-                "ok": tally.ok + tally.ok_before,
-                "refused": tally.refused + tally.refused_before,
-                "unknown": tally.unknown,
-                "ok_before": tally.ok_before,
-                "retried": tally.retried,
-                "seconds": round(tally.seconds, 3),
-                "dry_run": dry_run,
-            }
-        )
-        return
+def _summarize(output: Output, tally: Tally, report: RowReport, *, dry_run: bool) -> None:
+    ok, refused = tally.ok + tally.ok_before, tally.refused + tally.refused_before
+    duplicates = f", {_duplicates(tally.duplicates)}" if tally.duplicates else ""
     if dry_run:
-        click.echo(f"{_rows(tally.ok)} to register, {tally.refused:,} that cannot be; sent none.")
-        return
-    before = f" ({tally.ok_before:,} before)" if tally.ok_before else ""
-    click.echo(
-        f"{_rows(tally.ok + tally.ok_before)} registered{before}, "
-        f"{tally.refused + tally.refused_before:,} refused, {tally.unknown:,} unknown; "
-        f"{tally.seconds:.1f} s, {tally.rate:,.0f} rows/s, {tally.retried:,} retried."
+        text = (
+            f"{_rows(tally.ok)} to register, {tally.refused:,} invalid{duplicates}; "
+            "nothing was sent."
+        )
+    else:
+        before = f" ({tally.ok_before:,} before)" if tally.ok_before else ""
+        text = (
+            f"{_rows(ok)} registered{before}, {refused:,} refused, {tally.unknown:,} unknown"
+            f"{duplicates}; "
+            f"{tally.seconds:.1f} s, {tally.rate:,.0f} rows/s, {tally.retried:,} retried."
+        )
+    output.show(
+        [text],
+        {
+            "ok": ok,
+            "refused": refused,
+            "unknown": tally.unknown,
+            "duplicates": tally.duplicates,
+            "ok_before": tally.ok_before,
+            "retried": tally.retried,
+            "seconds": round(tally.seconds, 3),
+            "dry_run": dry_run,
+            **report.as_json(),
+        },
     )
+
+
+def _duplicates(count: int) -> str:
+    return f"{count:,} duplicate" if count == 1 else f"{count:,} duplicates"

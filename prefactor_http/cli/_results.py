@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from hashlib import blake2b
 from pathlib import Path
@@ -14,18 +16,18 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http.cli._file_lock import is_locked_for_us
-from prefactor_http.cli._output import WrongUsage, with_fields
+from prefactor_http.cli._problems import WrongUsage
 
 _START = b'{"index":'
 _DIGEST = 8
 _WIDTH = 1 + _DIGEST
-_OK, _REFUSED = 1, 2
+_OK, _REFUSED, _DUPLICATE = 1, 2, 3
 _LARGEST_INDEX = 10**8  # a line that says more is none of ours, and would fill the memory
-_encode = msgspec.json.Encoder().encode
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Result(Struct, kw_only=True):
-    """What became of a row; the last line of an index holds.
+    """How a row ended; the last line of an index holds.
 
     Attributes:
         index: Its position among the rows, from 0.
@@ -34,6 +36,7 @@ class Result(Struct, kw_only=True):
         id: The instance's id, where it is.
         line: Where it stands in the file, where it is not.
         error: Why not.
+        duplicate_of: Position of the earlier row whose name it repeats.
     """
 
     index: int
@@ -42,6 +45,11 @@ class Result(Struct, kw_only=True):
     id: str | UnsetType = UNSET
     line: int | UnsetType = UNSET
     error: str | UnsetType = UNSET
+    duplicate_of: int | UnsetType = UNSET
+
+
+class ResultsError(Exception):
+    """The file of results cannot be written; the message says why."""
 
 
 class Results:
@@ -49,6 +57,7 @@ class Results:
 
     Args:
         path: The file, which need not exist; None to keep none.
+        encode: Writes a result as a line of JSON.
         is_read_only: Whether it is only looked at, and not made.
 
     Attributes:
@@ -56,12 +65,17 @@ class Results:
         refused: Rows that were refused in earlier runs.
     """
 
-    def __init__(self, path: str | None, *, is_read_only: bool = False) -> None:
+    def __init__(
+        self, path: str | None, encode: Callable[[object], str], *, is_read_only: bool = False
+    ) -> None:
         self.ok = 0
         self.refused = 0
         self._path = path
+        self._encode = encode
         self._is_read_only = is_read_only
         self._file: BinaryIO | None = None
+        self._size = 0  # what the file must have at least, unless somebody else changed it
+        self._next_look = 0.0
         self._done = bytearray()  # nine bytes a row: how it ended, and a digest of its key
         self._decode = msgspec.json.Decoder(Result).decode
 
@@ -80,9 +94,9 @@ class Results:
         try:
             with ExitStack() as closing:
                 file = None if self._is_read_only else closing.enter_context(_opened(self._path))
-                end = self._read(self._path)
+                self._size = self._read(self._path)
                 if file is not None:
-                    file.truncate(end)
+                    file.truncate(self._size)
                 closing.pop_all()
         except OSError as exc:
             raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
@@ -95,14 +109,9 @@ class Results:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file, safe on the disk.
-
-        Raises:
-            OSError: It is not, as a network file system may say so late that its disk is full.
-        """
+        """Close the file."""
         if self._file is not None:
-            with self._file as file:
-                os.fsync(file.fileno())
+            self._file.close()
 
     def has(self, index: int, key: str | None) -> bool:
         """Tell whether a row needs nothing more.
@@ -113,29 +122,75 @@ class Results:
         record = self._done[index * _WIDTH : (index + 1) * _WIDTH]
         if not record or not record[0]:
             return False
-        if bytes(record[1:]) == _digest(key):
+        if record[0] == _OK:
+            if bytes(record[1:]) == _digest(key):
+                return True
+            raise WrongUsage(
+                f"{self._path} tells of another row {index}: of another job, or before the rows "
+                "were changed.",
+                "Give the job as it was, or another file for its results.",
+            )
+        if record[0] == _REFUSED and bytes(record[1:]) == _digest(key):
             return True
-        if record[0] == _REFUSED:
-            self.refused -= 1  # it was mended, and is a new row now
-            self._done[index * _WIDTH] = 0
-            return False
-        raise WrongUsage(
-            f"{self._path} tells of another row {index}: of another job, or before the rows were "
-            "changed.",
-            "Give the job as it was, or another file for its results.",
-        )
+        self._forget(index)  # the file was changed: this is a new row
+        return False
+
+    def has_duplicate(self, index: int) -> bool:
+        """Tell whether a row is known as a duplicate; whatever else is known of it is forgotten."""
+        state = self._done[index * _WIDTH : index * _WIDTH + 1]
+        if state and state[0] == _DUPLICATE:
+            return True
+        self._forget(index)
+        return False
 
     def write(self, result: Result) -> None:
         """Append a result.
 
         Raises:
-            OSError: It cannot be written whole, as on a full disk.
+            ResultsError: It cannot be written whole, as on a full disk, or the file is not the one
+                that this run opened.
         """
         if self._file is None:
             return
-        line = _encode(result) + b"\n"
-        if self._file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        line = self._encode(result).encode() + b"\n"
+        try:
+            written = self._file.write(line)
+        except OSError as exc:
+            raise ResultsError(f"{self._path}: {exc}") from None
+        if written < len(line):
+            raise ResultsError(f"{self._path}: {os.strerror(errno.ENOSPC)}")
+        self._size += len(line)
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _SECONDS_BETWEEN_LOOKS
+            self._look(self._file)
+
+    def save(self) -> None:
+        """Make sure that all results are on the disk, and in the file of this name.
+
+        Raises:
+            ResultsError: They are not, as a network file system may say so late that its disk is
+                full.
+        """
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as exc:
+            raise ResultsError(f"{self._path}: {exc}") from None
+        self._look(self._file)
+
+    def _look(self, file: BinaryIO) -> None:
+        """See whether the file still has its name and its content."""
+        ours = os.fstat(file.fileno())
+        try:
+            named = os.stat(str(self._path))  # noqa: PTH116 # fstat's counterpart
+        except OSError:
+            named = None
+        if named is None or not os.path.samestat(ours, named):
+            raise ResultsError(f"{self._path} was deleted or replaced while the command ran")
+        if ours.st_size < self._size:
+            raise ResultsError(f"{self._path} was truncated while the command ran")
 
     def _read(self, path: str) -> int:
         end = 0
@@ -166,14 +221,22 @@ class Results:
         missing = start + _WIDTH - len(self._done)
         if missing > 0:
             self._done += bytes(missing)
-        before = self._done[start]
-        self.ok -= before == _OK
-        self.refused -= before == _REFUSED
-        state = 0 if result.ok is None else _OK if result.ok else _REFUSED
+        self._forget(result.index)
+        if result.duplicate_of is not UNSET:
+            state = _DUPLICATE
+        else:
+            state = 0 if result.ok is None else _OK if result.ok else _REFUSED
         self.ok += state == _OK
         self.refused += state == _REFUSED
         digest = _digest(result.idempotency_key)
         self._done[start : start + _WIDTH] = bytes((state,)) + digest
+
+    def _forget(self, index: int) -> None:
+        state = self._done[index * _WIDTH : index * _WIDTH + 1]
+        if state:
+            self.ok -= state[0] == _OK
+            self.refused -= state[0] == _REFUSED
+            self._done[index * _WIDTH] = 0
 
     def _is_no_result(self, number: int) -> WrongUsage:
         return WrongUsage(
@@ -197,8 +260,3 @@ def _opened(path: str) -> BinaryIO:
 
 def _digest(key: str | None) -> bytes:
     return blake2b((key or "").encode(), digest_size=_DIGEST).digest()
-
-
-def refusal_text(error: Exception | None) -> str:
-    """Say in a line why a row is not registered."""
-    return with_fields(str(error), getattr(error, "errors", None) or {})

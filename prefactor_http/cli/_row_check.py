@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from prefactor_http._row_key import row_key
-from prefactor_http.cli._register_file import RegisterFile
-from prefactor_http.cli._rows import Row, RowError
+from prefactor_http._row_key import KEY, RowKeys
+from prefactor_http.cli._register_file import (
+    PARTS,
+    check_fields,
+    check_keys,
+    known_fields,
+    problem_text,
+)
+from prefactor_http.cli._rows import Row
+from prefactor_http.cli._unknown_keys import KeyCheck
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key, new_key
-
-_KEY = "idempotency_key"
-_encode = msgspec.json.Encoder().encode
 
 
 class RowCheck:
@@ -21,15 +23,14 @@ class RowCheck:
     Args:
         shared: Fields that a row takes where it lacks them, checked already.
         job: Name that keys are derived with; None for random keys.
+        key_check: Checks the keys of the objects in rows.
     """
 
-    def __init__(self, shared: dict[str, Any], job: str | None) -> None:
-        # Stands for fields that a row lacks; the shared ones need no second look.
-        self._given: dict[str, Any] = {
-            name: {} for name in ("agent_version", "agent_schema_version") if name in shared
-        }
+    def __init__(self, shared: dict[str, Any], job: str | None, key_check: KeyCheck) -> None:
+        self._required = [field for field in PARTS if field not in shared]
         # Not left to `register_many`, which would count only the rows that are sent.
-        self._derive = None if job is None else row_key(job)
+        self._derive = None if job is None else RowKeys(job)
+        self._key_check = key_check
 
     def prepare(self, row: Row) -> str | None:
         """Make a row ready to be sent, or note its problem.
@@ -39,27 +40,22 @@ class RowCheck:
         """
         if row.fields is None:
             return None
-        fields = {name: value for name, value in row.fields.items() if value is not None}
         try:
-            key = self._check(fields, row.index)
-        except RowError as exc:
-            row.problem = str(exc)
+            fields = known_fields(row.fields)
+            row.warnings = check_keys(fields, self._key_check)
+            key = self._check(row, fields)
+        except (TypeError, ValueError) as exc:
+            row.problem = problem_text(exc)
             return None
-        row.fields = {**fields, _KEY: key}
+        row.fields = {**fields, KEY: key}
         return key
 
-    def _check(self, fields: dict[str, Any], index: int) -> str:
-        try:
-            msgspec.convert({**self._given, **fields}, RegisterFile)
-            key = fields.pop(_KEY, None)
-            if key is not None:
-                return check_key(key, min_length=MIN_LENGTH_IN_BULK)
-            if self._derive is None:
-                return new_key()
-            return self._derive(index, fields, _encode(fields))
-        except msgspec.ValidationError as exc:
-            problem, _, place = str(exc).partition(" - at ")
-            field = place.strip("`").removeprefix("$.")
-            raise RowError(f"{field}: {problem}" if field else problem) from None
-        except ValueError as exc:
-            raise RowError(str(exc)) from None
+    def _check(self, row: Row, fields: dict[str, Any]) -> str:
+        check_fields(fields, self._required)
+        key = fields.pop(KEY, None)
+        if key is not None:
+            row.has_own_key = True
+            return check_key(key, min_length=MIN_LENGTH_IN_BULK)
+        if self._derive is None:
+            return new_key()
+        return self._derive(row.index, fields)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 
 import click
 
-from prefactor_http.cli._output import WrongUsage
+from prefactor_http.cli._problems import WrongUsage
+from prefactor_http.cli._signals import on_signals
 from prefactor_http.testing import LocalPrefactor
 
 
@@ -25,27 +24,23 @@ from prefactor_http.testing import LocalPrefactor
 def serve(port: int, faults: float, seed: int) -> None:
     """Serve a Prefactor API on this machine, in memory, until Ctrl-C.
 
-    Prints what to copy into another shell.
+    Prints what to copy into another shell. Ctrl-C is the way to end it: the exit code is 0.
     """
     api = LocalPrefactor(port=port, faults=faults, seed=seed, record=False)
     try:
         asyncio.run(_serve(api, faults, seed))
     except OSError as exc:
         raise WrongUsage(f"cannot listen on port {port}: {exc.strerror or exc}") from None
-    except KeyboardInterrupt:
-        pass  # where signals cannot be handed to the event loop, Ctrl-C comes out here
     click.echo(_summary(api))
 
 
 async def _serve(api: LocalPrefactor, faults: float, seed: int) -> None:
     stopped = asyncio.Event()
-    async with api:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, stopped.set)
-        click.echo(_greeting(api, faults, seed))
-        await stopped.wait()
+    loop = asyncio.get_running_loop()
+    with on_signals(lambda _: loop.call_soon_threadsafe(stopped.set)):
+        async with api:
+            click.echo(_greeting(api, faults, seed))
+            await stopped.wait()
 
 
 def _greeting(api: LocalPrefactor, faults: float, seed: int) -> str:

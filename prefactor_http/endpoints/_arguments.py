@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http._clock import Clock
+from prefactor_http._values import as_text, is_nan
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,
 )
 
 S = TypeVar("S", bound=Struct)
+T = TypeVar("T", bound=str)
 
 _VERSION = (dict, AgentVersionForRegister)
 _SCHEMA = (dict, AgentSchemaVersionForRegister)
 
 
 def text(value: str, name: str) -> str:
-    """Check a text that the API needs.
+    """Check a text that the API needs; a subclass of str or an enum member becomes a plain str.
 
     Raises:
-        TypeError: It is not a str.
+        TypeError: It is no text.
         ValueError: It is blank.
     """
-    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if type(value) is not str:
+        value = filter_text(value, name)
     if not value or value.isspace():
         raise ValueError(f"{name} must not be blank")
     return value
+
+
+def filter_text(value: str, name: str) -> str:
+    """Check a text that may be blank; see `text`."""
+    given = as_text(value)
+    if given is None:
+        raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    return given
 
 
 def optional_text(value: str | None, name: str) -> str | UnsetType:
@@ -39,17 +50,19 @@ def optional_text(value: str | None, name: str) -> str | UnsetType:
     return UNSET if value is None else text(value, name)
 
 
-def json_object(value: dict[str, Any] | None, name: str) -> dict[str, Any] | UnsetType:
+def json_object(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | UnsetType:
     """Check a JSON object that may be left out.
 
     Raises:
-        TypeError: It is not a dict.
+        TypeError: It is neither a dict nor another mapping.
     """
     if value is None:
         return UNSET
-    if not isinstance(value, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        raise TypeError(f"{name} must be a dict or None, not {type(value).__name__}")
-    return value
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        return dict(value)
+    raise TypeError(f"{name} must be a dict or None, not {type(value).__name__}")
 
 
 def resource_fields(value: S | dict[str, Any], name: str, struct: type[S]) -> S | dict[str, Any]:
@@ -85,6 +98,8 @@ def in_utc(given: datetime, name: str) -> datetime:
     """Check a caller's moment; see `moment`."""
     if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
         raise TypeError(f"{name} must be a datetime, not {type(given).__name__}")
+    if is_nan(given):
+        raise ValueError(f"{name} must be a moment, not NaT")
     if given.utcoffset() is None:
         raise ValueError(
             f"{name} has no time zone: give it one, such as datetime.now(timezone.utc)"
@@ -97,30 +112,42 @@ def optional_moment(given: datetime | None, name: str) -> datetime | UnsetType:
     return UNSET if given is None else in_utc(given, name)
 
 
-def one_of(value: str | None, name: str, allowed: tuple[str, ...]) -> None:
+def one_of(value: T | None, name: str, allowed: tuple[str, ...]) -> T | None:
     """Check a value that the API defines; None stands for its default.
+
+    Returns:
+        The value, as a plain str.
 
     Raises:
         ValueError: It is another one; the message lists those allowed.
     """
-    if value is not None and value not in allowed:
+    if value is None:
+        return None
+    given = value if type(value) is str else as_text(value)
+    if given not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    return cast("T", given)
 
 
-def whole_number(value: int | None, name: str, least: int, most: int | None) -> None:
-    """Check a number that may be left out.
+def whole_number(value: int | None, name: str, least: int, most: int | None) -> int | None:
+    """Check a number that may be left out; one of numpy, or an enum member, becomes a plain int.
 
     Raises:
-        TypeError: It is not an int.
+        TypeError: It is no integer.
         ValueError: It is out of range.
     """
     if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        return None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < least or (most is not None and value > most):
+    if number < least or (most is not None and number > most):
         bounds = f"from {least} to {most}" if most is not None else f"{least} or more"
-        raise ValueError(f"{name} must be {bounds}, got {value}")
+        raise ValueError(f"{name} must be {bounds}, got {number}")
+    return number
 
 
 def versions(

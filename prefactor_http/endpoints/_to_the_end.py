@@ -1,10 +1,13 @@
-"""Work that must come to its end although the task around it is cancelled."""
+"""Work that must be completed although the task around it is cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 from prefactor_http.exceptions import PrefactorHttpError
 
@@ -22,15 +25,16 @@ async def to_the_end(work: Awaitable[None]) -> None:
     """
     task = asyncio.ensure_future(work)
     cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as exc:
-            if task.cancelled():
-                break
-            cancellation = exc
-        except PrefactorHttpError:
-            break  # the work's own, raised below
+    with _shielded_from_anyio():
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as exc:
+                if task.cancelled():
+                    break
+                cancellation = exc
+            except PrefactorHttpError:
+                break  # the work's own, raised below
     if cancellation is not None:
         if not task.cancelled() and task.exception() is not None:
             _log.warning("finishing failed while the task was cancelled: %s", task.exception())
@@ -39,3 +43,14 @@ async def to_the_end(work: Awaitable[None]) -> None:
         finally:
             del cancellation
     await task
+
+
+def _shielded_from_anyio() -> AbstractContextManager[object]:
+    """Keep a cancelled anyio scope from cancelling the task again in each loop iteration.
+
+    anyio is no dependency: who uses it has imported it.
+    """
+    anyio = sys.modules.get("anyio")
+    if anyio is None:
+        return nullcontext()
+    return cast("AbstractContextManager[object]", anyio.CancelScope(shield=True))

@@ -75,7 +75,7 @@ class AgentInstanceClient(AgentInstanceBatch):
             PrefactorValidationError: The API refuses a field.
         """
         version, schema = _arguments.versions(agent_id, agent_version, agent_schema_version)
-        one_of(purpose, "purpose", _PURPOSES)
+        purpose = one_of(purpose, "purpose", _PURPOSES)
         return await self._client.send(
             _api.REGISTER,
             RegisterAgentInstanceRequest(
@@ -142,7 +142,7 @@ class AgentInstanceClient(AgentInstanceBatch):
             ValueError: The status or the key is not allowed, or the timestamp has no zone.
             PrefactorConflictError: The instance's state does not allow it.
         """
-        one_of(status, "status", _FINISH_STATUSES)
+        status = one_of(status, "status", _FINISH_STATUSES)
         return await self._client.send(
             _api.FINISH,
             FinishInstanceRequest(
@@ -238,12 +238,13 @@ class AgentInstanceClient(AgentInstanceBatch):
         Raises:
             ValueError: The name is blank, or the key is not allowed.
         """
-        _arguments.json_object(payload, "payload")  # None goes out as null, which removes
+        fields = _arguments.json_object(payload, "payload")
         return await self._client.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(
                 name=text(name, "name"),
-                payload=payload,
+                # Sent as null, which removes the recorded payload.
+                payload=None if fields is UNSET else fields,
                 idempotency_key=self._client.key(idempotency_key),
             ),
             agent_instance_id,
@@ -267,21 +268,26 @@ class AgentInstanceClient(AgentInstanceBatch):
 
         The instance is registered and started, and finished when the block ends: ``complete``, or
         ``failed`` when the block raises (its exception comes out) or its task is cancelled. The
-        handle records spans and tells of a termination. See `register` for the first arguments.
+        handle records spans and tells of a termination. If the task is cancelled during the
+        register, the instance is cancelled before the cancellation comes out. See `register` for
+        the first arguments.
 
         Args:
-            finish_timeout: Longest that finishing may take, in seconds.
+            finish_timeout: Longest that finishing may take, in seconds, also after a cancellation
+                during the register.
             poll_interval: Seconds between looks for a termination; None for no looks.
 
         Returns:
             The context manager.
         """
+        key = self._client.key(None)
         register = partial(
             self.register,
             agent_id,
             agent_version,
             agent_schema_version,
             id,
+            key,
             update_current_version=update_current_version,
             environment_id=environment_id,
             purpose=purpose,
@@ -290,8 +296,11 @@ class AgentInstanceClient(AgentInstanceBatch):
         bounded = self._client.with_options(deadline=finish_timeout)
         return AgentInstanceRun(
             register,
+            key,
+            id,
             Calls(self, AgentSpanClient(self._client)),
             Calls(AgentInstanceClient(bounded), AgentSpanClient(bounded)),
             self._client.clock,
+            finish_timeout,
             poll_interval,
         )

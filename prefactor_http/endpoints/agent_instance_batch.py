@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Any, Unpack
 
+from msgspec import UNSET
+
 from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group, StreamOptions
 from prefactor_http._batch_outcome import Outcome
 from prefactor_http._sender import Sender
+from prefactor_http.endpoints._arguments import optional_text
 from prefactor_http.models.agent_instance import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,
@@ -45,8 +48,10 @@ class AgentInstanceBatch:
         """Register any number of instances: ``POST /bulk`` (contract §7.1, §9).
 
         Each row ends in exactly one outcome, as with `BulkClient.stream`. What a row lacks comes
-        from the arguments, which are encoded once. A row that cannot be right ends as failed with
-        the error that tells why, and the others go on.
+        from the arguments, which are encoded once. In a row, None, UNSET, NaN and blank text mean
+        that the field is left out; blanks around an ``id`` or ``external_identifier`` are
+        removed. A row that is not valid ends as failed with an error that says why, and the
+        others go on.
 
         Args:
             rows: Dicts of the fields of `RegisterAgentInstanceRequest`, or those themselves.
@@ -58,28 +63,35 @@ class AgentInstanceBatch:
             purpose: Purpose of the rows that name none.
             job: Name of the job. A row's key is then derived from it and the row's ``id`` or
                 ``external_identifier``, or else its position and content: run again, on any
-                machine, the job registers each row once.
+                machine, the job registers each row once. Rows of one name have one key: the API
+                answers the later ones with the first one's instance, or refuses them if their
+                content differs.
             group: See `BulkClient.stream`.
             **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``patience``,
-                ``ordered`` and ``max_failures`` of `BulkClient.stream`.
+                ``ordered``, ``max_failures`` and ``max_same_refusals`` of `BulkClient.stream`.
 
         Returns:
             The outcomes; ``outcome.instance`` is the instance of a row that is ok.
 
         Raises:
             PrefactorHttpError: The run ended early, after an outcome for each row taken in.
-            TypeError: The rows cannot be iterated, or an option is not known.
-            ValueError: An option is out of range.
+            TypeError: The rows cannot be iterated, an option is not known, or an argument is of the
+                wrong type.
+            ValueError: An option is out of range, or the job or an id is blank.
         """
         shared = {
-            "agent_id": agent_id,
-            "environment_id": environment_id,
+            "agent_id": optional_text(agent_id, "agent_id"),
+            "environment_id": optional_text(environment_id, "environment_id"),
             "agent_version": agent_version,
             "agent_schema_version": agent_schema_version,
             "update_current_version": update_current_version,
             "purpose": purpose,
         }
-        given = {name: value for name, value in shared.items() if value is not None}
+        given = {
+            name: value
+            for name, value in shared.items()
+            if value is not None and value is not UNSET
+        }
         batch_options = BatchOptions(**options)
         # Not at the top: 1 % of start-up, and most processes register one at a time.
         from prefactor_http._batch_items import row_maker  # noqa: PLC0415

@@ -18,6 +18,7 @@ from prefactor_http.exceptions import PrefactorConflictError, PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
     from prefactor_http.endpoints.agent_instance import AgentInstanceClient
@@ -42,7 +43,7 @@ class AgentInstanceRun:
     """The context manager of `AgentInstanceClient.run`, and the handle that it yields.
 
     Attributes:
-        instance: The instance, as the API last told; set once the block is entered.
+        instance: The instance as in the last response; set once the block is entered.
         finish_status: How the instance ends when the block does not raise; the block may set it.
         termination_reason: Why the instance was terminated, where a reason was given.
     """
@@ -50,9 +51,12 @@ class AgentInstanceRun:
     def __init__(
         self,
         register: Callable[[], Awaitable[AgentInstance]],
+        idempotency_key: str,
+        given_id: str | None,
         calls: Calls,
         last_calls: Calls,
         clock: Clock,
+        finish_timeout: float,
         poll_interval: float | None,
     ) -> None:
         self.instance: AgentInstance | None = None
@@ -61,7 +65,11 @@ class AgentInstanceRun:
         self.calls = calls
         self.last_calls = last_calls
         self._register = register
+        self._idempotency_key = idempotency_key
+        self._given_id = given_id
         self._clock = clock
+        self._latest: datetime | None = None
+        self._finish_timeout = finish_timeout
         self._poll_interval = poll_interval
         self._termination = asyncio.Event()
         self._poll: asyncio.Task[None] | None = None
@@ -112,12 +120,18 @@ class AgentInstanceRun:
         self.termination_reason = self.termination_reason or reason
         self._termination.set()
 
+    def next_timestamp(self) -> datetime:
+        """Return the current time, or the run's latest timestamp if the clock was set back."""
+        now = self._clock.utcnow()
+        self._latest = now if self._latest is None else max(now, self._latest)
+        return self._latest
+
     async def __aenter__(self) -> Self:
         if self.instance is not None:
             raise RuntimeError("a run can be entered once")
-        self.instance = await self._register()
+        self.instance = await self._registered()
         try:
-            self.instance = await self.calls.instances.start(self.id)
+            self.instance = await self.calls.instances.start(self.id, self.next_timestamp())
         except BaseException as exc:
             await to_the_end(self._abandon(exc))
             raise
@@ -136,6 +150,59 @@ class AgentInstanceRun:
         await to_the_end(
             self._end(self.finish_status) if exc is None else self._end_failed("failed", exc)
         )
+
+    async def _registered(self) -> AgentInstance:
+        # In a task of its own: when this one is cancelled, the response still tells the id.
+        registration = asyncio.ensure_future(self._register())
+        try:
+            return await asyncio.shield(registration)
+        except asyncio.CancelledError as exc:
+            await to_the_end(self._withdraw(registration, exc))
+            raise
+        finally:
+            del registration  # or an error and this frame would hold each other
+
+    async def _withdraw(
+        self, registration: asyncio.Future[AgentInstance], exc: asyncio.CancelledError
+    ) -> None:
+        """Cancel the instance that a cancelled registration may still create."""
+        instance: AgentInstance | None = None
+        try:
+            async with asyncio.timeout(self._finish_timeout):
+                instance = await registration
+                finished_at = self.next_timestamp()
+                await self.last_calls.instances.finish(instance.id, "cancelled", finished_at)
+        except PrefactorHttpError as error:
+            if instance is not None or error.outcome_unknown:
+                self._report_pending(exc, instance, str(error))
+        except TimeoutError as error:
+            problem = f"not completed within {self._finish_timeout:g} s (finish_timeout)"
+            self._report_interrupted(exc, instance, error.__cause__, problem)
+        except asyncio.CancelledError as error:  # by an event loop that shuts down
+            self._report_interrupted(exc, instance, error, "cancelled")
+            raise
+        except (TypeError, ValueError):
+            pass  # of an argument: nothing was sent
+
+    def _report_interrupted(
+        self,
+        exc: BaseException,
+        instance: AgentInstance | None,
+        cancellation: BaseException | None,
+        problem: str,
+    ) -> None:
+        # A call that is cancelled says on the exception whether it may have been applied.
+        if instance is not None or getattr(cancellation, "outcome_unknown", True):
+            self._report_pending(exc, instance, problem)
+
+    def _report_pending(
+        self, exc: BaseException, instance: AgentInstance | None, problem: str
+    ) -> None:
+        instance_id = self._given_id if instance is None else instance.id
+        name = "an agent instance" if instance_id is None else f"agent instance {instance_id}"
+        text = f"{name} may be left pending (idempotency key {self._idempotency_key}): {problem}"
+        exc.add_note(text)
+        _log.warning("%s", text)
 
     async def _look_for_termination(self, interval: float) -> None:
         """Poll: without spans there is no reply that could carry the signal (contract §8.1)."""
@@ -157,7 +224,9 @@ class AgentInstanceRun:
         if self.terminated:
             return  # it has ended, and nothing can be finished any more
         try:
-            self.instance = await self.last_calls.instances.finish(self.id, status)
+            self.instance = await self.last_calls.instances.finish(
+                self.id, status, self.next_timestamp()
+            )
         except PrefactorConflictError:
             with suppress(PrefactorHttpError):  # the conflict says more
                 self._note(await self.last_calls.instances.get(self.id))

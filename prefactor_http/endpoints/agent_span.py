@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 from msgspec import UNSET, UnsetType
 
 from prefactor_http import _api
 from prefactor_http._clock import Clock
 from prefactor_http._sender import Sender
+from prefactor_http._values import iso
 from prefactor_http.endpoints._arguments import (
     in_utc,
     json_object,
@@ -97,7 +98,7 @@ class AgentSpanClient:
                 zone.
             PrefactorConflictError: The instance is over.
         """
-        one_of(text(status, "status"), "status", _STATUSES)
+        status = cast("SpanStatus", one_of(text(status, "status"), "status", _STATUSES))
         started, finished = _moments(status, started_at, finished_at, self._client.clock)
         span = _signal(
             await self._client.send(
@@ -154,7 +155,7 @@ class AgentSpanClient:
             ValueError: The status or the key is not allowed, or the timestamp has no zone.
             PrefactorConflictError: The span's state does not allow it.
         """
-        one_of(status, "status", _FINISH_STATUSES)
+        status = one_of(status, "status", _FINISH_STATUSES)
         span = _signal(
             await self._client.send(
                 _api.FINISH_SPAN,
@@ -169,7 +170,7 @@ class AgentSpanClient:
             ),
             control_signal_callback,
         )
-        self._client.span_instances.forget(agent_span_id)
+        self._client.span_instances.forget(span.id)
         return span
 
     async def list(
@@ -248,8 +249,7 @@ def _flag(given: bool | None) -> bool | UnsetType:
 
 
 def _as_text(given: datetime | None, name: str) -> str | None:
-    # A plus sign in a query is a space to many a server.
-    return None if given is None else in_utc(given, name).isoformat().replace("+00:00", "Z")
+    return None if given is None else iso(in_utc(given, name))
 
 
 __all__ = ["AgentSpanClient", "ControlSignalCallback"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
+from prefactor_http.endpoints._span_block import SpanBlock
 from prefactor_http.endpoints._to_the_end import to_the_end
 from prefactor_http.exceptions import PrefactorHttpError
 from prefactor_http.models.agent_span import AgentSpan
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
     from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
     from prefactor_http.models.types import FinishStatus
-
-# Which block the code that runs now is in. Tasks inherit it, so spans nest across them.
-_innermost: ContextVar[AgentSpanRun | None] = ContextVar("prefactor_http_span", default=None)
 
 
 class AgentSpanRun:
@@ -46,7 +42,7 @@ class AgentSpanRun:
         self._payload = payload
         self._id = id
         self._parent_span_id = parent_span_id
-        self._outer: Token[AgentSpanRun | None]
+        self._block: SpanBlock
 
     @property
     def id(self) -> str:
@@ -58,9 +54,9 @@ class AgentSpanRun:
     async def __aenter__(self) -> Self:
         if self.span is not None:
             raise RuntimeError("a span can be entered once")
-        outer = _innermost.get()
-        if self._parent_span_id is None and outer is not None and outer.run is self.run:
-            self._parent_span_id = outer.id
+        self._block = SpanBlock(self.run)
+        if self._parent_span_id is None:
+            self._parent_span_id = await self._block.find_parent()
         self.span = await self.run.calls.spans.create(
             self.run.id,
             self._schema_name,
@@ -68,9 +64,10 @@ class AgentSpanRun:
             payload=self._payload,
             id=self._id,
             parent_span_id=self._parent_span_id,
+            started_at=self.run.next_timestamp(),
             control_signal_callback=self.run.note_termination,
         )
-        self._outer = _innermost.set(self)
+        self._block.begin(self.span.id)
         return self
 
     async def __aexit__(
@@ -79,9 +76,7 @@ class AgentSpanRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A generator's end may run in another context than its start, which has nothing to undo.
-        with suppress(ValueError):
-            _innermost.reset(self._outer)
+        self._block.end()
         await to_the_end(self._end_well() if exc is None else self._end_failed(exc))
 
     async def _end_well(self) -> None:
@@ -97,6 +92,7 @@ class AgentSpanRun:
             self.id,
             status or self.finish_status,
             self.result_payload,
+            self.run.next_timestamp(),
             control_signal_callback=self.run.note_termination,
         )
 

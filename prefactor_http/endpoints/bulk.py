@@ -61,25 +61,39 @@ class BulkClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
 
-        Each item ends in exactly one outcome, given as it is known. An item that fails stops none
-        but those of its group; what the API did not reach is sent again with the same keys. While
-        the API is away nothing more is taken in, and one request asks again. Memory is bounded by
-        what is in flight. Leaving the loop stops the intake and lets what is in flight end, for as
-        long as one attempt may take (``request_timeout``), and at most 10 seconds.
+        Each item has exactly one outcome, given as it is known. An item that fails stops no other
+        one, except those of its group: a request that fails is split until the item that makes it
+        fail is alone, and everything else is sent again with the same keys. While the API is down
+        nothing more is taken in, and one small request at a time asks whether it is up again.
+        Memory is bounded by what is in flight.
+
+        A plain source is pulled for at most 50 ms at a time; one slow ``next()`` blocks the event
+        loop. A request is sent when it is full, or after 0.5 s.
+
+        A task that waits for the next outcome can be cancelled, as by ``asyncio.wait_for``: the
+        stream goes on, and the next outcome can be asked for again. To leave the loop early, use
+        `contextlib.aclosing`: the stream sends nothing more, and waits for requests in flight as
+        long as one attempt may take (``request_timeout``), at most 10 seconds.
+
+        The client's ``deadline`` is for one call and does not apply: ``patience`` bounds a stream,
+        and ``max_retries`` does not count its requests.
 
         Args:
             items: The calls; pulled while there is room.
             chunk_size: Most items in a request.
             max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
             concurrency: Most requests in flight; fewer while the API answers slowly or refuses.
-            patience: Seconds that the API may be away, or an item refused for the moment.
+            patience: Seconds that the API may be down, or may refuse an item for the moment. If
+                the API asks to wait for longer (``Retry-After``), the run ends at once.
             ordered: Whether outcomes come in the order of the items.
-            group: What an item's group is, a callable or the name of a field: items of a group
-                keep their order, and never travel in two requests at once.
+            group: The group of an item, a callable or the name of a field: items of a group keep
+                their order, and are never in two requests at once.
             max_failures: Failed items after which the run stops.
+            max_same_refusals: Items after which the run stops if all of them were refused in a row
+                for the same reason and none has succeeded; None for never.
 
         Returns:
-            The outcomes.
+            The outcomes. Keep an outcome as long as you like: it holds nothing but its own item.
 
         Raises:
             PrefactorHttpError: The run ended early, after an outcome for each item taken in.

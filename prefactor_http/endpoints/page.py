@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from prefactor_http._operation import Operation
 from prefactor_http._sender import Sender
-from prefactor_http.endpoints._arguments import whole_number
+from prefactor_http._wire import GET
+from prefactor_http.endpoints._arguments import filter_text, whole_number
+from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
 T = TypeVar("T")
 
 _LARGEST_PAGE = 100
 _DEFAULT_PAGE = 50
+_MAX_OFFSET = 2**63 - 1
+_MAX_EMPTY_PAGES = 10
 
 
 class Page(list[T], Generic[T]):
     """A page: a list of its items; ``async for`` goes on through all pages after it.
+
+    A page can be copied and pickled. One that was unpickled holds its items, but has no client to
+    read further pages with.
 
     Attributes:
         pagination: Where the page stands, or None where the API does not say.
@@ -25,12 +32,14 @@ class Page(list[T], Generic[T]):
     """
 
     def __init__(
-        self, response: ListResponse[T], fetch: Callable[[int], Awaitable[Page[T]]]
+        self, response: ListResponse[T], source: _Source[T], offset: int, empty_pages: int
     ) -> None:
         super().__init__(response.summaries)
         self.pagination: PaginationOutput | None = response.pagination
         self.sorting: Sorting | None = response.sorting
-        self._fetch = fetch
+        self._source = source
+        self._offset = offset
+        self._empty_pages = 0 if self else empty_pages + 1
 
     @property
     def items(self) -> list[T]:
@@ -45,13 +54,28 @@ class Page(list[T], Generic[T]):
 
         Raises:
             PrefactorHttpError: The call failed.
+            PrefactorResponseContractError: The offset does not lie after this page's, or there
+                were too many empty pages in a row.
+            PrefactorClientError: The page was unpickled.
         """
-        if self.pagination is None:
+        pagination = self.pagination
+        if pagination is None or pagination.next_page_offset is None:
             return None
-        offset = self.pagination.next_page_offset
-        if offset is None or offset == self.pagination.page_offset:
-            return None
-        return await self._fetch(offset)
+        offset = pagination.next_page_offset
+        is_last = pagination.item_end >= pagination.item_count
+        if is_last and offset in {self._offset, pagination.page_offset}:
+            return None  # the other way to say that there is no page after this one
+        if not self._offset < offset <= _MAX_OFFSET:
+            raise self._source.breach(
+                f"next_page_offset is {offset} on the page at offset {self._offset}: "
+                f"expected more than that, and at most {_MAX_OFFSET}"
+            )
+        if self._empty_pages >= _MAX_EMPTY_PAGES:
+            raise self._source.breach(
+                f"{self._empty_pages} pages in a row, up to offset {self._offset}, have no items "
+                "but name a next page"
+            )
+        return await self._source.page_at(offset, self._empty_pages)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Go through this page's items, then through those of all later pages."""
@@ -60,6 +84,71 @@ class Page(list[T], Generic[T]):
             for item in page:
                 yield item
             page = await page.next_page()
+
+
+class _Source(Protocol[T]):
+    """Where a page's successors come from."""
+
+    async def page_at(self, offset: int, empty_pages: int) -> Page[T]: ...
+
+    def breach(self, problem: str) -> PrefactorResponseContractError: ...
+
+
+class _List(Generic[T]):
+    """A list as it was requested, except for the offset."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        operation: Operation[ListResponse[T]],
+        filters: Mapping[str, str],
+        page_size: int,
+    ) -> None:
+        self._sender = sender
+        self._operation = operation
+        self._filters = filters
+        self._page_size = page_size
+
+    async def page_at(self, offset: int, empty_pages: int = 0) -> Page[T]:
+        params = {
+            **self._filters,
+            "pagination[offset]": str(offset),
+            "pagination[page_size]": str(self._page_size),
+        }
+        response = await self._sender.read(self._operation, params)
+        return Page(response, self, offset, empty_pages)
+
+    def breach(self, problem: str) -> PrefactorResponseContractError:
+        return _breach(self._operation.name, self._operation.path_for(None), problem)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a copy in the same process reads on through the same client
+
+    def __reduce__(self) -> tuple[type[_Unpickled], tuple[str, str]]:
+        return _Unpickled, (self._operation.name, self._operation.path_for(None))
+
+
+class _Unpickled:
+    """The list of an unpickled page, which has no client."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self._name = name
+        self._path = path
+
+    async def page_at(self, offset: int, _: int) -> NoReturn:
+        raise PrefactorClientError(
+            f"an unpickled page cannot read on: call {self._name}(offset={offset}) on a client"
+        )
+
+    def breach(self, problem: str) -> PrefactorResponseContractError:
+        return _breach(self._name, self._path, problem)
+
+
+def _breach(name: str, path: str, problem: str) -> PrefactorResponseContractError:
+    error = PrefactorResponseContractError(f"{name}: {problem}")
+    error.method = GET
+    error.path = path
+    return error
 
 
 async def list_page(
@@ -84,17 +173,15 @@ async def list_page(
         The page.
 
     Raises:
+        TypeError: A filter or the sorting is no text, or a number is no int.
         ValueError: An offset or a size that cannot be.
     """
-    whole_number(offset, "offset", 0, None)
-    whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
-    params = {name: value for name, value in filters.items() if value is not None}
-    if sorting is not None:
-        params["sorting"] = sorting
-    params["pagination[offset]"] = str(offset or 0)
-    params["pagination[page_size]"] = str(page_size or _DEFAULT_PAGE)
-
-    async def fetch(next_offset: int) -> Page[T]:
-        return await list_page(sender, operation, filters, sorting, next_offset, page_size)
-
-    return Page(await sender.read(operation, params), fetch)
+    offset = whole_number(offset, "offset", 0, None)
+    page_size = whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
+    params = {
+        name: filter_text(value, name)
+        for name, value in {**filters, "sorting": sorting}.items()
+        if value is not None
+    }
+    pages = _List(sender, operation, params, page_size or _DEFAULT_PAGE)
+    return await pages.page_at(offset or 0)

@@ -1,13 +1,21 @@
 """The base of models that callers build by hand, which check their fields when built."""
 
+from datetime import time, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, get_args, get_origin
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
+from prefactor_http._datetime import date, datetime
+from prefactor_http._values import as_text, plain
+
 _LONGEST_PROBLEM = 200
+# Not text, though JSON has only text for them: a name must not be one of these.
+_NO_TEXT = (bytes, bytearray, date, datetime, time, timedelta, Decimal, UUID)
 
 
 class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -25,14 +33,24 @@ class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             value: object = getattr(self, name)
             if value is UNSET:
                 continue
-            if choices and value not in choices:
+            if choices and as_text(value) not in choices:
                 given = repr(value) if isinstance(value, str) else type(value).__name__
                 allowed = ", ".join(map(repr, choices))
                 raise ValueError(_problem(self, name, f"{given:.60} is none of {allowed}"))
             try:
                 msgspec.convert(value, kind)
             except msgspec.ValidationError as exc:
-                raise ValueError(_problem(self, name, str(exc))) from None
+                if not _fits_when_plain(value, kind):
+                    raise ValueError(_problem(self, name, str(exc))) from None
+
+
+def _fits_when_plain(value: object, kind: Any) -> bool:
+    """Tell whether a value fits once subclasses, enum members and the like are plain."""
+    try:
+        msgspec.convert(msgspec.to_builtins(value, builtin_types=_NO_TEXT, enc_hook=plain), kind)
+    except (TypeError, ValueError, RecursionError):  # a ValidationError is a ValueError
+        return False
+    return True
 
 
 def _problem(model: CheckedModel, name: str, text: str) -> str:

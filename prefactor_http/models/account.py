@@ -1,8 +1,8 @@
 """The account that a token belongs to (contract §12)."""
 
-from datetime import datetime
-
 from msgspec import Struct
+
+from prefactor_http._datetime import datetime
 
 
 class Account(Struct, frozen=True, kw_only=True, gc=False):

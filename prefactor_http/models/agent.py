@@ -1,9 +1,8 @@
 """Agents: what the API tells about them, and what is sent to it (contract §11)."""
 
-from datetime import datetime
-
 from msgspec import UNSET, Struct, UnsetType
 
+from prefactor_http._datetime import datetime
 from prefactor_http.models._checked import CheckedModel
 
 

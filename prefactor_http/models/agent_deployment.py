@@ -1,8 +1,8 @@
 """Deployments: an agent in an environment (contract §12)."""
 
-from datetime import datetime
-
 from msgspec import Struct
+
+from prefactor_http._datetime import datetime
 
 
 class AgentDeployment(Struct, frozen=True, kw_only=True, gc=False):

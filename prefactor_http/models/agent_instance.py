@@ -1,10 +1,10 @@
 """Agent instances: what the API tells about them, and what is sent to it (contract §7)."""
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from prefactor_http._datetime import datetime
 from prefactor_http.models.data_risk import ActionProfile, DataCategories, DataRisk
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,

@@ -1,10 +1,10 @@
 """Spans: what the API tells about them, and what is sent to it (contract §8)."""
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+from prefactor_http._datetime import datetime
 from prefactor_http.models.base import Control
 from prefactor_http.models.types import FinishStatus, SpanStatus
 

@@ -1,10 +1,10 @@
 """Agent versions and schema versions, as the API keeps them (contract §7.1, §12)."""
 
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
+from prefactor_http._datetime import datetime
 from prefactor_http.models.registration import QualitySchemaDetails
 
 

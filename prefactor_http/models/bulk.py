@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import Raw, Struct
 
+from prefactor_http._values import as_text
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.bulk_output import BulkOutput, OutputReader, ReceivedOutput
 
@@ -27,11 +28,12 @@ class BulkItem:
     idempotency_key: str
 
     def __init__(self, *, _type: str, idempotency_key: str, **fields: Any) -> None:
-        if not _type or not isinstance(_type, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+        kind = as_text(_type)
+        if not kind:
             raise ValueError(f"_type must be a call such as 'agents/list', not {_type!r:.60}")
-        check_key(idempotency_key, min_length=MIN_LENGTH_IN_BULK)
+        key = check_key(idempotency_key, min_length=MIN_LENGTH_IN_BULK)
         # The attributes are the item as it goes out, so that none is copied to encode it.
-        self.__dict__ = {"_type": _type, "idempotency_key": idempotency_key, **fields}
+        self.__dict__ = {"_type": kind, "idempotency_key": key, **fields}
 
     if TYPE_CHECKING:
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from prefactor_http._values import plain
 from prefactor_http.exceptions import PrefactorApiError, PrefactorResponseContractError
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class BulkOutput:
     def __init__(self, *, status: Literal["success", "error"], **fields: Any) -> None:
         if status not in {"success", "error"}:
             raise ValueError(f"status must be 'success' or 'error', not {status!r:.60}")
-        self._raw: bytes | Raw = msgspec.json.encode({"status": status, **fields})
+        self._raw: bytes | Raw = msgspec.json.encode({"status": status, **fields}, enc_hook=plain)
         self._read: OutputReader = read_untyped
 
     # Kept by hand: `cached_property` takes a lock on Python 3.11, for as long as the decoding.

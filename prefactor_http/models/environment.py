@@ -1,8 +1,8 @@
 """Environments that agents run in (contract §12)."""
 
-from datetime import datetime
-
 from msgspec import Struct
+
+from prefactor_http._datetime import datetime
 
 
 class Environment(Struct, frozen=True, kw_only=True, gc=False):

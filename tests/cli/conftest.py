@@ -1,7 +1,9 @@
 """The command, run in this process against a local API in a thread of its own."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 import pytest
@@ -31,6 +33,28 @@ def run() -> Run:
 
 
 @pytest.fixture
+def exit_code(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command with standard streams of the test's own, and give its exit code."""
+
+    def exit_code(*arguments: str, **streams: TextIO | None) -> int:
+        with monkeypatch.context() as patch:
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            with pytest.raises(SystemExit) as ended:
+                command.main(list(arguments), "prefactor-http")
+        return int(ended.value.code or 0)
+
+    return exit_code
+
+
+@pytest.fixture
+def full() -> Generator[TextIO, None, None]:
+    """Open a file whose disk is full."""
+    with Path("/dev/full").open("w", encoding="utf-8") as file:
+        yield file
+
+
+@pytest.fixture
 def registration(api: LocalPrefactor, tmp_path: Path) -> Path:
     """Write a file that registers with the API."""
     path = tmp_path / "agent.json"
@@ -44,7 +68,7 @@ def registration(api: LocalPrefactor, tmp_path: Path) -> Path:
                 "agent_schema_version": {
                     "external_identifier": "v1",
                     "span_type_schemas": [
-                        {"name": "llm_call", "params_schema": {"type": "object"}, "new_key": 1}
+                        {"name": "llm_call", "params_schema": {"type": "object"}}
                     ],
                 },
             }

@@ -35,7 +35,8 @@ def test_ping_says_whose_token_it_is(api, run):
 
 
 def test_register_reads_standard_input_and_sends_keys_it_does_not_know(api, run, registration):
-    result = run("register", "-", "--json", stdin=registration.read_bytes())
+    content = registration.read_bytes().replace(b'"name":"llm_call"', b'"name":"x","new_key":1')
+    result = run("register", "-", "--json", stdin=content)
     assert result.exit_code == 0
     (request,) = api.requests
     (span_type,) = request.json["agent_schema_version"]["span_type_schemas"]

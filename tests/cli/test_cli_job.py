@@ -124,15 +124,15 @@ def test_killed_six_times_amid_faults_it_registers_and_reports_each_row_once(
     assert faulty_api.replies_lost > 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, number):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3)])
+def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, number, code):
     with subprocess.Popen(
         command(20_000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         until(lambda: lines_in(out) > 500, process)
         process.send_signal(number)
         said, errors = process.communicate(timeout=20)
-    assert process.returncode == 3
+    assert process.returncode == code
     assert "Stopping" in errors
     assert "Run the same command again to go on." in errors
     assert "rows registered" in said

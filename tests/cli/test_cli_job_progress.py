@@ -12,6 +12,8 @@ from rich.console import Console
 from prefactor_http import Attempt
 from prefactor_http.cli._job_progress import Bar, Log
 from prefactor_http.cli._job_tally import Tally
+from prefactor_http.cli._output import Output
+from prefactor_http.cli._streams import Stream
 
 
 class Hands:
@@ -41,6 +43,10 @@ def clock():
     return Hands()
 
 
+def output():
+    return Output(Stream("standard output", sys.stdout), Stream("standard error", sys.stderr))
+
+
 @pytest.fixture
 def tally(clock):
     return Tally(io.BytesIO(bytes(1000)), 1000, clock.now, clock=clock)
@@ -56,7 +62,7 @@ def go_on(tally, clock, *, seconds):
 def test_a_bar_fits_80_columns(tally, clock):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80, color_system=None)
-    with Bar(tally, console) as bar:
+    with Bar(tally, output(), console) as bar:
         go_on(tally, clock, seconds=1300)
         bar.say("rows.jsonl, line 8: [not markup]")
     assert "rows.jsonl, line 8: [not markup]" in screen.getvalue()
@@ -64,9 +70,16 @@ def test_a_bar_fits_80_columns(tally, clock):
     assert "3,500 ok, 5 refused, 1 unknown, 2 rows/s" in screen.getvalue()
 
 
+def test_duplicates_are_counted(tally):
+    tally.ok, tally.duplicates = 3, 2
+    assert tally.figures() == "3 ok, 0 refused, 2 duplicate"
+
+
 def test_nobody_knows_how_long_an_outage_lasts(tally, clock):
     screen = io.StringIO()
-    with Bar(tally, Console(file=screen, force_terminal=True, width=80, color_system=None)):
+    with Bar(
+        tally, output(), Console(file=screen, force_terminal=True, width=80, color_system=None)
+    ):
         go_on(tally, clock, seconds=1300)
         for _ in range(3):
             tally.note_attempt(attempt("reset", seconds=0.0))
@@ -77,7 +90,7 @@ def test_nobody_knows_how_long_an_outage_lasts(tally, clock):
 
 
 def test_a_log_has_a_line_now_and_then(tally, clock, capsys):
-    log = Log(tally, seconds=0.01)
+    log = Log(tally, output(), seconds=0.01)
     go_on(tally, clock, seconds=10)
     with log:
         time.sleep(0.1)
@@ -86,13 +99,13 @@ def test_a_log_has_a_line_now_and_then(tally, clock, capsys):
 
 
 def test_time_left_is_told_only_where_it_is_known(tally, clock, capsys):
-    with Log(tally, seconds=0.01):
+    with Log(tally, output(), seconds=0.01):
         time.sleep(0.05)
     assert capsys.readouterr().err.startswith("0%: 0 ok")
     tally.file.seek(1000)
     assert tally.left(0.0) is None
     screen = io.StringIO()
-    with Bar(tally, Console(file=screen, force_terminal=True, width=80)):
+    with Bar(tally, output(), Console(file=screen, force_terminal=True, width=80)):
         pass
     assert "100%" in screen.getvalue()
     assert "left" not in screen.getvalue()
@@ -131,7 +144,7 @@ def test_an_api_that_asks_to_slow_down_is_not_away(tally, clock):
 def test_a_log_tells_of_an_outage(tally, clock, capsys):
     tally.note_attempt(attempt("refused", seconds=0.0))
     clock.now += 12
-    with Log(tally, seconds=0.01):
+    with Log(tally, output(), seconds=0.01):
         time.sleep(0.05)
     assert "waiting: API away for 12 s" in capsys.readouterr().err.splitlines()[0]
 

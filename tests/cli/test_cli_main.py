@@ -1,4 +1,8 @@
+import os
+import socket
 import sys
+import threading
+import time
 
 import pytest
 
@@ -23,6 +27,35 @@ def test_another_missing_module_is_not_mistaken_for_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "prefactor_http.cli._ping", None)
     with pytest.raises(ModuleNotFoundError, match="_ping"):
         main()
+
+
+@pytest.mark.parametrize("has_streams", [True, False])
+def test_a_name_lookup_that_hangs_keeps_nobody_waiting(monkeypatch, capsys, has_streams):
+    release, left = threading.Event(), []
+
+    def lookup(*_, **__):
+        release.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", "token-of-mine")
+    arguments = ["show", "i1", "--api-url", "https://hanging.invalid", "--deadline", "0.3"]
+    monkeypatch.setattr(sys, "argv", ["prefactor-http", *arguments])
+    if not has_streams:
+        monkeypatch.setattr(sys, "stdout", None)
+    started = time.monotonic()
+    try:
+        with pytest.raises(SystemExit):
+            main()
+    finally:
+        release.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("prefactor-http-lookup"):
+                thread.join()
+    assert time.monotonic() - started < 5
+    assert left == [3]
+    assert "deadline of 0.3 s exceeded" in capsys.readouterr().err
 
 
 def test_help_names_every_command(monkeypatch, capsys):

@@ -97,7 +97,7 @@ def test_refused_rows_count_as_done_until_they_are_mended(api, run, command, out
     again = run(*command(bad))
     assert again.exit_code == 1
     assert "1 row registered (1 before), 2 refused" in again.stdout
-    assert "2 of them in runs before, and not sent again: mend them, or remove " in again.stderr
+    assert "2 of them in runs before, and not sent again: correct them, or remove " in again.stderr
     assert len(api.requests) == requests
     mended = run(*command(NAMED))
     assert mended.exit_code == 0, mended.output

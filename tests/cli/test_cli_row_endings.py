@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 
+import pytest
 from rows_support import last_words, named, write
 
 from prefactor_http.testing import Fault, FaultKind
@@ -18,7 +19,7 @@ def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared,
     path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
     result = run("register", path, *shared, "--job", "j", "--out", str(out))
     assert result.exit_code == 3
-    assert "rows.jsonl.gz or its results: " in result.stderr
+    assert "rows.jsonl.gz cannot be read any further: " in result.stderr
     assert len(api.instances) == len(last_words(out))
 
 
@@ -102,20 +103,93 @@ def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_none(
     assert run("register", path, *shared, "--deadline", "0.1").exit_code == 0
 
 
-def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out):
-    path = write(tmp_path, "rows.jsonl", named(3))
+@pytest.mark.parametrize(("size", "said"), [(200, "No space left"), (0, "File too large")])
+def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out, size, said):
+    path = write(tmp_path, "rows.jsonl", named(900))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         result = run(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 3
-    assert "No space left" in result.stderr
+    assert said in result.stderr
+    assert "Run the same command again to go on." in result.stderr
+    # Requests in flight are answered, and nothing more is sent.
+    registered = len(api.instances)
+    assert registered < 900
+    lacking = registered if size == 0 else registered - 1
+    assert f"It lacks {lacking} rows of this run." in result.stderr
+    assert f"{registered} rows registered" in result.stdout
     assert run(*command).exit_code == 0
-    assert sorted(last_words(out)) == [0, 1, 2]
-    assert (len(api.effects), api.doubled) == (3, [])
+    assert sorted(last_words(out)) == list(range(900))
+    assert (len(api.effects), api.doubled) == (900, [])
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced", "truncated"])
+@pytest.mark.parametrize("early", [True, False])
+def test_results_that_somebody_else_changes_are_noticed(
+    api, run, shared, tmp_path, out, change, early
+):
+    # The answer to the second request waits until the file has been changed.
+    count = 5000 if early else 300
+    path = write(tmp_path, "rows.jsonl", named(count))
+    command = ["register", path, *shared, "--job", "j", "--out", str(out), "--concurrency", "1"]
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.0))
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1.1 if early else 0.4))
+
+    def interfere():
+        while not (out.exists() and out.stat().st_size):
+            time.sleep(0.005)
+        if change == "truncated":
+            os.truncate(out, 0)
+            return
+        out.unlink()
+        if change == "replaced":
+            out.write_bytes(b"")
+
+    thread = threading.Thread(target=interfere)
+    thread.start()
+    result = run(*command)
+    thread.join()
+    assert result.exit_code == 3
+    said = "deleted or replaced" if change != "truncated" else "truncated"
+    assert f"Error: {out} was {said} while the command ran.\n" in result.stderr
+    assert "Run the same command again to go on." in result.stderr
+    assert len(api.instances) < 5000
+    assert run(*command).exit_code == 0
+    assert (len(api.effects), api.doubled) == (count, [])
+    assert len(last_words(out)) == count
+
+
+def test_a_truncated_gzip_file_fails_a_dry_run(api, run, shared, tmp_path):
+    path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
+    result = run("register", path, *shared, "--dry-run")
+    assert result.exit_code == 4
+    assert "rows.jsonl.gz cannot be read any further: Compressed file ended" in result.stderr
+    assert "nothing was sent" in result.stderr
+    assert "may be registered" not in result.stderr
+    assert not api.requests
+
+
+def test_a_file_that_cannot_be_read_is_wrong_usage(api, run, shared):
+    result = run("register", "/proc/self/mem", *shared, "--format", "jsonl")
+    assert result.exit_code == 2
+    assert "/proc/self/mem cannot be read: " in result.stderr
+    assert "Nothing was sent." in result.stderr
+
+
+def test_input_that_cannot_be_copied_is_wrong_usage(api, run, shared, monkeypatch):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        result = run("register", "-", *shared, "--job", "j", stdin=named(3000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 2
+    assert "the input cannot be copied to " in result.stderr
+    assert "Set TMPDIR" in result.stderr
 
 
 def test_results_need_a_regular_file(api, run, shared, tmp_path):
@@ -131,7 +205,7 @@ def test_without_a_job_one_is_warned_of_doubling(api, run, shared, tmp_path):
     path = write(tmp_path, "rows.jsonl", named(3000))
     result = run("register", path, *shared, "--deadline", "0.2", "--concurrency", "1")
     assert result.exit_code == 3
-    assert "without --job another run doubles them" in result.stderr
+    assert "without --job, running again registers them again" in result.stderr
 
 
 def test_with_a_job_and_no_results_the_same_command_is_safe(api, run, shared, tmp_path):
@@ -187,6 +261,8 @@ def test_two_signals_stop_a_run_that_waits(api, run, shared, tmp_path, out):
     thread.join()
     assert time.monotonic() - started < 5
     assert result.exit_code == 3
-    assert "stopped before all rows were registered" in result.stderr
+    assert "stopped by SIGTERM before all rows were registered" in result.stderr
     assert signal.getsignal(signal.SIGTERM) == before
-    assert out.read_bytes() == b""
+    # They were sent, and may be registered.
+    assert [line["ok"] for line in last_words(out).values()] == [None, None, None]
+    assert "3 unknown" in result.stdout

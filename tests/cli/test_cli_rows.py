@@ -50,7 +50,7 @@ def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out
         (b'{"purpos": "eval"}', "unknown field `purpos`"),
         (b'{"idempotency_key": "short"}', "8 to 64 characters"),
         (b'{"external_identifier": "\xff"}', "not JSON"),
-        (b'{"external_identifier": "n-0"}', "external_identifier"),
+        (b'{"external_identifier": "n-0"}', "duplicate of line 1"),
     ]
     content = named(1) + b"\n".join(row for row, _ in bad) + b"\n" + named(2).splitlines()[1]
     path = write(tmp_path, "rows.jsonl", content)
@@ -64,7 +64,8 @@ def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out
         assert words[number]["line"] == number + 1
         assert words[number]["ok"] is False
     assert len(api.instances) == 2
-    assert "Error: 7 rows refused." in result.stderr
+    assert "Error: 6 rows refused." in result.stderr
+    assert "2 rows registered, 6 refused, 0 unknown, 1 duplicate; " in result.stdout
 
 
 def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
@@ -91,16 +92,18 @@ def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp
     ]
     assert "has 2 cells, the header 3" in words[1]["error"]
     assert words[2]["error"] == "external_identifier: not UTF-8"
-    assert "update_current_version: not JSON" in words[3]["error"]
-    assert "not CSV" in words[4]["error"]
+    assert words[3]["error"] == "update_current_version: must be true or false"
+    assert "purpose: Invalid enum value" in words[4]["error"]
 
 
-def test_many_bad_rows_are_not_all_told(run, shared, tmp_path, out):
-    path = write(tmp_path, "rows.jsonl", b"oops\n" * 30)
+def test_more_reasons_than_fit_on_a_screen_are_left_to_the_results(run, shared, tmp_path, out):
+    path = write(tmp_path, "rows.jsonl", lines(*({"purpose": f"fun-{n}"} for n in range(30))))
     result = run("register", path, *shared, "--out", str(out))
     assert result.stderr.count("rows.jsonl, line ") == 20
-    assert "the results have them all" in result.stderr
+    assert f"Further reasons are not shown. {out} has the reason of each row." in result.stderr
     assert len(last_words(out)) == 30
+    without = run("register", path, *shared)
+    assert "Further reasons are not shown.\n" in without.stderr
 
 
 @pytest.mark.parametrize(
@@ -166,11 +169,12 @@ def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, o
     good, bad = write(tmp_path, "a.jsonl", named(3)), write(tmp_path, "b.jsonl", b"{}\noops\n")
     result = run("register", good, *shared, "--dry-run", "--out", str(out))
     assert result.exit_code == 0, result.output
-    assert "3 rows to register, 0 that cannot be; sent none." in result.stdout
-    result = run("register", bad, "--dry-run")
-    assert result.exit_code == 1
-    assert "line 1: Object missing required field `agent_version`" in result.stderr
-    assert "0 rows to register, 2 that cannot be" in result.stdout
+    assert "3 rows to register, 0 invalid; nothing was sent." in result.stdout
+    result = run("register", bad, *shared, "--dry-run")
+    assert result.exit_code == 4
+    assert "line 2: not JSON: " in result.stderr
+    assert "Error: 1 row cannot be registered." in result.stderr
+    assert "1 row to register, 1 invalid; nothing was sent." in result.stdout
     assert not api.requests
     assert not out.exists()
 
@@ -178,8 +182,8 @@ def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, o
 def test_a_dry_run_stops_after_as_many_failures_too(run, shared, tmp_path):
     path = write(tmp_path, "rows.jsonl", named(1) + b"oops\n" * 5 + named(3))
     result = run("register", path, *shared, "--dry-run", "--max-failures", "2")
-    assert result.exit_code == 1
-    assert "1 row to register, 2 that cannot be" in result.stdout
+    assert result.exit_code == 4
+    assert "1 row to register, 2 invalid; nothing was sent." in result.stdout
     assert "stopped after 2 failures" in result.stderr
 
 

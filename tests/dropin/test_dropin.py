@@ -127,6 +127,31 @@ def test_livekit_registers_once_though_replies_are_lost(with_livekit, api):
     assert_names_itself_first(api, done["sdk"])
 
 
+@pytest.mark.parametrize(
+    ("fixture", "program"),
+    [
+        ("with_core", "core_termination.py"),
+        ("with_langchain", "langchain_registration.py"),
+        ("with_livekit", "livekit_registration.py"),
+    ],
+)
+def test_each_calls_an_api_by_its_name_in_a_container_network(request, api, fixture, program):
+    drop_in = request.getfixturevalue(fixture)
+    ids = {"agent_id": api.agent_id, "environment_id": api.environment_id}
+    livekit = fixture == "with_livekit"  # whose configuration has no environment
+    drop_in.run(
+        "in_a_container_network.py",
+        api,
+        token=api.deployment_token if livekit else None,
+        inside=program,
+        **({"agent_id": None} if livekit else ids),
+    )
+    assert [request.headers["Host"].partition(":")[0] for request in api.requests[:1]] == [
+        "prefactor-api"
+    ]
+    assert len(api.instances) == 1
+
+
 def assert_names_itself_first(api, entry):
     register = writes(api, "agent_instances.register")[0]
     assert register.headers["X-Prefactor-SDK"].split()[0] == entry

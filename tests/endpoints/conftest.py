@@ -1,12 +1,17 @@
 """A local API, a client of it, and an instance that runs."""
 
 import pytest
+from event_loops import LOOPS
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.testing import LocalPrefactor
 
 VERSION = {"external_identifier": "v1", "name": "Version 1"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return LOOPS
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_an_output_survives_copying_and_pickling():
 @pytest.mark.parametrize("read", [None, ItemReader("key-0001", "agent_instances/register")])
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_an_output_that_is_nested_too_deep_breaks_the_contract(read, status):
-    deep = '{"a":' * 5000 + "1" + "}" * 5000
+    deep = '{"a":' * 100_000 + "1" + "}" * 100_000
     raw = f'{{"status":"{status}","details":{deep},"errors":{deep}}}'.encode()
     output = ReceivedOutput(raw, read)
     with pytest.raises(PrefactorResponseContractError):

@@ -11,10 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from event_loops import LOOPS
 from resilience_support import SCHEMA, UNTRUSTED_PEM, VERSION, ManualClock
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.testing import LocalPrefactor
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return LOOPS
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""The connection pool of the client's own session."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+
+
+class ConnectError(aiohttp.ClientConnectionError):
+    """There is no connection, so the request was not sent."""
+
+
+class Connector(aiohttp.TCPConnector):
+    """Does not reuse a connection on which more arrived after its last response.
+
+    aiohttp only checks that a pooled connection is open. What arrived late, such as a proxy's
+    error page or a duplicate, would be taken for the response to a request that is not sent yet.
+    """
+
+    _pid = 0
+
+    def __init__(self) -> None:
+        # The pool has no limit: the client's own decides, and waiting there is part of no timeout.
+        super().__init__(limit=0)  # pyright: ignore[reportUnknownMemberType] # of socket_factory
+        self._pid = os.getpid()
+        self._spoke_first: set[ResponseHandler] = set()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's signature
+    ) -> Connection:
+        try:
+            while True:
+                connection = await super().connect(req, traces, timeout)
+                protocol = connection.protocol
+                if protocol is None or not protocol.should_close:
+                    return connection
+                if protocol in self._spoke_first:
+                    self._spoke_first.remove(protocol)
+                    return connection
+                connection.close()
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.ServerFingerprintMismatch,
+            TimeoutError,
+        ):
+            raise  # these say by their type that there was no connection
+        except (aiohttp.ClientError, OSError) as exc:
+            raise ConnectError(str(exc) or type(exc).__name__) from exc
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's signature
+    ) -> ResponseHandler:
+        protocol = await super()._create_connection(req, traces, timeout)
+        if protocol.should_close:
+            # A server that speaks first, because it has too many connections for example, would do
+            # so again on the next: what it says is read as the response to this request.
+            protocol.force_close()
+            self._spoke_first.add(protocol)
+        return protocol
+
+    def __del__(self, _warnings: Any = warnings) -> None:
+        # aiohttp closes what is left in the pool. In a forked child this would remove the
+        # connections from the epoll instance that the parent waits on.
+        if self._pid == os.getpid():
+            super().__del__(_warnings)

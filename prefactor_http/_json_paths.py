@@ -1,0 +1,175 @@
+"""Where in a request a value is that JSON does not have: slow, for messages only."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias, cast
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from prefactor_http._values import name_of, plain
+
+_log = logging.getLogger("prefactor_http")
+_encode = msgspec.json.Encoder(enc_hook=plain).encode
+
+Steps: TypeAlias = tuple[object, ...]
+
+_MAX_PATHS = 5
+_MAX_KEY_LENGTH = 60
+# Fields that say which resource or moment is meant, unless they are below a field of free content.
+_IDENTIFIES = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
+_FREE = frozenset(
+    {
+        "payload",
+        "result_payload",
+        "quality_payload",
+        "params_schema",
+        "result_schema",
+        "schema",
+        "span_schemas",
+        "span_result_schemas",
+    }
+)
+# Values of these types are encoded as they are, and contain no others.
+_SIMPLE = frozenset({str, int, bool, type(None), bytes, Raw})
+
+
+def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
+    """Log where a value has NaN or infinity, which are sent as null.
+
+    Args:
+        name: What the line begins with.
+        value: The value; its encoded form contains ``null``.
+        is_logged: Whether to log it.
+
+    Returns:
+        Whether there was any.
+
+    Raises:
+        ValueError: An id, a name or a timestamp is NaN.
+    """
+    paths: list[str] = []
+    for steps, _ in _find(value, _is_sent_as_null):
+        paths.append(_path(steps))
+        if _IDENTIFIES(str(steps[-1])) and _FREE.isdisjoint(steps[:-1]):
+            raise ValueError(f"{paths[-1]} must not be NaN or infinite")
+    if paths and is_logged:
+        more = f" and {len(paths) - _MAX_PATHS} more" if len(paths) > _MAX_PATHS else ""
+        _log.warning(
+            "%s: sent as null, as JSON has neither NaN nor infinity: %s%s",
+            name,
+            ", ".join(paths[:_MAX_PATHS]),
+            more,
+        )
+    return bool(paths)
+
+
+def explained(error: Exception, value: object) -> TypeError | ValueError:
+    """Say why a value cannot be encoded, and where it is.
+
+    Args:
+        error: What encoding it raised.
+        value: The value.
+
+    Returns:
+        The error to raise.
+    """
+    if isinstance(error, RecursionError):
+        return ValueError("it is nested too deep, or refers to itself")
+    if isinstance(error, UnicodeEncodeError):
+        return ValueError(f"text that is not Unicode ({error.reason})")
+    if isinstance(error, ValueError):
+        return error
+    for steps, culprit in _find(value, _is_unsupported):
+        return TypeError(
+            f"{_path(steps)} is of type {name_of(type(culprit))}; "
+            "convert it to a dict, list, str, number, bool or None"
+        )
+    return TypeError(str(error))
+
+
+def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, object]]:
+    """Give the fields of an object that are sent."""
+    for name in names:
+        child = getattr(value, name, UNSET)
+        if child is not UNSET:
+            yield name, child
+
+
+def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[Steps, object]]:
+    """Find values that contain no others, nearest to the root first; for any depth."""
+    seen: dict[int, object] = {}  # by id, and kept, so that no other object gets the id
+    pending: deque[tuple[Steps, object]] = deque([((), root)])
+    while pending:
+        steps, parent = pending.popleft()
+        if id(parent) in seen:
+            continue  # it refers to itself
+        seen[id(parent)] = parent
+        for key, child in _children(parent) or ():
+            if type(child) in _SIMPLE:
+                continue
+            here = (*steps, key)
+            if _children(child) is not None:
+                pending.append((here, child))
+            elif is_wanted(child):
+                yield here, child
+
+
+def _children(value: Any) -> Iterable[tuple[object, object]] | None:
+    """Give what a value contains, by key or position; None for one that contains no others."""
+    names = _field_names(value)
+    if names is not None:
+        return set_fields(value, names)
+    if not isinstance(value, (float, Mapping, list, tuple, set, frozenset)):
+        try:
+            value = plain(value)
+        except TypeError:
+            return None
+    if isinstance(value, Mapping):
+        return cast("Mapping[object, object]", value).items()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return enumerate(cast("Iterable[object]", value))
+    return None
+
+
+def _field_names(value: Any) -> list[str] | None:
+    """Name the fields of a Struct, a dataclass, or an object of attrs."""
+    if isinstance(value, Struct):
+        return list(value.__struct_fields__)
+    if is_dataclass(value) and not isinstance(value, type):
+        return [field.name for field in fields(value)]
+    of_attrs: Iterable[Any] | None = getattr(value, "__attrs_attrs__", None)
+    return None if of_attrs is None else [field.name for field in of_attrs]
+
+
+def _path(steps: Steps) -> str:
+    text = ""
+    for step in steps:
+        name = str(step)
+        if type(step) is int:
+            text += f"[{step}]"
+        elif not name.isidentifier():
+            text += f"[{name[:_MAX_KEY_LENGTH]!r}]"
+        else:
+            text += f".{name}" if text else name
+    return text
+
+
+def _is_sent_as_null(value: object) -> bool:
+    return not math.isfinite(value) if type(value) is float else _encode(value) == b"null"
+
+
+def _is_unsupported(value: object) -> bool:
+    try:
+        _encode(value)
+    except TypeError:
+        return True
+    except ValueError:
+        return False  # another value is the one that has no JSON form
+    return False

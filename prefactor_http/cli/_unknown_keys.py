@@ -1,0 +1,102 @@
+"""Keys that the API does not know, most likely misspelled ones.
+
+The API ignores them without a word, so a misspelled key would lose its value.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterable, Mapping
+from functools import cache
+from typing import Any, cast, get_args, get_origin
+
+import msgspec
+
+# difflib's default suggests too much for keys of JSON, which often share a word.
+_RESEMBLANCE = 0.7
+_SHORTEST_PREFIX = 3
+
+
+def closest(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Find the name that was probably meant; None if none resembles the key."""
+    names = {name.casefold(): name for name in known}
+    given = key.casefold().strip()
+    matches = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
+    if not matches and len(given) >= _SHORTEST_PREFIX:  # abbreviated
+        matches = [name for name in names if name.startswith(given)]
+    return names[matches[0]] if matches else None
+
+
+def suggestion(key: str, known: Iterable[str]) -> str:
+    """Say what may have been meant by an unknown key, and what is allowed; it follows the key."""
+    names = list(known)
+    meant = closest(key, names)
+    hint = ";" if meant is None else f"; did you mean `{meant}`?"
+    return f"{hint} Allowed are {', '.join(names)}."
+
+
+class KeyCheck:
+    """Checks the keys of objects whose form is known; JSON schemas in them are not looked at.
+
+    Args:
+        allow_unknown: Whether all keys are accepted.
+    """
+
+    def __init__(self, *, allow_unknown: bool) -> None:
+        self._allow_unknown = allow_unknown
+
+    def check(self, value: object, kind: type[msgspec.Struct], path: str) -> list[str]:
+        """Check an object and those in it.
+
+        Args:
+            value: The object, as it was read.
+            kind: What it should be.
+            path: What messages call it.
+
+        Returns:
+            A warning for each unknown key that resembles no known one.
+
+        Raises:
+            ValueError: A key resembles a known one.
+        """
+        return [] if self._allow_unknown else list(_warnings(value, kind, path))
+
+
+def _warnings(value: object, kind: type[msgspec.Struct], path: str) -> Generator[str, None, None]:
+    if not isinstance(value, dict):
+        return  # of the wrong type, which is reported elsewhere
+    fields = cast("dict[str, object]", value)
+    nested = _nested_kinds(kind)
+    known = kind.__struct_fields__
+    for key, inner in fields.items():
+        if key not in known:
+            meant = closest(key, known, _RESEMBLANCE)
+            if meant is not None:
+                raise ValueError(
+                    f"{path} contains unknown field `{key}`; did you mean `{meant}`? "
+                    f"Allowed are {', '.join(known)}. --allow-unknown sends it."
+                )
+            yield f"{path} contains unknown field `{key}`; it is sent as it is."
+        elif key in nested:
+            place = f"{path}.{key}"
+            if isinstance(inner, list):
+                for position, element in enumerate(cast("list[object]", inner)):
+                    yield from _warnings(element, nested[key], f"{place}[{position}]")
+            else:
+                yield from _warnings(inner, nested[key], place)
+
+
+@cache
+def _nested_kinds(kind: type[msgspec.Struct]) -> Mapping[str, type[msgspec.Struct]]:
+    """Find the fields that hold a Struct or a list of them."""
+    found: dict[str, type[msgspec.Struct]] = {}
+    for field in msgspec.structs.fields(kind):
+        for choice in _choices(field.type):
+            element = get_args(choice)[0] if get_origin(choice) is list else choice
+            if isinstance(element, type) and issubclass(element, msgspec.Struct):
+                found[field.name] = element
+    return found
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) is not list and get_args(kind) else (kind,)

@@ -1,0 +1,139 @@
+"""Pages: how they lead to the next one, and what they are as a copy."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import pickle
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from raw_server import reply
+
+from prefactor_http import PrefactorClientError, PrefactorHttpError, PrefactorResponseContractError
+
+MOMENT = "2026-01-01T00:00:00Z"
+
+
+def page(offset, following, *, items=1, count=9):
+    summaries = [
+        {
+            "type": "environment",
+            "id": f"e{offset}-{number}",
+            "account_id": "a",
+            "name": "n",
+            "inserted_at": MOMENT,
+            "updated_at": MOMENT,
+        }
+        for number in range(items)
+    ]
+    pagination = {
+        "item_count": count,
+        "item_start": offset + 1,
+        "item_end": offset + items,
+        "page_count": count,
+        "page_index": offset,
+        "page_offset": offset,
+        "page_size": 1,
+        "next_page_offset": following,
+    }
+    return reply(200, {"status": "success", "summaries": summaries, "pagination": pagination})
+
+
+async def read_all(client):
+    return [item.id async for item in await client.environments.list()]
+
+
+def offsets(raw_server):
+    queries = [urlsplit(request.target).query for request in raw_server.requests]
+    return [int(parse_qs(query)["pagination[offset]"][0]) for query in queries]
+
+
+async def test_pages_are_read_at_the_offsets_that_the_api_names(raw_server, raw_client):
+    raw_server.script(page(0, 3), page(3, 7), page(7, None))
+    assert await read_all(raw_client) == ["e0-0", "e3-0", "e7-0"]
+    assert offsets(raw_server) == [0, 3, 7]
+
+
+async def test_an_unchanged_offset_after_the_last_item_ends_the_list(raw_server, raw_client):
+    raw_server.script(page(0, 1, count=2), page(1, 1, count=2))
+    assert await read_all(raw_client) == ["e0-0", "e1-0"]
+
+
+@pytest.mark.parametrize("following", [1, 0, -1, -50, 10**30, 2**63])
+async def test_an_offset_that_does_not_increase_breaks_the_contract(
+    raw_server, raw_client, following
+):
+    raw_server.script(page(0, 1), page(1, following))
+    with pytest.raises(PrefactorResponseContractError, match="next_page_offset is") as caught:
+        await read_all(raw_client)
+    assert str(following) in str(caught.value)
+    assert str(caught.value).startswith("environments.list: ")
+    assert (caught.value.method, caught.value.path) == ("GET", "/api/v1/environment")
+    assert len(raw_server.requests) == 2
+
+
+async def test_a_page_that_lies_about_its_own_offset_leads_to_no_circle(raw_server, raw_client):
+    raw_server.script(page(7, 1), page(7, 1), page(7, 1))
+    with pytest.raises(PrefactorResponseContractError):
+        await read_all(raw_client)
+    assert len(raw_server.requests) == 2
+
+
+async def test_empty_pages_that_name_a_next_one_are_bounded(raw_server, raw_client):
+    raw_server.script(*(page(offset, offset + 1, items=0) for offset in range(100)))
+    with pytest.raises(PrefactorResponseContractError, match="10 pages in a row, up to offset 9"):
+        await read_all(raw_client)
+    assert len(raw_server.requests) == 10
+
+
+async def test_some_empty_pages_are_no_obstacle(raw_server, raw_client):
+    pages = [page(number, number + 1, items=number % 9 == 0) for number in range(30)]
+    raw_server.script(*pages, page(30, None))
+    assert len(await read_all(raw_client)) == 5
+
+
+async def test_a_copy_in_the_same_process_reads_on(raw_server, raw_client):
+    raw_server.script(page(0, 1), page(1, None), page(1, None))
+    first = await raw_client.environments.list()
+    for duplicate in (copy.copy(first), copy.deepcopy(first)):
+        assert duplicate == first
+        assert duplicate.pagination == first.pagination
+        (item,) = await duplicate.next_page()
+        assert item.id == "e1-0"
+
+
+async def test_an_unpickled_page_has_everything_but_a_client(raw_server, raw_client):
+    raw_server.script(page(0, 1), page(1, None))
+    first = await raw_client.environments.list()
+    last = await first.next_page()
+    duplicate = pickle.loads(pickle.dumps(first))
+    assert type(duplicate) is type(first)
+    assert (duplicate, duplicate.pagination, duplicate.sorting) == (
+        first,
+        first.pagination,
+        first.sorting,
+    )
+    with pytest.raises(PrefactorClientError, match=r"environments\.list\(offset=1\) on a client"):
+        await duplicate.next_page()
+    assert await pickle.loads(pickle.dumps(last)).next_page() is None
+
+
+async def test_an_unpickled_page_still_checks_its_offset(raw_server, raw_client):
+    raw_server.script(page(0, -1))
+    duplicate = pickle.loads(pickle.dumps(await raw_client.environments.list()))
+    with pytest.raises(PrefactorResponseContractError, match=r"environments\.list"):
+        await duplicate.next_page()
+
+
+async def test_a_page_can_be_sent_to_another_process(raw_server, raw_client):
+    raw_server.script(page(0, None, items=3))
+    listed = await raw_client.environments.list()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(len, (listed,)) == 3
+
+
+async def test_a_page_that_cannot_be_read_raises_its_own_error(raw_server, raw_client):
+    raw_server.script(page(0, 1), reply(404, {"status": "error", "code": "not_found"}))
+    with pytest.raises(PrefactorHttpError, match="404"):
+        await read_all(raw_client)

@@ -1,0 +1,10 @@
+"""The event loops that wire tests run on."""
+
+import asyncio
+import sys
+
+LOOPS = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop

@@ -48,6 +48,12 @@ class Sender(Protocol):
         """Make a call."""
         ...
 
+    async def send_items(
+        self, operation: Operation[T], request: object, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
+        ...
+
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
     ) -> T:

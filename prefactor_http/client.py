@@ -243,6 +243,25 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
+        return self._retry.run(
+            self._call(operation, request, resource_id, needs_new_connection=needs_new_connection)
+        )
+
+    async def send_items(
+        self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
+        call = self._call(operation, request, None, needs_new_connection=needs_new_connection)
+        return await self._retry.run(call), call.outcome_unknown
+
+    def _call(
+        self,
+        operation: Operation[T],
+        request: Any,
+        resource_id: str | None,
+        *,
+        needs_new_connection: bool,
+    ) -> Call[T]:
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
@@ -256,7 +275,7 @@ class PrefactorHttpClient:
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id
-        return self._retry.run(call)
+        return call
 
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None

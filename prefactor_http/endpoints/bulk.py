@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
-from prefactor_http._bulk_item import contradictions_in, to_response
+from prefactor_http._bulk_execute import execute
 from prefactor_http._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
@@ -33,18 +33,14 @@ class BulkClient:
                 such as ``agent_instance_id``.
 
         Returns:
-            Each call's output by its key, and the keys of the calls that were not attempted. An
-            output's ``decode()`` gives the call's result, or raises its error.
+            Each call's output by its key, the keys of the calls that were not attempted, and
+            those of the calls that may have been. An output's ``decode()`` gives the call's
+            result, or raises its error.
 
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        reply = await self._client.send(_api.BULK, request.body)
-        contradictions = contradictions_in(request.items, reply.outputs)
-        if contradictions:
-            reply = await self._client.send(_api.BULK, request.body, needs_new_connection=True)
-            contradictions = contradictions_in(request.items, reply.outputs)
-        return to_response(request.items, reply, self._client.redactor, contradictions)
+        return await execute(self._client, request)
 
     def stream(
         self,

@@ -90,11 +90,14 @@ class BulkResponse(Struct, frozen=True, kw_only=True):
         status: ``success``: the request was worked on, whatever its calls met with.
         outputs: Outputs by idempotency key; the API stops after the first that failed.
         not_attempted: Keys of the calls after that, in order. They can be sent again as they are.
+        unknown: Keys of the calls that may have been applied, although the response has no output
+            for them. Send them again with the same keys to find out.
     """
 
     status: str = "success"
     outputs: dict[str, BulkOutput]
     not_attempted: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
 
 class BulkReply(Struct, frozen=True, kw_only=True):

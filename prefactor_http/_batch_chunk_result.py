@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 
 from prefactor_http import _api
 from prefactor_http._batch_operation import BatchReply, Registered
 from prefactor_http._batch_outcome import Entry, Outcome, State
-from prefactor_http._bulk_item import UNCONFIRMED, ItemReader, creates, redacted, shared_ids
-from prefactor_http._identity import Sent, confirms, contradiction
+from prefactor_http._bulk_item import Creation, ItemReader, creates, mixed_up, redacted
+from prefactor_http._identity import Sent, contradiction
 from prefactor_http._operation import Operation
 from prefactor_http._redaction import Redactor
 from prefactor_http.exceptions import PrefactorHttpError
@@ -41,7 +40,8 @@ class ChunkResult(Struct):
         ok: Outcomes of the items that were applied.
         errors: Items that were refused, or whose output cannot be read, in order.
         contradicted: Items whose output is about another resource, and the problem.
-        rest: Items without an output, in order.
+        rest: Items without an output that the API did not reach, in order.
+        missing: Items without an output although nothing had stopped the API before them.
         spans: Spans in the outputs.
     """
 
@@ -49,6 +49,7 @@ class ChunkResult(Struct):
     errors: list[ItemError]
     contradicted: list[tuple[Entry, str]]
     rest: list[Entry]
+    missing: list[Entry]
     spans: list[AgentSpan]
 
 
@@ -60,13 +61,15 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
         reply: The response.
         redactor: Removes the token from errors, and from the outputs that led to them.
     """
-    result = ChunkResult([], [], [], [], [])
+    result = ChunkResult([], [], [], [], [], [])
     if not reply.registers:
-        read = [
-            (entry, _read(entry, reply.outputs.get(entry.key), redactor, result))
+        found = {
+            entry.key: _read(entry, reply.outputs.get(entry.key), redactor, result)
             for entry in entries
-        ]
-        _check_identity([pair for pair in read if pair[1] is not None], result)
+        }
+        found = {key: resource for key, resource in found.items() if resource is not None}
+        _check_identity(entries, found, result)
+        _sort_out_missing(entries, reply, result)
         return result
     ok, is_ok = result.ok, State.OK
     ids: set[str] = set()
@@ -78,9 +81,9 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
             _read(entry, reply.outputs.get(key), redactor, result)
             continue
         instance = output.details
-        name, sent_id = entry.external_identifier, entry.id
+        name, own_id = entry.external_identifier, entry.id
         if (name is not None and name != instance.external_identifier) or (
-            sent_id is not None and sent_id != instance.id
+            own_id is not None and own_id != instance.id
         ):
             is_suspicious = True
         ids.add(instance.id)
@@ -94,8 +97,8 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
             )
         )
     if is_suspicious or len(ids) < len(ok):
-        by_key = {entry.key: entry for entry in entries}
-        _check_identity([(by_key[str(o.idempotency_key)], o.instance) for o in ok], result)
+        _check_identity(entries, {str(o.idempotency_key): o.instance for o in ok}, result)
+    _sort_out_missing(entries, reply, result)
     return result
 
 
@@ -127,27 +130,52 @@ def _read(entry: Entry, raw: Raw | None, redactor: Redactor, result: ChunkResult
     return resource
 
 
-def _check_identity(applied: list[tuple[Entry, Any]], result: ChunkResult) -> None:
-    """Take the items out of ``ok`` whose output is about another resource."""
-    created: list[tuple[str, str | None, object]] = []
+def _sort_out_missing(entries: list[Entry], reply: BatchReply, result: ChunkResult) -> None:
+    """Tell the items that the API did not reach from those whose output is lost.
+
+    The API stops at the first item that it refuses. An output under a key that was not sent may be
+    that of any item.
+    """
+    if not result.rest:
+        return
+    keys = {entry.key for entry in entries}
+    first = result.errors[0].entry if result.errors else None
+    if first is None or not keys.issuperset(reply.outputs):
+        result.missing, result.rest = result.rest, []
+        return
+    before = {entry.key for entry in entries[: entries.index(first)]}
+    result.missing = [entry for entry in result.rest if entry.key in before]
+    result.rest = [entry for entry in result.rest if entry.key not in before]
+
+
+def _check_identity(entries: list[Entry], found: dict[str, Any], result: ChunkResult) -> None:
+    """Take the items out of ``ok`` whose output is about another resource.
+
+    Args:
+        entries: The items.
+        found: The resources of those that are ok, by key.
+        result: The result.
+    """
+    creations: list[Creation] = []
     problems: dict[str, str] = {}
-    unconfirmed: list[str] = []
-    for entry, resource in applied:
+    for entry in entries:
         operation = _api.BY_BULK_TYPE.get(entry.type)
         if operation is None:
             continue
+        resource = found.get(entry.key)
         problem = _contradiction(entry, operation, resource)
         if problem is not None:
             problems[entry.key] = problem
-        elif creates(operation):
-            created.append((entry.key, entry.external_identifier, resource.id))
-            if not confirms(Sent(entry.id, entry.external_identifier), resource):
-                unconfirmed.append(entry.key)
-    problems |= shared_ids(created)
+        if creates(operation):
+            name = entry.external_identifier
+            creations.append(Creation(entry.key, entry.type, entry.id, name, resource))
+    problems = mixed_up(creations) | problems
     if problems:
-        problems = dict.fromkeys(unconfirmed, UNCONFIRMED) | problems
-        pairs = [(entry, problems.get(entry.key)) for entry, _ in applied]
-        result.contradicted = [(entry, problem) for entry, problem in pairs if problem is not None]
+        result.contradicted = [
+            (entry, problems[entry.key])
+            for entry in entries
+            if entry.key in problems and entry.key in found
+        ]
         result.ok = [o for o in result.ok if o.idempotency_key not in problems]
 
 
@@ -157,5 +185,4 @@ def _contradiction(entry: Entry, operation: Operation[Any], resource: object) ->
     if problem is None or not operation.states_before:
         return problem
     # A state before the call is fine if the call has asked for it: only now is it worth a look.
-    fields = msgspec.json.decode(entry.body + entry.shared, type=dict[str, Any])
-    return contradiction(operation.sent_by_item(fields), resource, operation.states_before)
+    return contradiction(operation.sent_by_item(entry.fields), resource, operation.states_before)

@@ -30,9 +30,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from prefactor_http import _api
 from prefactor_http._batch_chunk_result import ChunkResult, ItemError, parse
@@ -42,6 +40,7 @@ from prefactor_http._batch_operation import BatchOperation
 from prefactor_http._batch_options import BatchOptions
 from prefactor_http._batch_outcome import Entry, Outcome, State
 from prefactor_http._batch_queue import BatchQueue, Chunk
+from prefactor_http._bulk_item import may_be_echo, resource_in, success_of
 from prefactor_http._operation import Operation
 from prefactor_http._reconciliation import Applied, Reconciled, may_reconcile, reconcile
 from prefactor_http._report import LOG
@@ -57,7 +56,7 @@ from prefactor_http.exceptions import (
     is_transient_http_error,
 )
 from prefactor_http.models.agent_instance import AgentInstance
-from prefactor_http.models.agent_span import AgentSpan, AgentSpanReply
+from prefactor_http.models.agent_span import AgentSpan
 
 Deliver = Callable[[Iterable[Outcome]], object]
 
@@ -68,9 +67,7 @@ _LINGER = 0.5
 _PROBE_PERIOD = 2.0
 _MAX_SUSPECT_EXPONENT = 3  # it has failed often, so that waiting longer does not help
 _OUTAGE = 3  # failures in a row that are worth a line in the log
-_OK, _NOT_FOUND, _CONFLICT, _SERVER_ERROR = 200, 404, 409, 500
-_IDEMPOTENCY_CONFLICT = "idempotency_conflict"
-_NAMES = frozenset({"id", "external_identifier"})
+_OK, _SERVER_ERROR = 200, 500
 _MISSING = "the response lacks outputs of items that nothing had stopped"
 
 
@@ -296,10 +293,7 @@ class BatchEngine:
         """Settle the items of an answered request that are not ok, or send them again."""
         again = {entry.key for entry in result.rest}
         problems = {entry.key: problem for entry, problem in result.contradicted}
-        if result.rest and not result.errors:
-            # Nothing had stopped the API before these.
-            again.clear()
-            problems |= dict.fromkeys((entry.key for entry in result.rest), _MISSING)
+        problems |= dict.fromkeys((entry.key for entry in result.missing), _MISSING)
         errors = {error.entry.key: error for error in result.errors}
         self._item_rates.record_success(len(result.ok))
         kept: list[Entry] = []
@@ -388,13 +382,13 @@ class BatchEngine:
             return False
         operation = _api.BY_BULK_TYPE.get(entry.type)
         if operation is not None:
-            fields = msgspec.json.decode(entry.body + entry.shared, type=dict[str, Any])
+            fields = entry.fields
             if may_reconcile(operation, fields, error):
                 verify = self._reconcile(entry, operation, fields, error, raw)
                 self._reconciling[asyncio.create_task(verify)] = entry
                 return True
         # A request that was refused as a whole says nothing about an earlier one.
-        entry.past.outcome_unknown = is_whole or _may_be_echo(entry, error)
+        entry.past.outcome_unknown = is_whole or may_be_echo(entry.type, error)
         self._settle_failed(entry, entry.describe(error), raw)
         return False
 
@@ -644,7 +638,10 @@ class BatchEngine:
             self._controller.back_off(now)
         self._is_down = True
         at_once = not self._unexplained or (self._unexplained == 1 and _is_cut_off(error))
-        self._probe_at = now if at_once else now + self._controller.backoff(self._unexplained)
+        # The last one when `patience` is over.
+        ends_at = max(now, (self._down_since or now) + self._options.patience)
+        wait = 0.0 if at_once else self._controller.backoff(self._unexplained)
+        self._probe_at = min(now + wait, ends_at) if ends_at > now else now + wait
 
     def _come_up(self) -> None:
         """Go on as before: the API has answered."""
@@ -750,7 +747,7 @@ class BatchEngine:
 
 
 def _probe_place(number: int) -> float:
-    """Spread probes evenly: the last item, the first one, the middle, the quarters and so on."""
+    """Spread probes evenly: the last item, the first one, the middle, then the quarters."""
     if number == 0:
         return 1.0
     number, place, step = number - 1, 0.0, 0.5
@@ -779,25 +776,14 @@ def _is_definite(error: PrefactorHttpError) -> bool:
     )
 
 
-def _may_be_echo(entry: Entry, error: PrefactorApiError) -> bool:
-    """Whether a refusal can be caused by an earlier success of the same item."""
-    if error.status_code == _CONFLICT:
-        return error.code != _IDEMPOTENCY_CONFLICT
-    if error.status_code == _NOT_FOUND:
-        return entry.type.endswith("/delete")
-    nested = error.errors.get("details")
-    fields = {*error.errors, *(cast("dict[str, Any]", nested) if isinstance(nested, dict) else ())}
-    return any(field.removeprefix("details.") in _NAMES for field in fields)
-
-
 def _outcome_of(entry: Entry, result: object) -> Outcome:
     """Make the outcome of an item whose success was verified by reading its resource."""
-    resource = result.details if isinstance(result, AgentSpanReply) else result
+    resource = resource_in(result)
     return Outcome(
         index=entry.index,
         idempotency_key=entry.key,
         type=entry.type,
         state=State.OK,
         instance=resource if isinstance(resource, AgentInstance) else None,
-        raw=b'{"status":"success","details":%b}' % msgspec.json.encode(resource),
+        raw=success_of(result),
     )

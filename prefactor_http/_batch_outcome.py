@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -151,6 +151,11 @@ class Entry(Struct, eq=False):
     external_identifier: str | None = None
     agent_instance_id: str | None = None
     history: History | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The item as JSON."""
+        return msgspec.json.decode(self.body + self.shared, type=dict[str, Any])
 
     @property
     def past(self) -> History:

@@ -80,7 +80,7 @@ class BatchQueue:
         """Add new items."""
         self._waiting.extend(entries)
 
-    def take(  # noqa: C901, PLR0912 # one loop that every item passes once
+    def take(  # one loop that every item passes once
         self, items: int, size: int, *, only_full: bool = False
     ) -> Chunk | None:
         """Make a chunk of the items that wait.
@@ -93,59 +93,81 @@ class BatchQueue:
         Returns:
             The chunk, or None when nothing can be sent now.
         """
-        waiting = self._waiting
         chosen: list[Entry] = []
-        keys: set[str] = set()
-        groups: set[Hashable] = set()
         aside: list[Entry] = []
+        groups: set[Hashable] = set()
+        try:
+            is_full = self._choose(items, size, chosen, aside, groups)
+        except Exception:  # out of a caller's group: no item is lost
+            self._waiting.extendleft(reversed(chosen + aside))
+            raise
+        self._waiting.extendleft(reversed(aside))
+        if only_full and not is_full:
+            for group in groups:
+                del self._busy[group]
+            self._waiting.extendleft(reversed(chosen))
+            return None
+        self.has_returned = (
+            self.has_returned and bool(self._waiting) and self._waiting[0].history is not None
+        )
+        if not chosen:
+            return None
+        chunk = Chunk(chosen, groups)
+        if chosen[0].failures:
+            chunk.is_part, chunk.failed_at = True, chosen[0].past.failed_at
+        return chunk
+
+    def _choose(  # one loop, which every row goes through
+        self,
+        items: int,
+        size: int,
+        chosen: list[Entry],
+        aside: list[Entry],
+        groups: set[Hashable],
+    ) -> bool:
+        """Take items out that go together: into a request, or aside until the next.
+
+        Returns:
+            Whether no more items would fit.
+        """
+        waiting = self._waiting
+        keys: set[str] = set()
         aside_groups: set[Hashable] = set()
         room = size - len(_HEAD) - len(_TAIL)
         failures = 0
-        is_full = False
         while waiting:
             if len(chosen) >= items:
-                is_full = True
-                break
+                return True
             entry = waiting.popleft()
             group = entry.group
-            if group is None and entry.refusal is None:
-                is_aside = entry.key in keys
-            elif self._is_put_off(entry, groups, aside_groups):
-                continue
-            else:
-                is_aside = entry.key in keys or group in aside_groups or entry.refusal is not None
             # The API accepts each key once per request: the second one waits for the next.
+            is_aside = entry.key in keys
+            if group is not None or entry.refusal is not None:
+                try:
+                    if self._is_put_off(entry, groups, aside_groups):
+                        continue
+                    is_aside |= group in aside_groups or entry.refusal is not None
+                except Exception:
+                    waiting.appendleft(entry)
+                    raise
             if is_aside:
                 aside.append(entry)
                 if group is not None:
                     aside_groups.add(group)
                 continue
             room -= len(entry.body) + len(entry.shared) + 1
-            # Items under suspicion are not put together with others.
             own_failures = 0 if entry.history is None else entry.history.failures
+            # Items under suspicion are not put together with others.
             if chosen and (room < -1 or own_failures != failures):
                 waiting.appendleft(entry)
-                is_full = True
-                break
+                return True
             failures = own_failures
             chosen.append(entry)
             keys.add(entry.key)
             if group is not None and group not in groups:
                 groups.add(group)
                 self._busy[group] = deque()
-        waiting.extendleft(reversed(aside))
-        if only_full and not is_full:
-            for group in groups:
-                del self._busy[group]
-            waiting.extendleft(reversed(chosen))
-            return None
-        self.has_returned = self.has_returned and bool(waiting) and waiting[0].history is not None
-        if not chosen:
-            return None
-        chunk = Chunk(chosen, groups)
-        if failures:
-            chunk.is_part, chunk.failed_at = True, chosen[0].past.failed_at
-        return chunk
+        return False
 
     def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
         """Sort out an item whose group does not let it go now, or that is never sent."""

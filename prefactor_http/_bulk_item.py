@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from msgspec import Raw, Struct
 
 from prefactor_http import _api
-from prefactor_http._identity import confirms, contradiction
+from prefactor_http._identity import contradiction
 from prefactor_http._operation import Operation
 from prefactor_http._redaction import Redactor
 from prefactor_http._wire import (
@@ -27,10 +27,8 @@ from prefactor_http.exceptions import (
     PrefactorResponseContractError,
 )
 from prefactor_http.models.agent_span import AgentSpanReply
-from prefactor_http.models.bulk import BulkItem, BulkReply, BulkResponse
-from prefactor_http.models.bulk_output import BulkOutput, ReceivedOutput
-
-UNCONFIRMED = "the response is about other items, and shows neither id nor name of this one"
+from prefactor_http.models.bulk import BulkItem
+from prefactor_http.models.bulk_output import BulkOutput, OutputReader, ReceivedOutput
 
 # The error of an item comes in a response of status 200. It has the code, but not the status, of
 # the error that a direct call would have got (contract §3).
@@ -49,6 +47,9 @@ _STATUS_BY_CODE = {
 }
 _STATUS_OF_RESPONSE = 200
 _UNKNOWN_CODE = "unknown"
+_NOT_FOUND, _CONFLICT = 404, 409
+_IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+_NAMES = frozenset({"id", "external_identifier"})
 _NO_REDACTOR = Redactor()
 
 
@@ -59,9 +60,9 @@ class ItemReader:
         key: Idempotency key of the item.
         type: Its call, such as ``agent_instances/register``.
         contradiction: How the response contradicts the call, where it does.
-        is_unknown: Whether an earlier attempt may have applied the item although it has failed.
         redactor: Removes the token from errors. A reader that is kept has none, so that it can be
             pickled: it reads outputs that have been redacted.
+        outcome_unknown: Whether the call may have been applied although the output is an error.
     """
 
     def __init__(
@@ -71,13 +72,13 @@ class ItemReader:
         contradiction: str | None = None,
         redactor: Redactor = _NO_REDACTOR,
         *,
-        is_unknown: bool = False,
+        outcome_unknown: bool = False,
     ) -> None:
         self._key = key
         self._type = type
         self._contradiction = contradiction
-        self._is_unknown = is_unknown
         self._redactor = redactor
+        self._outcome_unknown = outcome_unknown
 
     def __call__(self, output: BulkOutput) -> Any:
         """Read the output.
@@ -122,7 +123,7 @@ class ItemReader:
         )
         error.from_api = output.code is not None
         # Any other failed item was rolled back.
-        unknown = self._is_unknown or code == IDEMPOTENCY_IN_PROGRESS
+        unknown = code == IDEMPOTENCY_IN_PROGRESS or self._outcome_unknown
         describe_item_error(error, self._key, 1, outcome_unknown=unknown)
         return error
 
@@ -141,6 +142,27 @@ def describe_item_error(
         error.__notes__ = [f"{error.method} {error.path}, {attempts} attempt(s){unknown}"]
 
 
+def may_be_echo(type: str, error: PrefactorApiError) -> bool:
+    """Whether a refusal can be caused by an earlier success of the same item."""
+    if error.status_code == _CONFLICT:
+        return error.code != _IDEMPOTENCY_CONFLICT
+    if error.status_code == _NOT_FOUND:
+        return type.endswith("/delete")
+    nested = error.errors.get("details")
+    fields = {*error.errors, *(cast("dict[str, Any]", nested) if isinstance(nested, dict) else ())}
+    return any(field.removeprefix("details.") in _NAMES for field in fields)
+
+
+def resource_in(result: object) -> object:
+    """Return the resource in the result of an operation."""
+    return result.details if isinstance(result, AgentSpanReply) else result
+
+
+def success_of(result: object) -> bytes:
+    """Make the output that a successful item would have had."""
+    return b'{"status":"success","details":%b}' % msgspec.json.encode(resource_in(result))
+
+
 def redacted(raw: bytes, redactor: Redactor) -> bytes:
     """Return an output without the token. For outputs that end in an error: data is not changed."""
     try:
@@ -151,53 +173,8 @@ def redacted(raw: bytes, redactor: Redactor) -> bytes:
     return raw if without == value else msgspec.json.encode(without)
 
 
-def to_response(  # what is known of the items, one by one
-    items: Iterable[BulkItem],
-    reply: BulkReply,
-    redactor: Redactor,
-    contradictions: Mapping[str, str],
-    unknown: Collection[str],
-    *,
-    is_repeated: bool,
-) -> BulkResponse:
-    """Prepare the response to a bulk request for the caller.
-
-    Args:
-        items: What was sent.
-        reply: What was received.
-        redactor: Removes the token from outputs that cannot be decoded into a result.
-        contradictions: How outputs contradict their items; see `contradictions_in`.
-        unknown: Keys of the failed items that an earlier attempt may have applied.
-        is_repeated: Whether an earlier attempt of the request may have been applied.
-    """
-    readers = {
-        key: ItemReader(key, item.type, contradictions.get(key), is_unknown=key in unknown)
-        for key, item in ((item.idempotency_key, item) for item in items)
-    }
-    outputs: dict[str, BulkOutput] = {
-        key: ReceivedOutput(_without_token(raw, readers.get(key), redactor), readers.get(key))
-        for key, raw in reply.outputs.items()
-    }
-    missing = tuple(key for key in readers if key not in outputs)
-    # The API stops after a failure, and after nothing else.
-    is_stopped = any(_has_failed(output) for output in outputs.values())
-    is_unknown = is_repeated or not is_stopped
-    return BulkResponse(
-        status=reply.status,
-        outputs=outputs,
-        not_attempted=() if is_unknown else missing,
-        unknown=missing if is_unknown else (),
-    )
-
-
-def _has_failed(output: BulkOutput) -> bool:
-    try:
-        return output.failed
-    except PrefactorResponseContractError:
-        return False
-
-
-def _without_token(raw: Raw, reader: ItemReader | None, redactor: Redactor) -> Raw:
+def without_token(raw: Raw, reader: OutputReader | None, redactor: Redactor) -> Raw:
+    """Return an output without the token, unless it can be decoded into a result."""
     own = bytes(raw)
     text = own.decode(errors="replace")
     if redactor.source(text) == text:
@@ -233,27 +210,28 @@ def contradictions_in(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -> 
         How they contradict their items, by key.
     """
     found: dict[str, str] = {}
-    created: list[tuple[str, str | None, object]] = []
-    unconfirmed: list[str] = []
+    creations: list[Creation] = []
     for item in items:
         key = item.idempotency_key
         operation = _api.BY_BULK_TYPE.get(item.type)
-        if operation is None or key not in outputs:
+        if operation is None:
             continue
-        try:
-            details = _read_details(outputs[key]).details
-        except UNREADABLE:
-            continue  # an error or a list; anything else is reported when it is decoded
         sent = operation.sent_by_item(vars(item))
+        details = _details_in(outputs.get(key))
         problem = contradiction(sent, details, operation.states_before)
         if problem is not None:
             found[key] = problem
-        elif creates(operation):
-            created.append((key, sent.external_identifier, details.id))
-            if not confirms(sent, details):
-                unconfirmed.append(key)
-    found |= shared_ids(created)
-    return found and dict.fromkeys(unconfirmed, UNCONFIRMED) | found
+        if creates(operation):
+            name = sent.external_identifier
+            creations.append(Creation(key, item.type, sent.id, name, details))
+    return {key: text for key, text in mixed_up(creations).items() if key in outputs} | found
+
+
+def _details_in(raw: Raw | None) -> _Details | None:
+    try:
+        return None if raw is None else _read_details(raw).details
+    except UNREADABLE:
+        return None  # an error or a list; anything else is reported when it is decoded
 
 
 def creates(operation: Operation[Any]) -> bool:
@@ -262,26 +240,58 @@ def creates(operation: Operation[Any]) -> bool:
     return reconciliation is not None and reconciliation.creates
 
 
-def shared_ids(created: Iterable[tuple[str, str | None, object]]) -> dict[str, str]:
-    """Find new resources that share an id although they cannot be the same.
+class Creation(NamedTuple):
+    """An item that creates a resource.
+
+    Attributes:
+        key: Its idempotency key.
+        type: Its call.
+        id: The id that it chose, or None.
+        name: The external identifier that it chose, or None.
+        resource: The resource in its output; None where there is no success.
+    """
+
+    key: str
+    type: str
+    id: str | None
+    name: str | None
+    resource: Any = None
+
+
+def mixed_up(creations: Sequence[Creation]) -> dict[str, str]:
+    """Find the new resources of one response that cannot be those of their items.
+
+    An output may be that of another item: it has the id or the name that the other one chose. And
+    two items cannot have made one resource, unless they have the same name.
 
     Args:
-        created: Key, external identifier that was sent, and id that was received, of each.
+        creations: All items of the request that create something.
 
     Returns:
-        What is wrong, by key; empty where all ids are distinct.
+        What is wrong, by key; empty where all is well.
     """
-    by_id: dict[object, list[tuple[str, str | None]]] = {}
-    for key, name, received in created:
-        by_id.setdefault(received, []).append((key, name))
+    owners = {(each.type, each.id): each.key for each in creations if each.id is not None}
+    names = {(each.type, each.name): each.key for each in creations if each.name is not None}
+    by_id: dict[tuple[str, str], list[Creation]] = {}
     found: dict[str, str] = {}
-    for received, items in by_id.items():
-        names = {name for _, name in items}
-        # The same name twice is the same resource. Test servers answer rows without names alike.
-        if isinstance(received, str) and len(names) > 1:
-            named = ", ".join(key if name is None else repr(name) for key, name in items)
+    for each in creations:
+        received = getattr(each.resource, "id", None)
+        if not isinstance(received, str):
+            continue
+        by_id.setdefault((each.type, received), []).append(each)
+        owner = owners.get((each.type, received), each.key)
+        name = getattr(each.resource, "external_identifier", None)
+        if each.name is None and isinstance(name, str) and owner == each.key:
+            owner = names.get((each.type, name), each.key)
+        if owner != each.key:
+            problem = f"the response has {received!r} for {each.key}, which belongs to {owner}"
+            found |= {each.key: problem, owner: problem}
+    for (_, received), sharing in by_id.items():
+        chosen = {each.name for each in sharing}
+        if len(sharing) > 1 and (len(chosen) > 1 or None in chosen):
+            named = ", ".join(each.key if each.name is None else each.name for each in sharing)
             problem = f"the response has the same id {received!r} for new resources {named}"
-            found |= {key: problem for key, _ in items}
+            found |= {each.key: problem for each in sharing}
     return found
 
 
@@ -291,5 +301,5 @@ def _decode(operation: Operation[Any], raw: bytes) -> object:
     except UNREADABLE as exc:
         problem = f"the output breaks the API's contract: {exc}"
     else:
-        return result.details if isinstance(result, AgentSpanReply) else result
+        return resource_in(result)
     raise PrefactorResponseContractError(problem)

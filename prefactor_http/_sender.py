@@ -9,7 +9,6 @@ from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
 from prefactor_http._redaction import Redactor
 from prefactor_http._span_instances import SpanInstances
-from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig, Options
 
 T = TypeVar("T")
@@ -49,14 +48,10 @@ class Sender(Protocol):
         """Make a call."""
         ...
 
-    def prepare(
-        self, operation: Operation[T], request: object = None, resource_id: str | None = None
-    ) -> Call[T]:
-        """Prepare a call."""
-        ...
-
-    def run(self, call: Call[T]) -> Coroutine[Any, Any, T]:
-        """Make a prepared call, which records its attempts."""
+    async def send_items(
+        self, operation: Operation[T], request: object, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
         ...
 
     async def read(

@@ -243,17 +243,29 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
-        call = self.prepare(operation, request, resource_id)
-        call.needs_new_connection = needs_new_connection
-        return self.run(call)
+        return self._retry.run(
+            self._call(operation, request, resource_id, needs_new_connection=needs_new_connection)
+        )
 
-    def prepare(
-        self, operation: Operation[T], request: Any = None, resource_id: str | None = None
+    async def send_items(
+        self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
+        call = self._call(operation, request, None, needs_new_connection=needs_new_connection)
+        return await self._retry.run(call), call.outcome_unknown
+
+    def _call(
+        self,
+        operation: Operation[T],
+        request: Any,
+        resource_id: str | None,
+        *,
+        needs_new_connection: bool,
     ) -> Call[T]:
-        """Prepare a call; see `send`."""
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
+        call.needs_new_connection = needs_new_connection
         if request is not None:
             try:
                 call.body = encode(operation, request)
@@ -264,10 +276,6 @@ class PrefactorHttpClient:
             call.request = request
         call.resource_id = resource_id
         return call
-
-    def run(self, call: Call[T]) -> Coroutine[Any, Any, T]:
-        """Make a prepared call, which records its attempts."""
-        return self._retry.run(call)
 
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None

@@ -268,6 +268,6 @@ def test_importing_loads_only_what_a_process_without_failures_needs(tmp_path):
         "click",
         "rich",
         "aiohttp.web",
-        "prefactor_http._batch",
+        "prefactor_http._batch_engine",
         "prefactor_http.testing",
     }

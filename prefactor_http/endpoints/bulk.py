@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from prefactor_http import _api
 from prefactor_http._batch_options import BatchOptions, Group
 from prefactor_http._batch_outcome import Outcome
-from prefactor_http._bulk_item import contradictions_in, to_response
-from prefactor_http._bulk_verification import verified
+from prefactor_http._bulk_execute import execute
 from prefactor_http._sender import Sender
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
@@ -44,20 +43,7 @@ class BulkClient:
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        client = self._client
-        call = client.prepare(_api.BULK, request.body)
-        reply = await client.run(call)
-        contradictions = contradictions_in(request.items, reply.outputs)
-        is_repeated = call.outcome_unknown or bool(contradictions)
-        if contradictions:
-            reply = await client.send(_api.BULK, request.body, needs_new_connection=True)
-            contradictions = contradictions_in(request.items, reply.outputs)
-        unknown: set[str] = set()
-        if is_repeated:
-            reply, unknown = await verified(client, request.items, reply)
-        return to_response(
-            request.items, reply, client.redactor, contradictions, unknown, is_repeated=is_repeated
-        )
+        return await execute(self._client, request)
 
     def stream(
         self,

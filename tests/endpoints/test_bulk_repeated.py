@@ -102,15 +102,28 @@ async def test_a_refusal_of_another_origin_says_what_is_known(raw_server, client
     assert caught.value.outcome_unknown is unknown
 
 
-@pytest.mark.parametrize("kind", ["agent_instances/start", "calls/of_tomorrow"])
-async def test_a_failure_that_cannot_be_verified_is_unknown(raw_server, client, kind):
-    failed = {"status": "error", "code": "forbidden"}
+@pytest.mark.parametrize(
+    ("kind", "code", "unknown"),
+    [
+        ("agent_instances/start", "service_unavailable", True),
+        ("calls/of_tomorrow", "invalid_action", True),
+        ("agents/delete", "not_found", True),
+        # These cannot be the echo of a success.
+        ("calls/of_tomorrow", "forbidden", False),
+        ("agent_instances/start", "idempotency_conflict", False),
+        ("agent_instances/start", "not_found", False),
+    ],
+)
+async def test_a_failure_that_cannot_be_verified_says_whether_it_can_be_an_echo(
+    raw_server, client, kind, code, unknown
+):
+    failed = {"status": "error", "code": code}
     raw_server.script(LOST, outputs(key_0001=failed))
     item = BulkItem(_type=kind, idempotency_key="key-0001", agent_instance_id="i-1")
     output = (await execute(client, item)).outputs["key-0001"]
     with pytest.raises(PrefactorApiError) as caught:
         output.decode()
-    assert caught.value.outcome_unknown
+    assert caught.value.outcome_unknown is unknown
 
 
 async def test_items_after_a_failure_were_not_attempted_unless_an_attempt_was_lost(
@@ -170,7 +183,7 @@ async def test_outputs_that_show_no_identity_are_not_trusted_beside_one_that_is_
     assert [response.outputs[f"key-000{n}"].decode().id for n in (1, 2)] == ["i-1", "i-2"]
     raw_server.script(swapped, swapped)
     response = await execute(client, named, own_id)
-    with pytest.raises(PrefactorResponseContractError, match="shows neither id nor name"):
+    with pytest.raises(PrefactorResponseContractError, match="belongs to key-0002"):
         response.outputs["key-0001"].decode()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 _MAX_KEYS = 256
+_MAX_IN_A_ROW = 4
+_ISOLATED = -1
 _ENOUGH = 2
 _PRIOR_CALLS, _PRIOR_REJECTIONS, _MAX_CALLS = 50.0, 1.0, 2000.0
 _RISE, _MIN_USUAL, _MAX_USUAL, _MAX_RISEN = 0.2, 0.01, 0.7, 0.95
@@ -20,14 +22,15 @@ class IsolatedRejections:
     """
 
     def __init__(self) -> None:
-        self._rejected_keys: dict[str, bool] = {}  # whether it was an isolated rejection
-        self._has_succeeded = False
-        self._seen = 0.0
+        self._successes = self._in_a_row = 0
+        self._rejected_keys: dict[str, int] = {}  # successes of the operation until then
+        self._evidence = 0.0
         self._share: _Share | None = None
 
     def record_success(self, key: str | None) -> None:
         """Record a call that was not rejected; the key is its resource's, or its own."""
-        self._has_succeeded = True
+        self._successes += 1
+        self._in_a_row = 0
         if key is not None:
             self._rejected_keys.pop(key, None)
         if self._share is not None:
@@ -39,32 +42,37 @@ class IsolatedRejections:
         Returns:
             Whether the rejection is an isolated one.
         """
-        if key is not None and self._rejected_keys.get(key):
+        before = None if key is None else self._rejected_keys.get(key)
+        if before == _ISOLATED:
             return True
-        is_repeated = key in self._rejected_keys and self._has_succeeded
-        self.remember(key)
-        if is_repeated and key is not None:
-            self._rejected_keys[key] = True
+        self._in_a_row += 1
+        is_repeated = before is not None and before < self._successes
+        # At a limit, calls that were rejected before are rejected again, but one after another.
+        if key is not None and is_repeated and self._in_a_row <= _MAX_IN_A_ROW:
+            self._rejected_keys[key] = _ISOLATED
             self.learn(1.0)
             return True
+        self.remember(key)
         return self._share is not None and not self._share.record(is_rejected=True)
 
     def remember(self, key: str | None) -> None:
         """Record a rejected call while the operation is paused anyway."""
-        self._has_succeeded = False
         if key is not None:
-            self._rejected_keys.setdefault(key, False)
+            self._rejected_keys[key] = self._successes
             if len(self._rejected_keys) > _MAX_KEYS:
                 del self._rejected_keys[next(iter(self._rejected_keys))]
 
-    def learn(self, weight: float) -> bool:
+    def learn(self, evidence: float) -> bool:
         """Record what a rejection that has paused the operation turned out to be.
+
+        Args:
+            evidence: Positive if it was isolated, at most 1; negative if the API was at its limit.
 
         Returns:
             Whether isolated rejections are expected from now on, and were not before.
         """
-        self._seen = self._seen + weight if weight else 0.0
-        if self._seen < _ENOUGH or self._share is not None:
+        self._evidence = max(0.0, self._evidence + evidence)
+        if self._evidence < _ENOUGH or self._share is not None:
             return False
         self._share = _Share()
         return True

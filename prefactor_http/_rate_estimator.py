@@ -31,14 +31,15 @@ _MIN_SECONDS = 0.001
 # Rejections that are not explained by the rate lower it only for a moment.
 _BACK_OFF, _MIN_DEMAND = 0.8, 0.5
 # In units of the pause:
-_SHORT_HOLD, _LONG_HOLD = 2.0, 60.0
-_STRETCH, _QUICK_STRETCH = 10.0, 4.0
+_MIN_HOLD, _MAX_HOLD = 1.0, 60.0
+_MIN_STRETCH, _MAX_STRETCH, _QUICK_STRETCH = 3.0, 10.0, 4.0
 _ADMITTED_BEFORE, _REJECTED_BEFORE = 1.25, 0.5
 _PROVEN, _BARELY_PROVEN = 2.5, 1.5
 # Shares of a rate:
 _MARGIN, _MARGIN_CALLS, _WINDOW_MARGIN = 0.99, 0.5, 0.96
 _MIN_RANGE, _QUICK_RANGE = 0.03, 0.15
 _MAX_LATE_SHARE, _MIN_LATE = 0.8, 3
+_PROVEN_SHARE = 0.9
 
 
 class Run(Struct):
@@ -78,6 +79,7 @@ class RateEstimator:
     """The rate at which calls may be sent, by the time since the last pause."""
 
     def __init__(self) -> None:
+        self._proven = 0.0
         self._set_curve(_FIRST_RATE, 0.5, 0.0, _FIRST_STRETCH, 1.0)
 
     def rate_at(self, seconds: float) -> float:
@@ -94,8 +96,22 @@ class RateEstimator:
         """Return whether a rejection is due to the rate, because it was higher than before."""
         return run.is_long and run.seconds > self._hold
 
-    def record_rejection(self, run: Run) -> None:
-        """Choose the next curve after a rejection at the API's limit."""
+    def record_rejection(self, run: Run, *, is_confirmed: bool) -> None:
+        """Choose the next curve after a rejection at the API's limit.
+
+        Args:
+            run: The calls until then.
+            is_confirmed: Whether anything but the rejection itself shows the limit.
+        """
+        if run.is_long:
+            self._proven = max(self._proven, run.admitted / run.seconds)
+        self._choose(run)
+        if is_confirmed:
+            self._proven = min(self._proven, self._rate)
+        else:
+            self._rate = max(self._rate, _PROVEN_SHARE * self._proven)
+
+    def _choose(self, run: Run) -> None:
         seconds, wait = max(run.seconds, _MIN_SECONDS), run.wait
         demand = min(1.0, run.admitted / self._allowed(seconds))
         if run.is_short:
@@ -103,11 +119,11 @@ class RateEstimator:
             if run.late_admitted >= _MIN_LATE:
                 share = run.late_admitted / (run.late_admitted + run.late_rejected)
                 rate = max(rate, self.rate_at(seconds) * demand * min(_MAX_LATE_SHARE, share))
-            self._set_curve(rate, _QUICK_RANGE, _SHORT_HOLD, _QUICK_STRETCH, wait)
+            self._set_curve(rate, _QUICK_RANGE, _MIN_HOLD, _QUICK_STRETCH, wait)
         elif seconds < wait:
             high = run.admitted / wait
             low = max(high * (1 - seconds / wait / 2), self._lowered(run) * demand)
-            self._search(min(low, high), high, wait)
+            self._search(min(low, high), max(low, high), wait)
         else:
             low = self._lowered(run) * demand
             if self.explains(run):
@@ -136,8 +152,9 @@ class RateEstimator:
     def _search(self, low: float, high: float, wait: float) -> None:
         low = max(low * _MARGIN - _MARGIN_CALLS / wait, 1 / wait)
         width = max(high / low - 1, _MIN_RANGE)
-        hold = max(_SHORT_HOLD, min(_LONG_HOLD, 0.05 / width**2))
-        self._set_curve(low, width, hold, _STRETCH, wait)
+        hold = max(_MIN_HOLD, min(_MAX_HOLD, 0.05 / width**2))
+        stretch = max(_MIN_STRETCH, min(_MAX_STRETCH, 2 / width))
+        self._set_curve(low, width, hold, stretch, wait)
 
     def _set_curve(
         self, rate: float, width: float, hold: float, stretch: float, wait: float

@@ -26,8 +26,8 @@ rejections are tested (`IsolatedRejections`):
 - A rejection while the rate was no higher than it had been for long counts as isolated, too.
 - If there is no evidence because few calls are in flight, the rate is lowered only for a moment.
 
-Calls do not wait forever. If nothing has succeeded for `MIN_PATIENCE` seconds (or
-`max_retry_delay`, if that is longer) and a probe was rejected, all calls that wait fail with the
+Calls do not wait forever. If nothing has succeeded for 60 seconds (or `max_retry_delay`,
+if that is longer) and a probe was rejected, all calls that wait fail with the
 error of the last rejection, and so do new ones until the next probe is due. A call whose deadline
 is over before the pause is fails at once.
 """
@@ -37,7 +37,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from prefactor_http._backoff import backoff
 from prefactor_http._clock import Clock
 from prefactor_http._outcome import Failure, Kind
 from prefactor_http._semaphore import Semaphore
@@ -46,9 +45,7 @@ from prefactor_http._wire import ERROR_BY_STATUS, SERVICE_UNAVAILABLE, TOO_MANY_
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorApiError, PrefactorTimeoutError
 
-MIN_PATIENCE = 60.0
 _FORGET_AFTER = 600.0
-_MIN_PAUSE = 0.001
 
 
 class RateLimiter:
@@ -66,7 +63,6 @@ class RateLimiter:
         self.is_idle = True
         self._clock = clock
         self._config = config
-        self._patience = max(MIN_PATIENCE, config.max_retry_delay)
         self._throttles: dict[str, Throttle] = {}
 
     def acquire_nowait(self, call: Call[Any]) -> bool:
@@ -119,7 +115,7 @@ class RateLimiter:
                 if throttle.probe is not None:
                     await self._sleep(delay, unless=throttle.probe_ended())
                     continue
-                if throttle.rejected_probes:
+                if throttle.pauses > 1:
                     delay = min(delay, throttle.give_up_at - now)
                 await self._clock.sleep(delay)
                 continue
@@ -149,9 +145,7 @@ class RateLimiter:
             rejection = _rejection(outcome)
             if rejection is not None:
                 throttle = throttle or self._start(call.operation.name, now)
-                pause = outcome.retry_after or backoff(self._config, throttle.rejected_probes)
-                pause = max(_MIN_PAUSE, min(pause, self._config.max_retry_delay))
-                throttle.record_rejection(call, rejection, pause, now)
+                throttle.record_rejection(call, rejection, now)
                 return
             if outcome.kind is not Kind.ANSWERED:
                 return
@@ -168,7 +162,7 @@ class RateLimiter:
         for other, throttle in [*self._throttles.items()]:
             if _is_forgettable(throttle, now):
                 self._forget(other)
-        throttle = self._throttles[name] = Throttle(self._config.max_retry_delay, self._patience)
+        throttle = self._throttles[name] = Throttle(self._config)
         self.is_idle = False
         return throttle
 
@@ -183,7 +177,7 @@ class RateLimiter:
         name = call.operation.name
         if throttle.is_hopeless(now):
             last = throttle.last_rejection
-            seconds = now - throttle.give_up_at + self._patience
+            seconds = now - throttle.give_up_at + throttle.patience
             error = ERROR_BY_STATUS.get(last.status, PrefactorApiError)(
                 f"not sent, because every {name} has been rejected for {seconds:.0f} s; the last "
                 f"time with: {last.message}",
@@ -211,7 +205,7 @@ def _rejection(failure: Failure) -> Rejection | None:
         failure.status == TOO_MANY_REQUESTS
         or (failure.status == SERVICE_UNAVAILABLE and failure.retry_after is not None)
     ):
-        return Rejection(error.status_code, error.code, error.message)
+        return Rejection(error.status_code, error.code, error.message, failure.retry_after)
     return None
 
 

@@ -145,12 +145,10 @@ class BatchEngine:
             flush: Whether requests may leave that are not full, as no more items can join them.
         """
         now = self._advanced_at = self._clock.monotonic()
-        if self._held:
-            ready = [entry for until, entry in self._held if until <= now]
-            self._held = [held for held in self._held if held[0] > now]
-            for entry in ready:
-                self._queue.resume(entry)
-                self._probe_at = min(self._probe_at, now)
+        for held in [held for held in self._held if held[0] <= now]:
+            self._queue.resume(held[1])
+            self._held.remove(held)
+            self._probe_at = min(self._probe_at, now)
         while self.end is None:
             chunk = self._next_chunk(now, flush=flush)
             self._report_unsent()
@@ -302,8 +300,13 @@ class BatchEngine:
             if entry.key not in again and entry.key not in problems and entry.key not in errors:
                 continue  # ok
             entry.past.attempts += 1
-            if any(entry.group is not None and entry.group == other.group for other in kept):
-                again.add(entry.key)  # behind the one that is kept
+            # Without an output, or with one that cannot be believed.
+            entry.past.outcome_unknown |= entry.key in problems or (
+                entry.key in errors and errors[entry.key].error.outcome_unknown
+            )
+            ahead = kept if entry.key in problems else [*kept, *unanswered]
+            if any(entry.group is not None and entry.group == other.group for other in ahead):
+                again.add(entry.key)  # behind another one of its group
             elif entry.key in errors:
                 if self._on_item_error(entry, errors[entry.key], now):
                     kept.append(entry)
@@ -323,12 +326,10 @@ class BatchEngine:
         """
         error = item.error
         if not isinstance(error, PrefactorApiError):
-            entry.past.outcome_unknown |= error.outcome_unknown
             self._settle_with(entry, State.UNKNOWN, entry.describe(error), item.raw)
             return False
         if not is_transient_http_error(error):
             return self._on_refusal(entry, error, item.raw, is_whole=False)
-        entry.past.outcome_unknown |= error.outcome_unknown
         way = way_of(error)
         if not entry.past.refusals:
             self._item_rates.record_failure(way)
@@ -350,8 +351,6 @@ class BatchEngine:
         Returns:
             Whether it is to be sent again, on a new connection.
         """
-        # Only a write can have been applied, but it does no harm to say so of a read.
-        entry.past.outcome_unknown = True
         entry.past.unanswered += 1
         most = _MAX_MALFORMED if problem is _MISSING else _MAX_CONTRADICTIONS
         if entry.past.unanswered <= most and self.end is None:

@@ -290,8 +290,10 @@ class BatchQueue:
 
     def resume(self, entry: Entry) -> None:
         """Send an item that was kept, and then those that wait behind it."""
-        self.release(entry.group)
-        self._return([entry])
+        try:
+            self.release(entry.group)
+        finally:
+            self._return([entry])
 
     def release(self, group: Hashable | None) -> None:
         """Free a group whose item was kept and has an outcome now."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 from prefactor_http import _api
 from prefactor_http._batch_options import Group
 from prefactor_http._batch_outcome import Entry
+from prefactor_http._batch_source import MakeEntry
 from prefactor_http._encoding import UNSUITABLE, encode_json, has_null
 from prefactor_http._identity import NOTHING_SENT
 from prefactor_http._json_paths import check_nulls, explained
@@ -19,56 +20,8 @@ from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
-MakeEntry = Callable[[int, Any], Entry]
-
 _REGISTER = str(_api.REGISTER.bulk)
 _HEAD = b'{"_type":"%b","idempotency_key":' % _REGISTER.encode()
-# What a bad row brings about, in the encoder or in a caller's ``group``.
-_TROUBLE = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
-
-
-def entries(
-    items: Iterable[Any] | AsyncIterable[Any], make: MakeEntry
-) -> Iterable[Entry] | AsyncIterable[Entry]:
-    """Turn a source of items into a source of entries, lazily.
-
-    Args:
-        items: The source.
-        make: Makes an entry of the item at a position.
-
-    Returns:
-        The entries.
-
-    Raises:
-        TypeError: The source is neither an iterable nor an async one.
-    """
-    if isinstance(items, AsyncIterable):
-        return _entries_of_async(items, make)
-    if isinstance(items, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-        return _entries_of(items, make)
-    raise TypeError(f"items must be an iterable or async iterable, not {type(items).__name__}")
-
-
-def _entries_of(items: Iterable[Any], make: MakeEntry) -> Generator[Entry, None, None]:
-    try:
-        for index, item in enumerate(items):
-            yield make(index, item)
-    finally:
-        if isinstance(items, Generator):
-            items.close()
-
-
-async def _entries_of_async(
-    items: AsyncIterable[Any], make: MakeEntry
-) -> AsyncGenerator[Entry, None]:
-    index = 0
-    try:
-        async for item in items:
-            yield make(index, item)
-            index += 1
-    finally:
-        if isinstance(items, AsyncGenerator):
-            await items.aclose()
 
 
 def item_maker(group: Group) -> MakeEntry:
@@ -106,7 +59,7 @@ def item_maker(group: Group) -> MakeEntry:
                 external_identifier=as_text(sent.external_identifier),
                 agent_instance_id=as_text(sent.agent_instance_id),
             )
-        except _TROUBLE as exc:
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
             return _refused(index, getattr(item, KEY, None), name, exc)
 
     return make
@@ -159,7 +112,8 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
             else:
                 key = make_key() if shape.derive is None else shape.derive(index, fields, own)
             if shape.lacks is not None:
-                raise ValueError(f"the row has no {shape.lacks}, and neither have the arguments")
+                message = f"the row has no {shape.lacks}, and neither have the arguments"
+                raise ValueError(message)  # noqa: TRY301 # caught with the encoder's errors
             body = b"".join((_HEAD, encode_json(key), b",", own[1:-1]))
             return Entry(
                 index,
@@ -171,7 +125,7 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 id=fields.get("id"),
                 external_identifier=fields.get("external_identifier"),
             )
-        except _TROUBLE as exc:
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
             return _refused(index, key, name, exc)
 
     return make

@@ -1,11 +1,11 @@
-"""How a batch runs."""
+"""Options of a batch."""
 
 from collections.abc import Callable, Hashable
 from typing import Any, TypedDict
 
 from msgspec import Struct
 
-# What an item's group is: asked of the item, or the name of a field; None for no groups.
+# The group of an item: a callable that gets the item, or the name of a field; None for no groups.
 Group = Callable[[Any], Hashable] | str | None
 
 
@@ -16,9 +16,11 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
         chunk_size: Most items in a request.
         max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
         concurrency: Most requests in flight.
-        patience: Seconds that the API may be away, or an item refused for the moment.
+        patience: Seconds that the API may be down, or refuse an item for the moment.
         ordered: Whether outcomes come in the order of the source.
-        max_failures: Failed items after which the run stops; None for no end.
+        max_failures: Failed items after which the run stops; None for no limit.
+        max_same_refusals: Items refused in a row for the same reason after which the run stops if
+            none has succeeded; None for no limit.
 
     Raises:
         ValueError: A bound is out of range.
@@ -30,6 +32,7 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
     patience: float = 300.0
     ordered: bool = False
     max_failures: int | None = None
+    max_same_refusals: int | None = 100
 
     def __post_init__(self) -> None:
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
@@ -37,8 +40,10 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.patience >= 0:  # so that NaN is not
             raise ValueError(f"patience must be 0 or more, got {self.patience}")
-        if self.max_failures is not None and self.max_failures < 1:
-            raise ValueError(f"max_failures must be at least 1 or None, got {self.max_failures}")
+        for name in ("max_failures", "max_same_refusals"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 or None, got {value}")
 
 
 class StreamOptions(TypedDict, total=False):
@@ -50,3 +55,4 @@ class StreamOptions(TypedDict, total=False):
     patience: float
     ordered: bool
     max_failures: int | None
+    max_same_refusals: int | None

@@ -1,20 +1,27 @@
-"""What a batch knows of each of its items, from the first line to the last."""
+"""The outcome of each item of a batch, and what the batch keeps of an item until then."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable
 from enum import Enum
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from prefactor_http._batch_operation import BatchReply
-from prefactor_http._bulk_item import ItemReader
+from prefactor_http._bulk_item import ItemReader, describe_item_error
+from prefactor_http.exceptions import PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk_output import BulkOutput, ReceivedOutput
 
+E = TypeVar("E", bound=Exception)
+
+_encode = msgspec.json.Encoder().encode
+
 
 class State(Enum):
-    """How an item of a batch ended; exactly one holds."""
+    """How an item of a batch ended."""
 
     OK = "ok"
     FAILED = "failed"
@@ -22,17 +29,18 @@ class State(Enum):
     BLOCKED = "blocked"
 
 
-class Outcome(Struct, frozen=True, kw_only=True, gc=False):
-    """What became of one item of a batch.
+class Outcome(Struct, frozen=True, kw_only=True):
+    """The outcome of one item of a batch.
 
     Attributes:
-        index: Its position in the source, from 0.
+        index: Position of the item in the source, from 0.
         idempotency_key: Its key; None for a row that could not be sent.
         type: Its call, such as ``agent_instances/register``.
         state: How it ended.
         error: Why it is not ok.
-        instance: The agent instance, for an item that is ok and whose call gives one.
-        reply: The reply that told of it, where one did.
+        instance: The agent instance, for an item that is ok and whose call returns one.
+        raw: The API's output for this item, as JSON; None where there was none, and for rows of
+            ``register_many`` that are ok.
     """
 
     index: int
@@ -41,54 +49,95 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     state: State
     error: Exception | None = None
     instance: AgentInstance | None = None
-    reply: BatchReply | None = None
+    raw: bytes | None = None
 
     @property
     def output(self) -> BulkOutput | None:
-        """The API's output, where there is one."""
-        key = self.idempotency_key
-        if self.reply is None or key is None:
+        """The API's output for this item, if there was one.
+
+        The output of a row of ``register_many`` that is ok is made from ``instance``: an outcome
+        that is kept does not keep the response to its whole request.
+        """
+        raw, key = self.raw, self.idempotency_key
+        if raw is None and self.instance is not None:
+            raw = b'{"status":"success","details":%b}' % _encode(self.instance)
+        if raw is None or key is None:
             return None
-        return ReceivedOutput(self.reply.outputs[key], ItemReader(key, self.type))
+        return ReceivedOutput(raw, ItemReader(key, self.type))
 
     @property
     def ok(self) -> bool:
-        """Whether it took effect."""
+        """Whether the item was applied."""
         return self.state is State.OK
 
     @property
     def failed(self) -> bool:
-        """Whether it was refused, or never sent."""
+        """Whether the item was refused, or never sent."""
         return self.state is State.FAILED
 
     @property
     def unknown(self) -> bool:
-        """Whether it may have taken effect: send it again with the same key to find out."""
+        """Whether the item may have been applied: send it again with the same key to find out."""
         return self.state is State.UNKNOWN
 
     @property
     def blocked(self) -> bool:
-        """Whether it was not sent because an earlier item of its group did not succeed."""
+        """Whether the item was not applied because an earlier one of its group did not succeed."""
         return self.state is State.BLOCKED
 
 
-class Entry(Struct, eq=False, gc=False):
-    """An item under way.
+class History(Struct, eq=False):
+    """What has happened to an item that was not applied at once.
 
     Attributes:
-        index: Its position in the source.
-        key: Its idempotency key; empty where it could not be made.
+        attempts: Requests that contained the item and have not settled it.
+        failures: Failed requests that contained the item and may have been its fault.
+        failed_at: How many requests of the batch had succeeded when the first of them failed.
+        last_failed_at: The same, of the last of them.
+        failures_alone: Those of them that contained nothing else, while others succeeded.
+        way: How the last of them failed, or how the item was last refused for the moment.
+        same: How often in a row that was so.
+        refusals: How often the API refused it for the moment.
+        since: When it was first refused for the moment.
+        unanswered: Responses that had no output for it, or that of another resource.
+        outcome_unknown: Whether it may have been applied by an earlier request.
+        is_settled: Whether it has an outcome other than ok.
+    """
+
+    attempts: int = 0
+    failures: int = 0
+    failed_at: int | None = None
+    last_failed_at: int = 0
+    failures_alone: int = 0
+    way: Hashable = None
+    same: int = 0
+    refusals: int = 0
+    since: float | None = None
+    unanswered: int = 0
+    outcome_unknown: bool = False
+    is_settled: bool = False
+
+    def note_way(self, way: Hashable) -> None:
+        """Note how the item has failed now."""
+        self.same = self.same + 1 if way == self.way else 1
+        self.way = way
+
+
+class Entry(Struct, eq=False):
+    """An item of a batch that has no outcome yet.
+
+    Attributes:
+        index: Position in the source.
+        key: Idempotency key; empty where it could not be made.
         type: Its call, such as ``agent_instances/register``.
-        body: The item as it goes out, encoded once, without what follows.
-        shared: The end of the item, the same bytes object for all items that share it.
+        body: The item as it is sent, encoded once, without `shared`.
+        shared: The end of the item: one bytes object for all items that share it.
         group: Items of one group keep their order; None for none.
-        tries: How often it met with a transient error, or was missing from a reply.
-        since: When that happened first.
-        is_unknown: Whether a request that held it may have been carried out, unheard.
         refusal: Why it cannot be sent, where it cannot.
         id: Id of the resource that the item names or creates; None where it names none.
         external_identifier: The external identifier that the item sends; None where it sends none.
         agent_instance_id: Instance of the span that the item creates.
+        history: What has happened to it; None for most items, which are applied at once.
     """
 
     index: int
@@ -97,45 +146,51 @@ class Entry(Struct, eq=False, gc=False):
     body: bytes
     shared: bytes = b""
     group: Hashable | None = None
-    tries: int = 0
-    since: float | None = None
-    is_unknown: bool = False
     refusal: Exception | None = None
     id: str | None = None
     external_identifier: str | None = None
     agent_instance_id: str | None = None
+    history: History | None = None
 
-    def is_tired(self, now: float, patience: float) -> bool:
-        """Count a transient error; tell whether there were such for that many seconds."""
-        self.tries += 1
-        if self.since is None:
-            self.since = now
-        return now - self.since >= patience
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The item as JSON."""
+        return msgspec.json.decode(self.body + self.shared, type=dict[str, Any])
 
-    def ended(self, state: State, error: Exception | None) -> Outcome:
-        """Make the outcome of an item that the API gave no output for."""
+    @property
+    def past(self) -> History:
+        """What has happened to the item."""
+        if self.history is None:
+            self.history = History()
+        return self.history
+
+    @property
+    def failures(self) -> int:
+        """Failed requests that contained the item and may have been its fault."""
+        return 0 if self.history is None else self.history.failures
+
+    def outcome(self, state: State, error: Exception, raw: bytes | None = None) -> Outcome:
+        """Make the outcome of an item that is not ok."""
         return Outcome(
             index=self.index,
             idempotency_key=self.key or None,
             type=self.type,
             state=state,
             error=error,
+            raw=raw,
         )
 
-    def failed(self, error: Exception | None) -> Outcome:
-        """Make the outcome of an item that was refused; it may have taken effect all the same."""
-        return self.ended(State.UNKNOWN if self.is_unknown else State.FAILED, error)
+    def own(self, error: E) -> E:
+        """Copy an error that concerns several items, and describe this item in the copy."""
+        own = copy.copy(error)
+        own.__cause__ = error.__cause__
+        return self.describe(own)
 
-
-class Chunk(Struct, eq=False):
-    """Items that travel in one request, and the request: the same bytes whenever it is repeated.
-
-    Attributes:
-        entries: The items, in order.
-        body: The request.
-        groups: The groups that have an item in it.
-    """
-
-    entries: list[Entry]
-    body: bytes
-    groups: set[Hashable]
+    def describe(self, error: E) -> E:
+        """Set on an error what callers of a direct call would find there."""
+        if isinstance(error, PrefactorHttpError):
+            past = self.past
+            describe_item_error(
+                error, self.key or None, past.attempts, outcome_unknown=past.outcome_unknown
+            )
+        return error

@@ -170,7 +170,7 @@ class Retry:
             seen.resolve(details.id, call.key)
         elif (
             seen.is_doubtful(details.id, call.key)
-            and call.attempts <= self.config.max_retries
+            and self.config.max_retries > 0
             and not confirms(sent_by_request(call.request, None), details)
         ):
             call.doubted = True
@@ -220,7 +220,7 @@ class _Recovery(Generic[T]):
             if reconciled is not None:
                 return reconciled
         # A contract error says more than that retries are used up.
-        is_exhausted = self._is_exhausted and not outcome.lost
+        is_exhausted = self._is_exhausted and not (outcome.lost or outcome.contradicts)
         try:
             raise build_error(self._call, outcome.error, is_exhausted=is_exhausted)
         finally:

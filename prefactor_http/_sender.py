@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from prefactor_http._clock import Clock
 from prefactor_http._operation import Operation
+from prefactor_http._redaction import Redactor
 from prefactor_http._span_instances import SpanInstances
 from prefactor_http.config import HttpClientConfig, Options
 
@@ -31,10 +32,26 @@ class Sender(Protocol):
         """The instances of open spans."""
         ...
 
+    @property
+    def redactor(self) -> Redactor:
+        """Removes the token from text."""
+        ...
+
     def send(
-        self, operation: Operation[T], request: object = None, resource_id: str | None = None
+        self,
+        operation: Operation[T],
+        request: object = None,
+        resource_id: str | None = None,
+        *,
+        needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Make a call."""
+        ...
+
+    async def send_items(
+        self, operation: Operation[T], request: object, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
         ...
 
     async def read(

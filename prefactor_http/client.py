@@ -13,6 +13,7 @@ from prefactor_http._clock import Clock, SystemClock
 from prefactor_http._encoding import encode
 from prefactor_http._operation import Operation
 from prefactor_http._raw_call import raw_call
+from prefactor_http._redaction import Redactor
 from prefactor_http._retry import Retry
 from prefactor_http._runtime import Runtime
 from prefactor_http._span_instances import SpanInstances
@@ -217,8 +218,18 @@ class PrefactorHttpClient:
         view._is_view = True
         return view
 
+    @property
+    def redactor(self) -> Redactor:
+        """Removes the token from text."""
+        return self._runtime.redactor
+
     def send(
-        self, operation: Operation[T], request: Any = None, resource_id: str | None = None
+        self,
+        operation: Operation[T],
+        request: Any = None,
+        resource_id: str | None = None,
+        *,
+        needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Make a call that `prefactor_http._api` declares; endpoint methods end here.
 
@@ -227,13 +238,39 @@ class PrefactorHttpClient:
             request: Its body, with the idempotency key in it, or one in each item, which may be
                 encoded already; None for a read.
             resource_id: The id that its path needs.
+            needs_new_connection: Whether it must not be sent over a pooled connection.
 
         Returns:
             The operation's result, to be awaited.
         """
+        try:
+            call = self._call(
+                operation, request, resource_id, needs_new_connection=needs_new_connection
+            )
+        except (TypeError, ValueError):
+            request = None  # error reports show the variables of each frame
+            raise
+        return self._retry.run(call)
+
+    async def send_items(
+        self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
+    ) -> tuple[T, bool]:
+        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
+        call = self._call(operation, request, None, needs_new_connection=needs_new_connection)
+        return await self._retry.run(call), call.outcome_unknown
+
+    def _call(
+        self,
+        operation: Operation[T],
+        request: Any,
+        resource_id: str | None,
+        *,
+        needs_new_connection: bool,
+    ) -> Call[T]:
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
         call = Call(operation, operation.path_for(resource_id))
+        call.needs_new_connection = needs_new_connection
         if request is not None:
             try:
                 call.body = encode(operation, request)
@@ -243,7 +280,7 @@ class PrefactorHttpClient:
             call.key = None if operation.carries_items else request.idempotency_key
             call.request = request
         call.resource_id = resource_id
-        return self._retry.run(call)
+        return call
 
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None

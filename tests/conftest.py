@@ -1,7 +1,17 @@
 """What several test files ask for."""
 
+import asyncio
+
 import pytest
+from event_loops import LOOPS
 from raw_server import RawServer
+
+# Files of this folder that look at what goes over the wire.
+WIRE = {"test_identity", "test_observing", "test_redaction", "test_request"}
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return LOOPS if item.path.stem in WIRE else {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture

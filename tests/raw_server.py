@@ -49,7 +49,7 @@ def reply(status: int = 200, body: object = None, **headers: str) -> bytes:
 
 @dataclass
 class RawServer:
-    """Answers each request with the next reply of the script, then with an empty object.
+    """Answers each request with the next reply of the script, then with what `answer` returns.
 
     A reply of no bytes cuts the connection.
     """
@@ -60,6 +60,7 @@ class RawServer:
     tls: ssl.SSLContext | None = None
     connections: int = 0
     on_request: Callable[[], object] = lambda: None
+    answer: Callable[[Request], bytes] = lambda _: reply()
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def script(self, *replies: bytes) -> None:
@@ -92,7 +93,8 @@ class RawServer:
                 length = int(request.headers.get("content-length", "0"))
                 self.requests.append(Request(request.raw + await reader.readexactly(length)))
                 self.on_request()
-                answer = self.replies.popleft() if self.replies else reply()
+                request = self.requests[-1]
+                answer = self.replies.popleft() if self.replies else self.answer(request)
                 if not answer:
                     break
                 writer.write(answer)

@@ -25,12 +25,12 @@ AIOHTTP = {
 DEFERRED = {
     ("prefactor_http._retry", "tenacity"),  # start-up: most processes never retry
     # Start-up: most processes make no batches.
-    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch.Batch"),
-    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_items.entries"),
     ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_items.row_maker"),
-    ("prefactor_http.endpoints.bulk", "prefactor_http._batch.Batch"),
-    ("prefactor_http.endpoints.bulk", "prefactor_http._batch_items.entries"),
+    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_source.Source"),
+    ("prefactor_http.endpoints.agent_instance_batch", "prefactor_http._batch_stream.OutcomeStream"),
     ("prefactor_http.endpoints.bulk", "prefactor_http._batch_items.item_maker"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._batch_source.Source"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._batch_stream.OutcomeStream"),
     ("prefactor_http.cli._file_lock", "fcntl"),  # Windows has none
     # Without the extra, a word that names it instead of a traceback.
     ("prefactor_http.cli", "prefactor_http.cli._command.command"),
@@ -268,6 +268,6 @@ def test_importing_loads_only_what_a_process_without_failures_needs(tmp_path):
         "click",
         "rich",
         "aiohttp.web",
-        "prefactor_http._batch",
+        "prefactor_http._batch_engine",
         "prefactor_http.testing",
     }

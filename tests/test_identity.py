@@ -248,3 +248,12 @@ async def test_a_refusal_that_cannot_be_confirmed_is_unknown(raw_server, client)
     with pytest.raises(PrefactorConflictError) as caught:
         await client.with_options(max_retries=0).agent_instances.finish("i-2")
     assert caught.value.outcome_unknown
+
+
+async def test_a_doubted_response_to_the_last_attempt_is_no_success(raw_server, client):
+    raw_server.script(success(INSTANCE))
+    await client.agent_instances.start("i-1")
+    raw_server.script(reply(503), success(INSTANCE))
+    with pytest.raises(PrefactorResponseContractError) as caught:
+        await register(client.with_options(max_retries=1))
+    assert (caught.value.attempts, caught.value.outcome_unknown) == (2, True)

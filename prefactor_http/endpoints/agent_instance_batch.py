@@ -68,7 +68,7 @@ class AgentInstanceBatch:
                 content differs.
             group: See `BulkClient.stream`.
             **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``patience``,
-                ``ordered`` and ``max_failures`` of `BulkClient.stream`.
+                ``ordered``, ``max_failures`` and ``max_same_refusals`` of `BulkClient.stream`.
 
         Returns:
             The outcomes; ``outcome.instance`` is the instance of a row that is ok.
@@ -94,8 +94,9 @@ class AgentInstanceBatch:
         }
         batch_options = BatchOptions(**options)
         # Not at the top: 1 % of start-up, and most processes register one at a time.
-        from prefactor_http._batch import Batch  # noqa: PLC0415
-        from prefactor_http._batch_items import entries, row_maker  # noqa: PLC0415
+        from prefactor_http._batch_items import row_maker  # noqa: PLC0415
+        from prefactor_http._batch_source import Source  # noqa: PLC0415
+        from prefactor_http._batch_stream import OutcomeStream  # noqa: PLC0415
 
-        source = entries(rows, row_maker(given, job, group))
-        return Batch(self._client, source, batch_options, _api.REGISTER_MANY).outcomes()
+        source = Source(rows, row_maker(given, job, group), self._client.clock)
+        return OutcomeStream(self._client, source, batch_options, _api.REGISTER_MANY)

@@ -173,7 +173,9 @@ def _decode(raw: bytes | Raw, read: Callable[[bytes | Raw], T]) -> T:
         return read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         problem = f"a bulk output breaks the API's contract: {exc}"
-    raise PrefactorResponseContractError(problem, status_code=_HTTP_STATUS_OF_BULK_REPLIES)
+    error = PrefactorResponseContractError(problem, status_code=_HTTP_STATUS_OF_BULK_REPLIES)
+    error.outcome_unknown = True  # nothing is known about the call
+    raise error
 
 
 __all__ = ["BulkOutput", "OutputReader", "ReceivedOutput", "read_untyped"]

@@ -73,7 +73,8 @@ def plain(key: str) -> BulkItem:
 
 async def collect(stream: Any) -> list[Any]:
     """Run a stream to its end."""
-    return [outcome async for outcome in stream]
+    async with aclosing(stream):
+        return [outcome async for outcome in stream]
 
 
 async def collect_until_error(stream: Any, kind: type[Exception]) -> tuple[list[Any], Any]:

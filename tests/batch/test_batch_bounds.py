@@ -108,15 +108,18 @@ async def test_a_refused_token_ends_the_run_and_burns_no_row(api, client):
     assert len(api.requests) <= 2
 
 
-@pytest.mark.parametrize("status", [404, 405, 307])
-async def test_a_wrong_url_ends_the_run_and_is_no_items_fault(raw_server, raw_client, status):
-    raw_server.script(*[reply(status)] * 2)
+@pytest.mark.parametrize("status", [400, 404, 405, 422, 307])
+async def test_an_error_that_is_not_the_apis_own_is_an_outage_and_no_items_fault(
+    raw_server, raw_client, status
+):
+    raw_server.answer = lambda request: reply(status, b"<html>", Content_Type="text/html")
     items = [plain(f"key-{number:04}") for number in range(40)]
-    stream = raw_client.bulk.stream(items, chunk_size=10, concurrency=2)
-    outcomes, error = await collect_until_error(stream, PrefactorApiError)
-    assert error.status_code == status
+    stream = raw_client.bulk.stream(items, chunk_size=10, concurrency=2, patience=0.1)
+    outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
+    assert error.last_error.status_code == status
     assert len(outcomes) == 30
-    assert len(raw_server.requests) == 2
+    assert not any(isinstance(outcome.error, PrefactorApiError) for outcome in outcomes)
+    assert all(outcome.failed or outcome.unknown for outcome in outcomes)
 
 
 async def test_an_item_that_waits_and_its_group_have_outcomes_when_the_run_ends(api):

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from raw_server import reply
 
 from prefactor_http import (
+    AgentInstance,
     HttpClientConfig,
     PrefactorConflictError,
     PrefactorHttpClient,
     PrefactorValidationError,
 )
+from prefactor_http._reconciliation import Applied, was_started
 from prefactor_http.exceptions import is_permanent_http_error
 from prefactor_http.testing import Fault, FaultKind, IdempotencyPolicy, LocalPrefactor
 
@@ -387,3 +390,27 @@ async def test_a_span_that_may_not_be_read_now_is_not_looked_for(raw_server, raw
         await create_span(raw_client)
     assert caught.value.outcome_unknown
     assert all("/agent_spans/s-1" in request.target for request in raw_server.requests[2:])
+
+
+async def test_a_span_whose_read_is_refused_for_another_reason_is_not_looked_for(
+    raw_server, raw_client
+):
+    raw_server.script(b"", taken(), reply(418))
+    with pytest.raises(PrefactorValidationError) as caught:
+        await create_span(raw_client)
+    assert caught.value.outcome_unknown
+    assert len(raw_server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "started_at"),
+    [
+        ("soon", "2026-05-01T12:00:00Z"),
+        ("2026-05-01T11:00:00", "2026-05-01T12:00:00Z"),
+        ("2026-05-01T11:00:00Z", "2026-05-01T12:00:00"),
+        (None, "2026-05-01T12:00:00Z"),
+    ],
+)
+def test_a_timestamp_that_cannot_be_compared_excludes_nothing(timestamp, started_at):
+    active = msgspec.convert(instance("active", started_at=started_at), AgentInstance)
+    assert was_started({"timestamp": timestamp}, active) is Applied.YES

@@ -64,11 +64,14 @@ async def _execute(
 
 
 def _hear(oracle: Oracle, response: BulkResponse, left: dict[str, tuple[BulkItem, Write]]) -> None:
-    told = [*response.outputs, *response.not_attempted]
+    # Outputs under keys that were not asked for are handed on, and concern nobody.
+    told = [*(left.keys() & response.outputs.keys()), *response.not_attempted, *response.unknown]
     if sorted(told) != sorted(left):
         oracle.report(Violation.CONTRACT, None, f"asked for {list(left)}, told of {told}")
     for key in left.keys() & set(response.not_attempted):
         _refuse(oracle, left[key][1], "not attempted", unknown=False)
+    for key in left.keys() & set(response.unknown):
+        _refuse(oracle, left[key][1], "no output", unknown=True)
     for key in left.keys() & response.outputs.keys():
         if _read(oracle, left[key][1], response.outputs[key]):
             del left[key]

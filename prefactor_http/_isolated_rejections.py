@@ -6,7 +6,8 @@ import math
 
 _MAX_KEYS = 256
 _ISOLATED = -1
-_MAX_IN_A_ROW = 4
+_MAX_RECENT, _PER_SUCCESS = 4.0, 0.25
+_HINT = 0.25
 _ENOUGH_EVIDENCE = 2.0
 _PRIOR_CALLS, _PRIOR_REJECTIONS, _MAX_CALLS = 50.0, 1.0, 2000.0
 _RISE, _MIN_USUAL, _MAX_USUAL, _MAX_RISEN = 0.2, 0.01, 0.7, 0.95
@@ -22,7 +23,8 @@ class IsolatedRejections:
     """
 
     def __init__(self) -> None:
-        self._successes = self._in_a_row = 0
+        self._successes = 0
+        self._recent = 0.0  # rejections, less a quarter of the successes since
         self._rejected_keys: dict[str, int] = {}  # successes of the operation until then
         self._evidence = 0.0
         self._share: _Share | None = None
@@ -30,7 +32,7 @@ class IsolatedRejections:
     def record_success(self, key: str) -> None:
         """Record a call that was not rejected; the key is its resource's, or its own."""
         self._successes += 1
-        self._in_a_row = 0
+        self._recent = max(0.0, self._recent - _PER_SUCCESS)
         self._rejected_keys.pop(key, None)
         if self._share is not None:
             self._share.record(is_rejected=False)
@@ -44,11 +46,11 @@ class IsolatedRejections:
         before = self._rejected_keys.get(key)
         if before == _ISOLATED:
             return True
-        self._in_a_row += 1
-        # At a limit, calls that were rejected before are rejected again, but one after another.
-        if before is not None and before < self._successes and self._in_a_row <= _MAX_IN_A_ROW:
+        self._recent += 1
+        # At a limit, calls that were rejected before are rejected again, but many of them.
+        if before is not None and before < self._successes and self._recent <= _MAX_RECENT:
             self._rejected_keys[key] = _ISOLATED
-            self.learn(1.0)
+            self.learn(_HINT)
             return True
         self.remember(key)
         return self._share is not None and not self._share.record(is_rejected=True)

@@ -62,10 +62,11 @@ def test_a_limit_that_names_no_time_is_used(retry_after):
     in_virtual_time(scenario())
 
 
-def test_a_bucket_that_holds_little_is_used():
+@pytest.mark.parametrize("make_call", [call, register], ids=["call", "register"])
+def test_a_bucket_that_holds_little_is_used(make_call):
     async def scenario():
         async with limited(TokenBucket(200, 20).refuse, latency=0.02) as (server, client):
-            seconds = await work_off(client, 6000, 64)
+            seconds = await work_off(client, 6000, 64, make_call)
             assert 6000 / seconds >= 0.7 * 200
             assert len(server.requests) <= 1.03 * 6000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 
@@ -81,16 +82,14 @@ async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_se
     assert attempts[whole] <= 2  # it was sent again as it was before it was split
     assert all(attempts[part] == 1 for part in parts if part.count(b'"_type"') > 1)
     sizes = sorted({part.count(b'"_type"') for part in attempts}, reverse=True)
-    assert all(smaller <= larger // 2 + 1 for larger, smaller in zip(sizes, sizes[1:]))
+    assert all(smaller <= larger // 2 + 1 for larger, smaller in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize(
     ("bad", "count", "chunk_size"),
     [({2}, 3, 1), ({0}, 2, 1), ({0}, 10, 10), ({9}, 10, 10), ({0, 9}, 10, 10), ({100}, 101, 100)],
 )
-async def test_a_poison_row_ends_whatever_its_place(
-    raw_server, raw_client, bad, count, chunk_size
-):
+async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad, count, chunk_size):
     raw_server.answer = poisoned(bad)
     async with asyncio.timeout(10):
         outcomes = await collect(
@@ -293,7 +292,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
     assert states(outcomes) == {"ok": 700}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
     grown = sizes[sizes.index(10) :]
-    assert all(later <= earlier + 1 for earlier, later in zip(grown, grown[1:]))
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(grown))
     assert max(grown) > 25
 
 

@@ -65,7 +65,8 @@ _MAX_MALFORMED = 2
 _MAX_CONTRADICTIONS = 1
 _LINGER = 0.5
 _PROBE_PERIOD = 2.0
-_MAX_SUSPECT_EXPONENT = 3  # it has failed often, so that waiting longer does not help
+_MAX_SUSPECT_EXPONENT = 3  # others succeed, so that waiting longer does not help
+_FEW = 10
 _OUTAGE = 3  # failures in a row that are worth a line in the log
 _OK, _SERVER_ERROR = 200, 500
 _MISSING = "the response lacks outputs of items that nothing had stopped"
@@ -124,7 +125,7 @@ class BatchEngine:
     @property
     def takes_items(self) -> bool:
         """Whether items should be added now: not while the API is down."""
-        return self.end is None and not self._is_down
+        return self.end is None and not (self._is_down and self.unsettled)
 
     @property
     def waits(self) -> list[asyncio.Task[None]]:
@@ -171,7 +172,7 @@ class BatchEngine:
                 times.append(self._send_at)
             elif self._waiting_since is not None and not flush:
                 times.append(self._waiting_since + _LINGER)
-        return min(times, default=None)
+        return min((time for time in times if time < math.inf), default=None)
 
     def collect(self) -> None:
         """Take note of what is done."""
@@ -465,11 +466,7 @@ class BatchEngine:
             self._send_at = max(self._send_at, now + self._controller.backoff(self._failures))
             self._queue.retry(chunk)
         elif kind is FailureKind.TIMED_OUT and not is_alone:
-            if self._controller.record_timeout(started, len(chunk.entries)):
-                self._queue.give_back(chunk, chunk.entries)
-            else:
-                self._queue.split(chunk, is_part=False)
-            self._go_down(now, error, is_explained=False)
+            self._on_timeout(chunk, error, started, now)
         elif is_alone:
             self._on_lost_item(chunk, chunk.entries[0], error, now)
         else:
@@ -506,11 +503,25 @@ class BatchEngine:
                 self._count_refusal((type(error),), error)
             self._queue.give_back(chunk)
 
+    def _on_timeout(
+        self, chunk: Chunk, error: PrefactorHttpError, started: float, now: float
+    ) -> None:
+        """Make requests smaller, or this one alone if others of its size have succeeded."""
+        is_too_slow = self._controller.record_timeout(started, len(chunk.entries))
+        if is_too_slow:
+            self._queue.give_back(chunk, chunk.entries)
+        else:
+            for entry in chunk.entries:
+                self._suspect(entry, way_of(error))
+            chunk.failed_at = self._successes
+            self._queue.split(chunk, is_part=False)
+        self._go_down(now, error, is_explained=not is_too_slow)
+
     def _on_lost(self, chunk: Chunk, error: PrefactorHttpError, now: float) -> None:
         """Handle the failure of a request of several items that nobody has explained."""
         is_suspect = chunk.is_part or chunk.failed_at is not None
         others_succeed = chunk.failed_at is not None and self._successes > chunk.failed_at
-        nothing_else = is_suspect and self._has_only_suspects(chunk.entries)
+        nothing_else = is_suspect and self._is_left_alone(chunk.entries)
         way = self._record_failure(chunk, error)
         if others_succeed or nothing_else or not is_suspect:
             for entry in chunk.entries:
@@ -528,8 +539,8 @@ class BatchEngine:
         self, chunk: Chunk, entry: Entry, error: PrefactorHttpError, now: float
     ) -> None:
         """Handle the failure of a request of one item that nobody has explained."""
-        is_suspect = self._is_suspect(entry)
-        nothing_else = is_suspect and self._has_only_suspects(chunk.entries)
+        nothing_else = self._is_left_alone(chunk.entries)
+        is_suspect = nothing_else or self._is_suspect(entry)
         # In an outage a failure says nothing about an item, unless there is nothing else to send.
         counts = is_suspect and (self._successes > entry.past.last_failed_at or nothing_else)
         way = self._record_failure(chunk, error)
@@ -537,14 +548,16 @@ class BatchEngine:
             self._suspect(entry, way)
         if not is_suspect:
             self._probes.append(chunk)
-        elif counts and self._request_rates.is_no_chance(way, entry.past.same, entry.past.failures):
+        elif counts and self._request_rates.is_no_chance(way, entry.past.same, entry.failures):
             self._request_rates.explain(way)
             entry.past.outcome_unknown |= not _is_definite(error)
             self._settle_failed(entry, entry.own(error))
             self._queue.give_back(chunk)
         else:
             entry.past.failures_alone += 1
-            tries = min(entry.past.failures_alone, _MAX_SUSPECT_EXPONENT)
+            tries = entry.past.failures_alone
+            if self._successes > entry.past.last_failed_at:
+                tries = min(tries, _MAX_SUSPECT_EXPONENT)
             self._queue.give_back(chunk, kept=[entry])
             self._hold(entry, now + self._controller.backoff(tries))
         if not nothing_else:
@@ -566,15 +579,24 @@ class BatchEngine:
 
     def _is_suspect(self, entry: Entry) -> bool:
         """Whether another request has succeeded since the item's first failure."""
-        return entry.past.failed_at is not None and self._successes > entry.past.failed_at
+        failed_at = None if entry.history is None else entry.history.failed_at
+        return failed_at is not None and self._successes > failed_at
 
-    def _has_only_suspects(self, entries: list[Entry]) -> bool:
-        """Whether these items and all others that can be sent are under suspicion."""
+    def _is_left_alone(self, entries: list[Entry]) -> bool:
+        """Whether nothing can be sent but these items and others that have failed before.
+
+        Nothing will succeed then that could tell them from an outage. All of them have to be under
+        suspicion, or few, in a run in which others have succeeded.
+        """
+        are_few = self.unsettled <= _FEW and self._successes > 0
         in_flight = (entry for chunk in self._in_flight.values() for entry in chunk.entries)
+        probes = (entry for chunk in self._probes for entry in chunk.entries)
         held = (entry for _, entry in self._held)
         return all(
-            self._is_suspect(entry)
-            for entry in itertools.chain(entries, held, self._queue.sendable, in_flight)
+            self._is_suspect(entry) or (are_few and entry.failures > 0)
+            for entry in itertools.chain(
+                entries, held, probes, in_flight, self._queue.sendable, self._reconciling.values()
+            )
         )
 
     def _is_over(self, error: PrefactorHttpError, now: float) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came."""
+    """A request as it came, and the number of its connection."""
 
     raw: bytes
+    connection: int = 0
 
     @property
     def method(self) -> str:
@@ -60,7 +62,7 @@ class RawServer:
     tls: ssl.SSLContext | None = None
     connections: int = 0
     on_request: Callable[[], object] = lambda: None
-    answer: Callable[[Request], bytes] = lambda _: reply()
+    answer: Callable[[Request], bytes | Awaitable[bytes]] = lambda _: reply()
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def script(self, *replies: bytes) -> None:
@@ -87,14 +89,17 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         self.connections += 1
+        connection = self.connections
         try:
             while True:
-                request = Request(await reader.readuntil(b"\r\n\r\n"))
-                length = int(request.headers.get("content-length", "0"))
-                self.requests.append(Request(request.raw + await reader.readexactly(length)))
+                head = Request(await reader.readuntil(b"\r\n\r\n"))
+                length = int(head.headers.get("content-length", "0"))
+                request = Request(head.raw + await reader.readexactly(length), connection)
+                self.requests.append(request)
                 self.on_request()
-                request = self.requests[-1]
                 answer = self.replies.popleft() if self.replies else self.answer(request)
+                if inspect.isawaitable(answer):
+                    answer = await answer
                 if not answer:
                     break
                 writer.write(answer)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
+
+from raw_server import Request, reply
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.idempotency import new_key
@@ -69,6 +72,56 @@ def registration(api: LocalPrefactor, key: str | None = None, **fields: Any) -> 
 def plain(key: str) -> BulkItem:
     """Make an item of a call that nothing is known about, which any server can answer."""
     return BulkItem(_type="some/thing", idempotency_key=key)
+
+
+NOW = "2026-01-01T00:00:00Z"
+
+
+def instance_of(id: str, status: str = "pending", **fields: Any) -> dict[str, Any]:
+    """Write an instance as the API does."""
+    ids = dict.fromkeys(("account_id", "agent_id", "agent_version_id", "environment_id"), "x")
+    moments = {"inserted_at": NOW, "updated_at": NOW}
+    return {"type": "agent_instance", "id": id, "status": status, **ids, **moments, **fields}
+
+
+def success(details: Any) -> dict[str, Any]:
+    return {"status": "success", "details": details}
+
+
+def failure(code: str, **errors: Any) -> dict[str, Any]:
+    return {"status": "error", "code": code, "message": code, "errors": errors}
+
+
+def registered(item: dict[str, Any]) -> dict[str, Any]:
+    """Answer a register with an instance of its own."""
+    name = item.get("external_identifier")
+    made = item.get("id") or f"of-{name or item['idempotency_key']}"
+    return success(instance_of(made, external_identifier=name))
+
+
+def in_turn(output_of: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], bytes]:
+    """Answer bulk requests as the API does: in order, and up to the first item that fails."""
+
+    def answer(request: Request) -> bytes:
+        outputs: dict[str, Any] = {}
+        for item in request.json["items"]:
+            output = outputs[item["idempotency_key"]] = output_of(item)
+            if output["status"] == "error":
+                break
+        return reply(200, {"status": "success", "outputs": outputs})
+
+    return answer
+
+
+def register_rows(client: PrefactorHttpClient, source: Any, **options: Any) -> Any:
+    """Register rows with any server."""
+    shared = {"agent_version": VERSION, "agent_schema_version": SCHEMA}
+    return client.agent_instances.register_many(source, **shared, **options)
+
+
+def states(outcomes: Iterable[Any]) -> dict[str, int]:
+    """Count outcomes by their state."""
+    return dict(Counter(outcome.state.value for outcome in outcomes))
 
 
 async def collect(stream: Any) -> list[Any]:

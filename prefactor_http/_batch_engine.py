@@ -495,7 +495,7 @@ class BatchEngine:
             chunk.needs_new_connection = True
             self._queue.retry(chunk)
         elif len(chunk.entries) > 1 and self._successes > chunk.failed_at:
-            chunk.malformed, chunk.failed_at = _MAX_MALFORMED, self._successes
+            chunk.malformed = _MAX_MALFORMED  # each part is sent once before it is split
             self._queue.split(chunk, is_part=False)
         else:
             for entry in chunk.entries:

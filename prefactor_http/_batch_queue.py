@@ -165,7 +165,7 @@ class BatchQueue:
             if group is not None and group not in groups:
                 groups.add(group)
                 self._busy[group] = deque()
-        return False
+        return len(chosen) >= items
 
     def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
         """Sort out an item whose group does not let it go now, or that is never sent."""
@@ -300,9 +300,10 @@ class BatchQueue:
         if group is not None:
             self._return(self._busy.pop(group))
 
-    def _return(self, entries: Iterable[Entry]) -> None:
-        self._waiting.extendleft(reversed([*entries]))
-        self.has_returned = bool(self._waiting)
+    def _return(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._waiting.extendleft(reversed(entries))
+            self.has_returned = True
 
     def break_group(self, group: Hashable | None, *, is_certain: bool) -> None:
         """Send nothing more of a group.

@@ -89,7 +89,7 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         self._is_waiting = self._is_closed = False
 
     async def __anext__(self) -> Outcome:
-        if not self._ready:
+        if not self._ready or self._is_closed:
             await self._wait_until_ready()
         return self._ready.popleft()
 
@@ -115,8 +115,10 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         """
         if not self._is_closed:
             self._is_closed = True
-            self._ready.clear()
-            await _close(self._engine, self._source, self._timer)
+            try:
+                await _close(self._engine, self._source, self._timer)
+            finally:
+                self._ready.clear()  # what was in flight has ended; its outcomes are not asked for
 
     def __del__(self) -> None:
         loop = self._loop
@@ -132,9 +134,11 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         self._is_waiting = True
         self._loop = asyncio.get_running_loop()
         try:
-            while not self._ready:
+            while True:
                 if self._is_closed:
                     raise StopAsyncIteration
+                if self._ready:
+                    return
                 if self._is_over:
                     await self._finish()
                 await self._step()

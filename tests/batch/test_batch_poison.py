@@ -88,9 +88,7 @@ async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_se
     ("bad", "count", "chunk_size"),
     [({2}, 3, 1), ({0}, 2, 1), ({0}, 10, 10), ({9}, 10, 10), ({0, 9}, 10, 10), ({100}, 101, 100)],
 )
-async def test_a_poison_row_ends_whatever_its_place(
-    raw_server, raw_client, bad, count, chunk_size
-):
+async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad, count, chunk_size):
     raw_server.answer = poisoned(bad)
     async with asyncio.timeout(10):
         outcomes = await collect(

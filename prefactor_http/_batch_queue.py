@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from prefactor_http._batch_outcome import Entry, Outcome
 
 _HEAD, _TAIL = b'{"items":[', b"]}"
-MAX_BROKEN_GROUPS = 10_000
+_MAX_BROKEN_GROUPS = 4096
 
 
 class Chunk(Struct, eq=False):
@@ -224,6 +224,11 @@ class BatchQueue:
         """Keep a chunk to be sent again before all that waits."""
         self._retries.append(chunk)
 
+    @property
+    def has_part(self) -> bool:
+        """Whether the next chunk to be sent again is a part that has not been sent yet."""
+        return bool(self._retries) and self._retries[0].is_part and not self._retries[0].must_split
+
     def next_retry(self) -> Chunk | None:
         """Hand out the next chunk that is to be sent again."""
         if not self._retries:
@@ -314,7 +319,7 @@ class BatchQueue:
         """
         if group is not None:
             self._broken.setdefault(group, is_certain)
-            if len(self._broken) > MAX_BROKEN_GROUPS:
+            if len(self._broken) > _MAX_BROKEN_GROUPS:
                 del self._broken[next(iter(self._broken))]
 
     def is_certain(self, group: Hashable | None) -> bool:

@@ -21,6 +21,7 @@ from batch_support import (
     rows,
     states,
     success,
+    until,
 )
 from raw_server import reply
 
@@ -137,7 +138,7 @@ async def test_a_callers_group_that_raises_costs_no_item_its_outcome(
     outcomes, error = [], None
     try:
         async for outcome in stream:
-            outcomes.append(outcome)
+            outcomes.append(outcome)  # noqa: PERF401 # kept when the next one raises
     except PrefactorClientError as exc:
         error = exc
     finally:
@@ -157,6 +158,38 @@ async def test_a_callers_group_that_raises_costs_no_item_its_outcome(
             or outcome.blocked
             or (outcome.failed and (outcome.idempotency_key not in sent or error is not None))
         )
+
+
+class Colliding:
+    """A group that looks like every other, and cannot be compared once a server says so."""
+
+    is_broken = False
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        if Colliding.is_broken:
+            raise LookupError("the database is gone")
+        return self is other
+
+
+async def test_what_was_settled_before_an_exception_is_not_settled_again(raw_server, raw_client):
+    def answer(request):
+        Colliding.is_broken = True
+        outputs = {i["idempotency_key"]: failure("bad_request") for i in request.json["items"]}
+        return reply(200, {"status": "success", "outputs": outputs})
+
+    raw_server.answer = answer
+    items = [plain(f"key-{n:04}") for n in range(4)]
+    stream = raw_client.bulk.stream(items, group=lambda _: Colliding())
+    try:
+        outcomes, error = await collect_until_error(stream, PrefactorClientError)
+    finally:
+        Colliding.is_broken = False
+    assert isinstance(error.__cause__, LookupError)
+    assert indexes(outcomes) == [0, 1, 2, 3]
+    assert states(outcomes) == {"failed": 2, "unknown": 2}
 
 
 async def test_a_groups_function_that_raises_anything_fails_its_item_alone(raw_server, raw_client):
@@ -226,8 +259,7 @@ async def test_a_loop_whose_tasks_are_all_cancelled_ends_the_run_with_outcomes(r
     async with client_of(raw_server) as client:
         stream = register_rows(client, rows(10), chunk_size=2, concurrency=2)
         waiting = asyncio.create_task(anext(stream))
-        while len(raw_server.requests) < 2:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(raw_server.requests) == 2)
         for task in asyncio.all_tasks() - {asyncio.current_task(), waiting}:
             if "BatchEngine._send" in repr(task):
                 task.cancel()

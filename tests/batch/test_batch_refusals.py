@@ -22,7 +22,7 @@ from batch_support import (
 )
 from raw_server import reply
 
-from prefactor_http import PrefactorClientError, PrefactorResponseContractError
+from prefactor_http import BulkItem, PrefactorClientError, PrefactorResponseContractError
 
 TAKEN = failure("validation_errors", external_identifier=["has already been taken"])
 
@@ -142,6 +142,29 @@ async def test_the_token_is_in_no_error_and_no_output_of_a_batch(raw_server, out
         assert TOKEN not in text
     assert outcome.output is not None
     assert TOKEN not in str(outcome.output.raw)
+
+
+async def test_the_token_is_not_in_an_output_that_is_no_unicode(raw_server):
+    output = b'{"status":"success","details":{"id":"\xff","type":"%b"}}' % TOKEN.encode()
+    body = b'{"status":"success","outputs":{"key-0001":%b}}' % output
+    raw_server.answer = lambda _: reply(200, body)
+    item = BulkItem(_type="agents/show", idempotency_key="key-0001", agent_id="a")
+    async with client_of(raw_server, token=TOKEN) as client:
+        (outcome,) = await collect(client.bulk.stream([item]))
+    assert isinstance(outcome.error, PrefactorResponseContractError)
+    assert TOKEN not in f"{outcome.error}{vars(outcome.error)}{outcome.output.raw!r}"
+
+
+async def test_local_refusals_that_end_the_run_send_nothing_more(raw_server, raw_client):
+    raw_server.answer = in_turn(registered)
+    for chunk_size in (1, 100):
+        source = [{"odd": 1}, *rows(5)]
+        stream = register_rows(raw_client, source, max_failures=1, chunk_size=chunk_size)
+        outcomes, _ = await collect_until_error(stream, PrefactorClientError)
+        assert 0 in indexes(outcomes)
+        assert indexes(outcomes) == list(range(len(outcomes)))
+        assert states(outcomes) == {"failed": len(outcomes)}
+    assert raw_server.requests == []
 
 
 async def test_a_token_in_data_is_left_alone(raw_server):

@@ -239,9 +239,5 @@ async def test_a_source_whose_iterator_cannot_be_made_ends_the_stream(raw_client
             raise ZeroDivisionError("no rows")
 
     for source in (Odd(), OddAsync()):
-        try:
+        with pytest.raises(ZeroDivisionError, match="no rows"):
             await collect(register_rows(raw_client, source))
-        except ZeroDivisionError as error:
-            assert str(error) == "no rows"
-        else:
-            raise AssertionError("no error")

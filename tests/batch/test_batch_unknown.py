@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -300,6 +301,39 @@ async def test_at_the_end_of_a_run_what_was_sent_is_unknown_and_the_rest_not_sen
         assert outcome.error.outcome_unknown == outcome.unknown
         kind = PrefactorAuthError if outcome.unknown else PrefactorClientError
         assert isinstance(outcome.error, kind)
+
+
+async def test_an_item_that_is_being_verified_when_the_run_ends_has_its_outcome(raw_server):
+    reading, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(request):
+        if request.method == "GET":
+            reading.set()
+            await ended.wait()
+            return reply(200, success(instance_of("i-1", "active", started_at=MOMENT)))
+        if b"start-01" not in request.body:
+            asyncio.get_running_loop().call_later(0.05, ended.set)
+            return reply(401, failure("bad_authtoken"))
+        lost = len(raw_server.requests) == 1
+        return CUT if lost else in_turn(lambda _: INVALID)(request)
+
+    async def source():
+        yield START
+        await reading.wait()
+        for item in (FINISH, plain("key-0001"), plain("key-0002")):
+            yield item
+
+    raw_server.answer = answer
+    async with client_of(raw_server) as client:
+        stream = client.bulk.stream(
+            source(), group=lambda i: vars(i).get("agent_instance_id"), chunk_size=1
+        )
+        outcomes, _ = await collect_until_error(stream, PrefactorAuthError)
+    by_key = {o.idempotency_key: o.state.value for o in outcomes}
+    assert len(by_key) == len(outcomes)
+    assert by_key["start-01"] == "ok"
+    assert by_key["finish-1"] == "failed"
+    assert by_key["key-0001"] == "failed"
 
 
 async def test_an_item_without_output_is_unknown_however_it_ends(raw_server, raw_client):

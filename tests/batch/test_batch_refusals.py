@@ -157,14 +157,18 @@ async def test_the_token_is_not_in_an_output_that_is_no_unicode(raw_server):
 
 async def test_local_refusals_that_end_the_run_send_nothing_more(raw_server, raw_client):
     raw_server.answer = in_turn(registered)
-    for chunk_size in (1, 100):
-        source = [{"odd": 1}, *rows(5)]
-        stream = register_rows(raw_client, source, max_failures=1, chunk_size=chunk_size)
-        outcomes, _ = await collect_until_error(stream, PrefactorClientError)
-        assert 0 in indexes(outcomes)
-        assert indexes(outcomes) == list(range(len(outcomes)))
-        assert states(outcomes) == {"failed": len(outcomes)}
-    assert raw_server.requests == []
+    first, *others = rows(5)
+    stream = register_rows(
+        raw_client,
+        [first, {"odd": 1}, *others],
+        max_failures=1,
+        chunk_size=1,
+        concurrency=1,
+        ordered=True,
+    )
+    outcomes, _ = await collect_until_error(stream, PrefactorClientError)
+    assert [o.state.value for o in outcomes] == ["ok", *["failed"] * (len(outcomes) - 1)]
+    assert len(raw_server.requests) == 1
 
 
 async def test_a_token_in_data_is_left_alone(raw_server):

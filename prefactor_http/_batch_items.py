@@ -112,9 +112,8 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
             else:
                 key = make_key() if shape.derive is None else shape.derive(index, fields, own)
             if shape.lacks is not None:
-                raise ValueError(  # noqa: TRY301 # refused like what the encoder raises
-                    f"the row has no {shape.lacks}, and neither have the arguments"
-                )
+                message = f"the row has no {shape.lacks}, and neither have the arguments"
+                raise ValueError(message)  # noqa: TRY301 # caught with the encoder's errors
             body = b"".join((_HEAD, encode_json(key), b",", own[1:-1]))
             return Entry(
                 index,

@@ -62,6 +62,8 @@ class BatchOperation(Operation[BatchReply]):
             first, as it is done for calls of any kind, takes 0.7 µs more.
     """
 
+    is_retried_elsewhere = True
+
     def __init__(self, name: str, method: str, path: str, *, has_registers: bool = False) -> None:
         # No one type fits: `decode` knows what to make of a reply.
         super().__init__(name, method, path, cast("Any", BulkReply), carries_items=True)

@@ -27,7 +27,7 @@ class Source:
 
     A plain source is pulled for at most `MAX_PULL` seconds at a time, so that other tasks can run;
     one slow ``next()`` blocks longer. An async source is pulled by a task. A source that raises has
-    ended; what it gave before is sent first.
+    ended: what it gave before is sent first.
 
     Args:
         items: The source.

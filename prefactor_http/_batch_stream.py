@@ -93,15 +93,15 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
             await self._wait_until_ready()
         return self._ready.popleft()
 
-    async def asend(self, value: None) -> Outcome:  # noqa: ARG002 # a generator's signature
+    async def asend(self, value: None) -> Outcome:  # noqa: ARG002 # the protocol's
         """Return the next outcome, as ``anext`` does."""
         return await self.__anext__()
 
     async def athrow(
         self,
         typ: type[BaseException] | BaseException,
-        val: object = None,  # noqa: ARG002 # as above
-        tb: TracebackType | None = None,  # noqa: ARG002 # as above
+        val: object = None,  # noqa: ARG002 # the protocol's
+        tb: TracebackType | None = None,  # noqa: ARG002 # the protocol's
         /,
     ) -> Outcome:
         """Close the stream and raise the exception."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from prefactor_http._report import LOG
@@ -40,7 +41,8 @@ def build_error(
         error.__cause__ = last
         _annotate(error, call)
     if call.attempts > 1 or call.outcome_unknown or is_exhausted:
-        LOG.warning(
+        LOG.log(
+            logging.DEBUG if call.operation.is_retried_elsewhere else logging.WARNING,
             "%s %s gave up after %d attempts: %s%s",
             call.operation.method,
             call.path,

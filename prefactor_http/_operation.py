@@ -51,6 +51,9 @@ class Operation(Generic[T]):
             repeat; set for operations that create resources in numbers.
     """
 
+    is_retried_elsewhere = False
+    """Whether a failure is only a step of a longer work, which retries it and reports the end."""
+
     def __init__(
         self,
         name: str,

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from prefactor_http._budget import FIRST_SUCCESS, RETRY_COST, TIMEOUT_COST
+from prefactor_http._backoff import backoff
 from prefactor_http._ending import annotate_cancellation, build_error, interrupted
 from prefactor_http._identity import confirms, sent_by_request
 from prefactor_http._operation import Operation
 from prefactor_http._outcome import Failure, Kind, Reply
 from prefactor_http._reconciliation import Applied, may_reconcile, reconcile
 from prefactor_http._report import LOG, report
+from prefactor_http._retry_budget import FIRST_SUCCESS, retry_cost
 from prefactor_http._runtime import Runtime
 from prefactor_http._wire import (
     GET,
     IDEMPOTENCY_IN_PROGRESS,
-    SERVICE_UNAVAILABLE,
     TOO_EARLY,
     TOO_MANY_REQUESTS,
     Call,
@@ -92,7 +92,7 @@ class Retry:
             # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
             exc.__traceback__ = None
             raise
-        self.runtime.budget.give_back(FIRST_SUCCESS)
+        self.runtime.budget.deposit(FIRST_SUCCESS)
         return outcome
 
     async def _run_within(self, call: Call[T], deadline: float) -> T:
@@ -109,11 +109,12 @@ class Retry:
         raise interrupted(call, cause, deadline)
 
     async def attempt(self, call: Call[T]) -> T | Failure:
-        """Make one attempt, as soon as the limit and the gate let it through."""
+        """Make one attempt, as soon as the rate limiter lets it through and a slot is free."""
         runtime, config = self.runtime, self.config
-        if not (runtime.admit_now() or await runtime.admit()):
-            closed = PrefactorClientError("the client was closed")
-            return Failure(closed, Kind.NOT_SENT, permanent=True)
+        if not runtime.admit_now(call):
+            failure = await runtime.admit(call)
+            if failure is not None:
+                return failure
         call.attempts += 1
         call.in_flight = True
         is_observed = config.on_attempt is not None or LOG.isEnabledFor(logging.DEBUG)
@@ -121,9 +122,9 @@ class Retry:
         try:
             reply = await runtime.transport.attempt(call, config.request_timeout)
         finally:
-            runtime.limit.give_back()
+            runtime.release(call)
         call.in_flight = False
-        outcome = parse_response(call, reply, runtime.redactor)
+        outcome = parse_response(call, reply, runtime.redactor, runtime.clock.utcnow)
         if runtime.seen.is_watching:
             if call.operation.is_anonymous is not None:
                 outcome = self._doubt(call, reply, outcome)
@@ -131,7 +132,9 @@ class Retry:
                 runtime.seen.add(call.resource_id, call.key)
         if isinstance(outcome, Failure):
             self._record(call, outcome)
-            self._heed(outcome)
+            runtime.limiter.record(call, outcome)
+        elif not runtime.limiter.is_idle:
+            runtime.limiter.record(call, outcome)
         if is_observed:
             seconds = runtime.clock.monotonic() - started
             report(call, outcome, reply.status, seconds, config.on_attempt)
@@ -176,16 +179,6 @@ class Retry:
         seen.add(details.id, call.key)
         return outcome
 
-    def _heed(self, failure: Failure) -> None:
-        """Close the gate when the API names a time to be left alone."""
-        seconds = failure.retry_after
-        if seconds is None or seconds > self.config.max_retry_delay:
-            return
-        if failure.status == TOO_MANY_REQUESTS:
-            self.runtime.gate.close_for(seconds)
-        elif failure.status == SERVICE_UNAVAILABLE:
-            self.runtime.gate.hold_for(seconds)
-
 
 class _Recovery(Generic[T]):
     """A call after its first failure: the strategies that tenacity asks, and the end."""
@@ -204,12 +197,6 @@ class _Recovery(Generic[T]):
         # Not at the top: it costs 8 ms of start-up, and most processes never need it.
         import tenacity  # noqa: PLC0415
 
-        config = self._config
-        self._jitter = tenacity.wait_random_exponential(
-            multiplier=config.initial_retry_delay,
-            max=config.max_retry_delay,
-            exp_base=config.retry_multiplier,
-        )
         controller = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_result(self._is_worth_repeating),
             wait=self._wait,
@@ -220,12 +207,12 @@ class _Recovery(Generic[T]):
         try:
             outcome: T | Failure = await controller(self._attempt)
         except asyncio.CancelledError:
-            self._runtime.budget.give_back(self._spent)  # the API is not to blame
+            self._runtime.budget.deposit(self._spent)  # the API is not to blame
             raise
         finally:
             controller.iter_state.reset()  # its list of actions refers back to it
         if not self._is_worth_repeating(outcome):  # the API has answered, if only with a refusal
-            self._runtime.budget.give_back(self._spent)
+            self._runtime.budget.deposit(self._spent)
         if not isinstance(outcome, Failure):
             return outcome
         if self._call.outcome_unknown and outcome.kind is not Kind.UNKNOWN:
@@ -267,10 +254,8 @@ class _Recovery(Generic[T]):
             # Most likely a kept-alive connection that the server had closed: nothing to wait for.
             self._has_reconnected = True
             return 0.0
-        seconds = max(self._jitter(state), failure.retry_after or 0.0)
-        if failure.status == TOO_MANY_REQUESTS and failure.retry_after is None:
-            self._runtime.gate.close_for(seconds)
-        return seconds
+        retry = state.attempt_number - 1
+        return max(backoff(self._config, retry), failure.retry_after or 0.0)
 
     def _stop(self, state: RetryCallState) -> bool:
         failure = _failure_of(state)
@@ -286,10 +271,8 @@ class _Recovery(Generic[T]):
         if expires_at is not None and now + state.upcoming_sleep >= expires_at:
             error.add_note("not tried again: the deadline comes first")
             return True
-        cost = TIMEOUT_COST if failure.timed_out else RETRY_COST
-        if failure.status == TOO_MANY_REQUESTS:
-            cost = 0  # the gate lets these out at the rate that the API bears: they cannot pile up
-        if not self._runtime.budget.take(cost):
+        cost = retry_cost(failure)
+        if not self._runtime.budget.withdraw(cost):
             error.retry_budget_exhausted = True
             error.add_note("not tried again: the client's retry budget is used up")
             return True

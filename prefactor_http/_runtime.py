@@ -6,17 +6,19 @@ import asyncio
 import os
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefactor_http._budget import RetryBudget
 from prefactor_http._clock import Clock
 from prefactor_http._doubt import SeenResources
-from prefactor_http._gate import Gate
-from prefactor_http._limit import Limit
+from prefactor_http._outcome import Failure, Kind
+from prefactor_http._rate_limiter import RateLimiter
 from prefactor_http._redaction import Redactor
+from prefactor_http._retry_budget import RetryBudget
+from prefactor_http._semaphore import Semaphore
 from prefactor_http._span_instances import SpanInstances
 from prefactor_http._transport import Transport
 from prefactor_http._watch import Watches
+from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError
 
@@ -31,6 +33,8 @@ _FOREIGN = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
     "on its own loop first"
 )
+
+T = TypeVar("T")
 
 
 class Runtime:
@@ -51,8 +55,8 @@ class Runtime:
         session: ClientSession | None,
     ) -> None:
         self.clock = clock
-        self.gate = Gate(clock)
-        self.budget = RetryBudget(config.retry_budget)
+        self.limiter = RateLimiter(clock, config)
+        self.budget = RetryBudget(config)
         self.redactor = Redactor(config.api_token)
         self.seen = SeenResources()
         self.span_instances = SpanInstances()
@@ -60,8 +64,7 @@ class Runtime:
         self.transport = Transport(config, headers, self.watches, session, self.redactor)
         self.is_closed = False
         self._max_connections = config.max_connections
-        self.limit = Limit(self._max_connections)
-        self._turn = Limit(1)  # at the gate: calls wait there in line, not all at once
+        self.slots = Semaphore(self._max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
 
@@ -80,8 +83,8 @@ class Runtime:
         if self._loop is not loop:
             # On the same one, attempts of before a close may still have slots to give back.
             self._loop = loop
-            self.limit = Limit(self._max_connections)
-            self._turn = Limit(1)
+            self.slots = Semaphore(self._max_connections)
+            self.limiter.rebind()
         self.is_closed = False
 
     def check_usable(self) -> None:
@@ -104,48 +107,43 @@ class Runtime:
         if asyncio.get_running_loop() is not self._loop:
             raise PrefactorClientError(_FOREIGN)
 
-    def admit_now(self) -> bool:
-        """Let an attempt in at once, if nothing speaks against it; it gives its slot back.
+    def admit_now(self, call: Call[Any]) -> bool:
+        """Let an attempt start at once, if nothing speaks against it; see `release`.
 
         Returns:
-            False, and no slot, when it has to ask `admit`.
+            Whether it may. If not, `admit` waits until it may.
         """
-        return not (self.gate.is_closed or self.is_closed) and self.limit.take_free()
+        if self.is_closed or not self.slots.acquire_nowait():
+            return False
+        if self.limiter.is_idle or self.limiter.acquire_nowait(call):
+            return True
+        self.slots.release()
+        return False
 
-    async def admit(self) -> bool:
-        """Wait for a free slot, and for the gate to open; who is let in gives the slot back.
+    async def admit(self, call: Call[Any]) -> Failure | None:
+        """Wait until an attempt may start; see `release`.
 
         Returns:
-            False, and no slot, when the client closes meanwhile.
+            None when it may start, otherwise why it may not.
         """
-        has_slot = await self._unless_closing(self._enter())
-        is_admitted = has_slot and not self.is_closed
-        if has_slot and not is_admitted:
-            self.limit.give_back()
-        return is_admitted
+        closed = Failure(
+            PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True
+        )
+        failure = await self._unless_closing(self.limiter.acquire(call, self.slots), closed)
+        if failure is None and self.is_closed:
+            self.release(call)
+            return closed
+        return failure
 
-    async def _enter(self) -> None:
-        if not self.limit.take_free():
-            await self.limit.take()
-        try:
-            await self._pass_gate()
-        except BaseException:
-            self.limit.give_back()
-            raise
-
-    async def _pass_gate(self) -> None:
-        if not self._turn.take_free():
-            await self._turn.take()
-        try:
-            # Look again after each wait: meanwhile another call may have been told to wait longer.
-            while not self.is_closed and (seconds := self.gate.wait_time()):
-                await self.clock.sleep(seconds)
-        finally:
-            self._turn.give_back()
+    def release(self, call: Call[Any]) -> None:
+        """Record that an attempt that was admitted is over."""
+        self.slots.release()
+        if not self.limiter.is_idle:
+            self.limiter.release(call)
 
     async def pause(self, seconds: float) -> None:
         """Wait, unless the client closes; then the next attempt is refused."""
-        await self._unless_closing(self.clock.sleep(seconds))
+        await self._unless_closing(self.clock.sleep(seconds), None)
 
     async def close(self, drain_timeout: float) -> None:
         """Refuse new calls, wake those that wait, let those in flight end, close the session.
@@ -188,14 +186,14 @@ class Runtime:
                 self.watches.stop()
                 await self.transport.close()
 
-    async def _unless_closing(self, wait: Awaitable[object]) -> bool:
+    async def _unless_closing(self, wait: Awaitable[T], closed: T) -> T:
+        """Wait for something; return `closed` if the client closes first."""
         watch = self.watches.begin(None)
         try:
-            await wait
+            return await wait
         except asyncio.CancelledError:
             if watch.caused() is None:
                 raise
-            return False
+            return closed
         finally:
             self.watches.end(watch)
-        return True

@@ -6,7 +6,7 @@ There is no I/O in here, no retrying and no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -80,6 +80,7 @@ class Call(Struct, Generic[T]):
         contradictions: Responses so far that were about another resource or an earlier state.
         doubted: Whether a response may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
+        entered_at: When the rate limiter last let it through, if it had to look.
     """
 
     operation: Operation[T]
@@ -97,6 +98,7 @@ class Call(Struct, Generic[T]):
     contradictions: int = 0
     doubted: bool = False
     needs_new_connection: bool = False
+    entered_at: float = -math.inf
 
     def __repr__(self) -> str:
         # Error reports show the variables of each frame: no body, no headers.
@@ -112,18 +114,24 @@ class Call(Struct, Generic[T]):
         return self.key is not None or operation.method == GET or operation.carries_items
 
 
-def parse_response(call: Call[T], response: Reply | Failure, redactor: Redactor) -> T | Failure:
+def parse_response(
+    call: Call[T],
+    response: Reply | Failure,
+    redactor: Redactor,
+    utcnow: Callable[[], datetime],
+) -> T | Failure:
     """Turn a response into the result of its call, or into a failure.
 
     Args:
         call: The call.
         response: The response; an attempt that failed before is returned as it is.
         redactor: Removes the token from what the response quotes.
+        utcnow: Gives the current moment, for a date in ``Retry-After``.
     """
     if isinstance(response, Failure):
         return response
     if not _OK <= response.status < _REDIRECT:
-        return _error_from_response(response, redactor)
+        return _error_from_response(response, redactor, utcnow)
     operation = call.operation
     try:
         result = operation.decode(response.body)
@@ -142,11 +150,14 @@ def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem:
     return failure
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After``: seconds, or a date relative to the reply's own ``Date``.
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date.
+
+    A date is relative to the ``Date`` of the same response, so that the clocks need not agree.
 
     Args:
-        headers: Headers of the reply.
+        headers: Headers of the response.
+        now: The current moment, to which a date is relative if the response has no ``Date``.
 
     Returns:
         Seconds to wait, or None where the header is missing or makes no sense.
@@ -157,24 +168,23 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        seconds = _seconds_until(value, headers.get("Date"))
+        until = _moment(value)
+        since = _moment(headers.get("Date", "")) or now
+        seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
     return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER else None
 
 
-def _seconds_until(value: str, now: str | None) -> float:
+def _moment(text: str) -> datetime | None:
     try:
-        moments = [parsedate_to_datetime(text) for text in (value, now or "")]
+        moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # the latter for years beyond what a C int holds
-        return math.nan
-    until, since = (m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments)
-    return max(0.0, _timestamp(until) - _timestamp(since))
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _timestamp(moment: datetime) -> float:
-    return moment.timestamp()
-
-
-def _error_from_response(response: Reply, redactor: Redactor) -> Failure:
+def _error_from_response(
+    response: Reply, redactor: Redactor, utcnow: Callable[[], datetime]
+) -> Failure:
     status = response.status
     raw = _error_fields(response.body)
     code = raw.get("code")
@@ -193,7 +203,7 @@ def _error_from_response(response: Reply, redactor: Redactor) -> Failure:
     )
     error.from_api = from_api
     error.request_id = request_id(response, redactor)
-    error.retry_after = retry_after(response.headers)
+    error.retry_after = retry_after(response.headers, utcnow())
     if not raw:
         error.body_snippet = snippet(response.body, redactor)
     # A 5xx or 408 may come from a proxy that gave up on a write which the API then executed, as

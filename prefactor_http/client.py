@@ -243,9 +243,14 @@ class PrefactorHttpClient:
         Returns:
             The operation's result, to be awaited.
         """
-        return self._retry.run(
-            self._call(operation, request, resource_id, needs_new_connection=needs_new_connection)
-        )
+        try:
+            call = self._call(
+                operation, request, resource_id, needs_new_connection=needs_new_connection
+            )
+        except (TypeError, ValueError):
+            request = None  # error reports show the variables of each frame
+            raise
+        return self._retry.run(call)
 
     async def send_items(
         self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
 
 from prefactor_http._http_hosts import Reach, plain_http_reach
@@ -48,8 +48,10 @@ class HttpClientConfig:
             ``PREFACTOR_ALLOW_INSECURE_HTTP=1`` in the environment.
         trust_env: Take proxies from the environment, as aiohttp does. Credentials that a netrc file
             has for the API's host are not used: the token is sent.
-        retry_budget: Size of the client's retry budget (a retry takes 5, after a timeout 10,
-            after a 429 nothing; successes pay back); None for no budget.
+        retry_budget: Tokens for retries, shared by all calls of the client. A retry takes 5, after
+            a timeout 10, and none if nothing was sent or after a 429. A call that is answered in
+            the end returns what it took. ``"auto"`` is 100 for each of ``max_connections``, None
+            no budget.
         on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.
 
     Raises:
@@ -87,7 +89,7 @@ class HttpClientConfig:
     max_response_bytes: int = 64 * 1024 * 1024
     allow_insecure_http: bool = False
     trust_env: bool = False
-    retry_budget: int | None = 500
+    retry_budget: int | Literal["auto"] | None = "auto"
     on_attempt: Callable[[Attempt], object] | None = None
 
     def __post_init__(self) -> None:
@@ -120,8 +122,10 @@ class HttpClientConfig:
         _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")
         _check(
             "retry_budget",
-            self.retry_budget is None or self.retry_budget >= 0,
-            "must be non-negative or None",
+            self.retry_budget == "auto"
+            if isinstance(self.retry_budget, str)
+            else self.retry_budget is None or self.retry_budget >= 0,
+            'must be non-negative, "auto" or None',
         )
         if self.default_idempotency_key is not None:
             check_key(self.default_idempotency_key, "default_idempotency_key")

@@ -37,7 +37,7 @@ def test_the_defaults_are_these():
         "max_response_bytes": 64 * 1024 * 1024,
         "allow_insecure_http": False,
         "trust_env": False,
-        "retry_budget": 500,
+        "retry_budget": "auto",
         "on_attempt": None,
     }
 
@@ -80,7 +80,8 @@ def test_the_defaults_are_these():
         ({"deadline": float("nan")}, "deadline must be positive or None"),
         ({"max_connections": 0}, "max_connections must be at least 1"),
         ({"max_response_bytes": 0}, "max_response_bytes must be at least 1"),
-        ({"retry_budget": -1}, "retry_budget must be non-negative or None"),
+        ({"retry_budget": -1}, 'retry_budget must be non-negative, "auto" or None'),
+        ({"retry_budget": "500"}, 'retry_budget must be non-negative, "auto" or None'),
         ({"default_idempotency_key": ""}, "default_idempotency_key must have 1 to 64"),
         ({"default_idempotency_key": "a b"}, "default_idempotency_key must be printable ASCII"),
         ({"default_idempotency_key": "x" * 28}, "must leave room for a UUID: 27 characters"),
@@ -105,6 +106,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(fields, message):
         {"deadline": 0.001},
         {"retry_budget": 0},
         {"retry_budget": None},
+        {"retry_budget": "auto"},
         {"default_idempotency_key": "x" * 27},
         {"max_connections": 1},
         {"max_response_bytes": 1},

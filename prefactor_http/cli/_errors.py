@@ -46,7 +46,10 @@ class Advice(Struct, frozen=True):
 def error_text(error: Exception | None) -> str:
     """Say in a line what went wrong."""
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
-        return f"{error.attempts} attempts failed, the last with: {error_text(error.last_error)}"
+        failed = f"{error.attempts} attempts failed, the last with"
+        if error.attempts == 1:
+            failed = "the attempt failed"
+        return f"{failed}: {error_text(error.last_error)}"
     text = str(error)
     if isinstance(error, PrefactorApiError) and error.from_api:
         return text

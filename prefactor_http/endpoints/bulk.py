@@ -25,17 +25,20 @@ class BulkClient:
     async def execute(self, request: BulkRequest) -> BulkResponse:
         """Make calls in one request, in order: ``POST /bulk`` (contract §9).
 
-        The API stops at the first call that fails; those before it have taken effect. When the
+        The API stops at the first call that fails; those before it have been applied. When the
         request itself fails, sending it again with the same keys repeats no call.
+
+        A call that fails after an attempt of the request was lost may have been applied by that
+        attempt. It is verified by reading its resource, as for a direct call.
 
         Args:
             request: The calls. One on something that has a path of its own names it in a field,
                 such as ``agent_instance_id``.
 
         Returns:
-            Each call's output by its key, the keys of the calls that were not attempted, and
-            those of the calls that may have been. An output's ``decode()`` gives the call's
-            result, or raises its error.
+            Each call's output by its key, and the keys of the calls that were not attempted or
+            whose outcome is unknown. An output's ``decode()`` gives the call's result, or raises
+            its error.
 
         Raises:
             PrefactorHttpError: The request failed as a whole.
@@ -57,39 +60,32 @@ class BulkClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
 
-        Each item has exactly one outcome, given as it is known. An item that fails stops no other
-        one, except those of its group: a request that fails is split until the item that makes it
-        fail is alone, and everything else is sent again with the same keys. While the API is down
-        nothing more is taken in, and one small request at a time asks whether it is up again.
-        Memory is bounded by what is in flight.
+        Each item gets exactly one outcome, as soon as it is known. An item that fails stops only
+        the items of its group; what the API did not reach is sent again with the same keys. While
+        the API is down, nothing more is pulled and one request at a time probes, for at most
+        ``patience`` seconds. Memory is bounded by what is in flight. Leaving the loop stops pulling
+        and lets requests in flight end, within ``request_timeout`` and at most 10 seconds.
 
-        A plain source is pulled for at most 50 ms at a time; one slow ``next()`` blocks the event
-        loop. A request is sent when it is full, or after 0.5 s.
-
-        A task that waits for the next outcome can be cancelled, as by ``asyncio.wait_for``: the
-        stream goes on, and the next outcome can be asked for again. To leave the loop early, use
-        `contextlib.aclosing`: the stream sends nothing more, and waits for requests in flight as
-        long as one attempt may take (``request_timeout``), at most 10 seconds.
-
-        The client's ``deadline`` is for one call and does not apply: ``patience`` bounds a stream,
-        and ``max_retries`` does not count its requests.
+        ``deadline`` bounds single calls, not a stream; ``patience`` alone bounds an outage. A plain
+        iterable is pulled for at most 50 ms at a time so that other tasks can run, but one slow
+        ``next()`` blocks the event loop: pass an async iterable for a source that waits.
 
         Args:
             items: The calls; pulled while there is room.
             chunk_size: Most items in a request.
             max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
             concurrency: Most requests in flight; fewer while the API answers slowly or refuses.
-            patience: Seconds that the API may be down, or may refuse an item for the moment. If
-                the API asks to wait for longer (``Retry-After``), the run ends at once.
+            patience: Seconds that the API may be down, or refuse an item for the moment. A longer
+                ``Retry-After`` ends the run at once.
             ordered: Whether outcomes come in the order of the items.
-            group: The group of an item, a callable or the name of a field: items of a group keep
-                their order, and are never in two requests at once.
+            group: What an item's group is, a callable or the name of a field: items of a group
+                keep their order, and never travel in two requests at once.
             max_failures: Failed items after which the run stops.
-            max_same_refusals: Items after which the run stops if all of them were refused in a row
-                for the same reason and none has succeeded; None for never.
+            max_same_refusals: Items refused in a row with the same code and field names after which
+                the run stops if none has succeeded; None for no limit.
 
         Returns:
-            The outcomes. Keep an outcome as long as you like: it holds nothing but its own item.
+            The outcomes. A cancelled ``anext`` loses none: the next one goes on.
 
         Raises:
             PrefactorHttpError: The run ended early, after an outcome for each item taken in.

@@ -89,9 +89,11 @@ class BulkResponse(Struct, frozen=True, kw_only=True):
     Attributes:
         status: ``success``: the request was worked on, whatever its calls met with.
         outputs: Outputs by idempotency key; the API stops after the first that failed.
-        not_attempted: Keys of the calls after that, in order. They can be sent again as they are.
-        unknown: Keys of the calls that may have been applied, although the response has no output
-            for them. Send them again with the same keys to find out.
+        not_attempted: Keys of the calls after that, in order. They were not applied, and can be
+            sent again as they are.
+        unknown: Keys of the calls that have no output but may have been applied: an earlier attempt
+            of the request was lost, or the response lacks their outputs. Send them again with the
+            same keys to find out.
     """
 
     status: str = "success"

@@ -76,7 +76,7 @@ def test_rows_of_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
     options = ["--job", "j", "--max-retries", "1", "--patience", "0"]
     result = run("register", path, *shared, *options)
     assert result.exit_code == 3
-    said = "3 rows (unknown; lines 1, 2, 3): may be registered: 2 attempts failed, the last with: "
+    said = "3 rows (unknown; lines 1, 2, 3): may be registered: the attempt failed: "
     assert said in result.stderr
     assert "Run the same command again: no row is registered twice." in result.stderr
 

@@ -1,63 +1,82 @@
-"""At an API that admits so many requests a second, few are sent to be refused."""
+"""At an API that admits so many requests a second, few are sent to be rejected."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
-from virtual_time import FixedWindows, LimitedServer, LoopClock, TokenBucket, VirtualLoop
-
-from prefactor_http import (
-    HttpClientConfig,
-    PrefactorClientError,
-    PrefactorHttpClient,
-    PrefactorTimeoutError,
+from virtual_time import (
+    FixedWindows,
+    SlidingWindow,
+    TokenBucket,
+    call,
+    errors_of,
+    in_virtual_time,
+    limited,
+    refusing,
+    register,
+    work_off,
 )
+
+from prefactor_http import PrefactorClientError, PrefactorTimeoutError
 from prefactor_http.exceptions import PrefactorRateLimitError
 
 
-def in_virtual_time(scenario):
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(scenario)
+@pytest.mark.parametrize(("callers", "latency"), [(8, 0.001), (64, 0.02), (512, 0.001)])
+def test_registers_use_what_the_api_admits_and_few_are_rejected(callers, latency):
+    async def scenario():
+        async with limited(FixedWindows(200).refuse, latency=latency) as (server, client):
+            seconds = await work_off(client, 12_000, callers, register)
+            assert 12_000 / seconds >= 0.92 * 200
+            assert len(server.requests) <= 1.03 * 12_000
+
+    in_virtual_time(scenario())
 
 
-@asynccontextmanager
-async def limited(refuse, *, latency=0.001, **config):
-    """Run a server that asks `refuse`, and a client of it."""
-    async with LimitedServer(refuse, latency) as server:
-        settings = HttpClientConfig(server.url, "t", **config)
-        async with PrefactorHttpClient(settings, clock=LoopClock()) as client:
-            yield server, client
+@pytest.mark.parametrize("callers", [1, 512])
+@pytest.mark.parametrize(
+    ("limit", "rows", "share", "most"),
+    # 100 requests are in flight when the first one is rejected. The large limit has to be found
+    # within ten seconds.
+    [(20, 1200, 0.85, 1.1), (2000, 20_000, 0.7, 1.02)],
+)
+def test_small_and_large_limits_are_used(limit, rows, share, most, callers):
+    async def scenario():
+        async with limited(FixedWindows(limit).refuse) as (server, client):
+            seconds = await work_off(client, rows, callers)
+            assert rows / seconds >= share * min(limit, callers / 0.001)
+            assert len(server.requests) <= most * rows
+
+    in_virtual_time(scenario())
 
 
-def call(client):
-    return client.request("GET", "/anything")
+@pytest.mark.parametrize("retry_after", [None, 0])
+def test_a_limit_that_names_no_time_is_used(retry_after):
+    async def scenario():
+        limiter = FixedWindows(200, retry_after=retry_after)
+        async with limited(limiter.refuse) as (server, client):
+            seconds = await work_off(client, 6000, 64)
+            assert 6000 / seconds >= 0.8 * 200
+            assert len(server.requests) <= 1.03 * 6000
+
+    in_virtual_time(scenario())
 
 
-async def work_off(client, rows, callers):
-    left = iter(range(rows))
+def test_a_bucket_that_holds_little_is_used():
+    async def scenario():
+        async with limited(TokenBucket(200, 20).refuse, latency=0.02) as (server, client):
+            seconds = await work_off(client, 6000, 64)
+            assert 6000 / seconds >= 0.7 * 200
+            assert len(server.requests) <= 1.03 * 6000
 
-    async def caller():
-        for _ in left:
-            await call(client)
-
-    started = asyncio.get_running_loop().time()
-    await asyncio.gather(*[caller() for _ in range(callers)])
-    return asyncio.get_running_loop().time() - started
-
-
-def refusing(*spans):
-    """Refuse from one time to another, with a `Retry-After` of one second."""
-
-    def refuse(now):
-        return 1 if any(start <= now < end for start, end in spans) else None
-
-    return refuse
+    in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize("callers", [8, 64, 512])
-@pytest.mark.parametrize("limiter", [lambda: FixedWindows(200), lambda: TokenBucket(200, 200)])
+@pytest.mark.parametrize(
+    "limiter",
+    [lambda: FixedWindows(200), lambda: SlidingWindow(200), lambda: TokenBucket(200, 200)],
+)
 def test_few_requests_are_refused_and_most_of_what_the_api_bears_is_used(limiter, callers):
     async def scenario():
         async with limited(limiter().refuse) as (server, client):
@@ -126,7 +145,7 @@ def test_an_outage_gets_a_request_a_wait_and_is_soon_forgotten():
     in_virtual_time(scenario())
 
 
-def test_the_gate_stands_open_again_when_nothing_was_refused_for_long():
+def test_calls_are_not_paced_any_more_when_nothing_was_rejected_for_long():
     async def scenario():
         async with limited(refusing((0.0, 0.5))) as (server, client):
             await call(client)
@@ -185,16 +204,34 @@ def test_a_call_that_is_cancelled_in_line_takes_nobodys_place():
     in_virtual_time(scenario())
 
 
-def test_a_deadline_ends_the_waiting_in_line():
+def test_a_deadline_that_is_shorter_than_the_wait_fails_at_once():
     async def scenario():
         loop = asyncio.get_running_loop()
         async with limited(refusing((0.0, 9.0)), deadline=0.5) as (server, client):
             await refused_once(client)
             started = loop.time()
-            errors = await asyncio.gather(*[call(client) for _ in range(5)], return_exceptions=True)
-            assert [type(error) for error in errors] == [PrefactorTimeoutError] * 5
-            assert loop.time() - started == pytest.approx(0.5, abs=0.01)
+            errors = await errors_of([call(client) for _ in range(5)])
+            assert {type(error) for error in errors} == {PrefactorTimeoutError}
+            assert {error.attempts for error in errors} == {0}
+            assert [error.retry_after for error in errors] == pytest.approx([1.0] * 5)
+            assert not any(error.outcome_unknown for error in errors)
+            assert "asks to wait for 1 s before the next request" in str(errors[0])
+            assert loop.time() == started
             assert len(server.requests) == 1
+
+    in_virtual_time(scenario())
+
+
+def test_a_deadline_ends_the_waiting_in_line():
+    async def scenario():
+        async with limited(FixedWindows(20).refuse) as (_, client):
+            await work_off(client, 60, 30)
+            patient = [asyncio.create_task(call(client)) for _ in range(20)]
+            hasty = client.with_options(deadline=0.5)
+            errors = await errors_of([call(hasty) for _ in range(5)])
+            assert {type(error) for error in errors} == {PrefactorTimeoutError}
+            assert {error.attempts for error in errors} == {0}
+            await asyncio.gather(*patient)
 
     in_virtual_time(scenario())
 

@@ -82,9 +82,9 @@ def test_about_items_of_a_stream(server: FaultServer, borrowed: bool, loop: str)
         items=ITEMS,
         seed=SEED,
         borrowed=borrowed,
-        poison=0.02,
+        poison=0.04,
         chunk_size=4,
-        patience=3.0,  # which the last item waits for if it is poison
+        patience=20.0,
         request_timeout=0.2,
     )
     states = run_on(loop, items)

@@ -1,4 +1,4 @@
-"""A client's limit on attempts in flight."""
+"""A semaphore for attempts in flight."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 from collections import deque
 
 
-class Limit:
-    """Slots, handed out in the order in which they were asked for.
+class Semaphore:
+    """Hands out slots in the order in which they were asked for.
 
-    `asyncio.Semaphore` does the same; asking it costs two coroutines and a generator for each
-    call, 3 % of the whole, where here a free slot is taken without awaiting anything.
+    `asyncio.Semaphore` does the same, but acquiring a free slot takes two coroutines and a
+    generator, 3 % of a call. Here `acquire_nowait` takes a free slot without awaiting anything.
 
     Args:
-        slots: How many there are.
+        slots: Number of slots.
     """
 
     def __init__(self, slots: int) -> None:
         self._free = slots
         self._waiters: deque[asyncio.Future[None]] = deque()
 
-    def take_free(self) -> bool:
-        """Take a slot if one is free; then nobody waits either.
+    def acquire_nowait(self) -> bool:
+        """Take a slot if one is free. Nobody waits while one is.
 
         Returns:
             Whether a slot was taken.
@@ -31,19 +31,21 @@ class Limit:
             return True
         return False
 
-    async def take(self) -> None:
-        """Wait for a slot, after `take_free` found none."""
+    async def acquire(self) -> None:
+        """Take a slot, waiting for one if none is free."""
+        if self.acquire_nowait():
+            return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.give_back()  # it was handed over just when this task was cancelled
+                self.release()  # the slot was handed over just before this task was cancelled
             raise
 
-    def give_back(self) -> None:
-        """Give a slot back: to whoever has waited longest, if anybody waits."""
+    def release(self) -> None:
+        """Return a slot, or hand it to the first task that waits for one."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

@@ -1,0 +1,102 @@
+"""Recognizes rejections that say nothing about the rate; see `_rate_limiter`."""
+
+from __future__ import annotations
+
+import math
+
+_MAX_KEYS = 256
+_ISOLATED = -1
+_MAX_IN_A_ROW = 4
+_ENOUGH_EVIDENCE = 2.0
+_PRIOR_CALLS, _PRIOR_REJECTIONS, _MAX_CALLS = 50.0, 1.0, 2000.0
+_RISE, _MIN_USUAL, _MAX_USUAL, _MAX_RISEN = 0.2, 0.01, 0.7, 0.95
+_THRESHOLD = 7.0
+
+
+class IsolatedRejections:
+    """Tells rejections of single calls from those of an API that is at its limit.
+
+    A rejection is isolated if the same resource or call was rejected before and others have
+    succeeded in between. Once enough evidence has shown that others are isolated, too, all are
+    taken for isolated as long as their share does not rise.
+    """
+
+    def __init__(self) -> None:
+        self._successes = self._in_a_row = 0
+        self._rejected_keys: dict[str, int] = {}  # successes of the operation until then
+        self._evidence = 0.0
+        self._share: _Share | None = None
+
+    def record_success(self, key: str) -> None:
+        """Record a call that was not rejected; the key is its resource's, or its own."""
+        self._successes += 1
+        self._in_a_row = 0
+        self._rejected_keys.pop(key, None)
+        if self._share is not None:
+            self._share.record(is_rejected=False)
+
+    def record_rejection(self, key: str) -> bool:
+        """Record a rejected call.
+
+        Returns:
+            Whether the rejection is an isolated one.
+        """
+        before = self._rejected_keys.get(key)
+        if before == _ISOLATED:
+            return True
+        self._in_a_row += 1
+        # At a limit, calls that were rejected before are rejected again, but one after another.
+        if before is not None and before < self._successes and self._in_a_row <= _MAX_IN_A_ROW:
+            self._rejected_keys[key] = _ISOLATED
+            self.learn(1.0)
+            return True
+        self.remember(key)
+        return self._share is not None and not self._share.record(is_rejected=True)
+
+    def remember(self, key: str) -> None:
+        """Record a rejected call while the operation is paused anyway."""
+        self._rejected_keys[key] = self._successes
+        if len(self._rejected_keys) > _MAX_KEYS:
+            del self._rejected_keys[next(iter(self._rejected_keys))]
+
+    def learn(self, evidence: float) -> bool:
+        """Record what a rejection that has paused the operation turned out to be.
+
+        Args:
+            evidence: Positive if it was isolated, at most 1; negative if the API was at its limit.
+
+        Returns:
+            Whether isolated rejections are expected from now on, and were not before.
+        """
+        self._evidence = max(0.0, self._evidence + evidence)
+        if self._evidence < _ENOUGH_EVIDENCE or self._share is not None:
+            return False
+        self._share = _Share()
+        return True
+
+
+class _Share:
+    """Detects when the share of rejected calls rises.
+
+    Compares two hypotheses: the usual share, and one 0.2 higher. The score adds the logarithm of
+    the likelihood ratio of each call and never falls below zero (Page's CUSUM test). With a usual
+    share of 2 %, three rejections in a row are a rise, or four among fifteen calls.
+    """
+
+    def __init__(self) -> None:
+        self._calls, self._rejections = _PRIOR_CALLS, _PRIOR_REJECTIONS
+        self._score = 0.0
+
+    def record(self, *, is_rejected: bool) -> bool:
+        usual = min(max(self._rejections / self._calls, _MIN_USUAL), _MAX_USUAL)
+        risen = min(usual + _RISE, _MAX_RISEN)
+        ratio = risen / usual if is_rejected else (1 - risen) / (1 - usual)
+        self._score = max(0.0, self._score + math.log(ratio))
+        self._calls += 1
+        self._rejections += is_rejected
+        if self._calls > _MAX_CALLS:  # the past counts for less and less
+            self._calls, self._rejections = self._calls / 2, self._rejections / 2
+        if self._score < _THRESHOLD:
+            return False
+        self._score = 0.0
+        return True

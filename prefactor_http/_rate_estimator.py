@@ -1,0 +1,192 @@
+"""Estimates how many calls per second the API admits.
+
+The API shows its limit only by rejecting calls, so finding it is a search. The rate at which calls
+are sent is a curve over the time since the last pause: constant at first, then rising slowly
+through the range in which the limit is expected, then ever faster, because the limit must have
+risen. The next rejection ends the search and gives a new range:
+
+- The rate shortly before the rejection was admitted, the rate at the rejection was not, so the
+  limit lies between the two. The next curve starts at the lower end. The narrower the range, the
+  longer the curve stays there and the more slowly it rises: in a wide range a test is soon worth
+  the pause that it costs, in a narrow one there is little to win.
+- If the rate was constant until the rejection, the estimate was too high. The range moves down, at
+  most to what was admitted per second with the pause included, which is the rate at which a token
+  bucket is filled.
+- If the rejection comes sooner than one `Retry-After` after the pause, the number of calls says
+  more than their rate. The API most likely counts calls in windows of that length. Then the number
+  is what one window admits, or two of them, where the calls reached into the next one.
+- If some of the calls in flight at the rejection are admitted and some are not, the limit is that
+  share of the current rate (a token bucket that is empty).
+
+All times are in proportion to the pause that the API asks for. A rate that was admitted for
+several such times is proven: unless something else shows a lower limit, the rate does not fall far
+below it.
+
+The first curve is a guess: high enough that the next rejection comes soon, low enough that few
+calls are in flight by then. The rate is never below one call per `Retry-After`.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+_MIN_SECONDS = 0.001
+# The first curve, in calls per second and in seconds.
+_FIRST_RATE, _FIRST_WIDTH, _FIRST_STRETCH = 500.0, 0.5, 0.25
+# Times in units of the pause. How long the rate is constant, and how long it takes to rise through
+# the range:
+_MIN_HOLD, _MAX_HOLD = 1.0, 60.0
+_MIN_STRETCH, _MAX_STRETCH, _QUICK_STRETCH = 3.0, 10.0, 4.0
+# How long before a rejection the rate was still admitted, and from when on it was not:
+_ADMITTED_BEFORE, _REJECTED_BEFORE = 1.25, 0.5
+# How long a rate must be admitted until it is proven, and until it is not much too high:
+_PROVEN, _NEARLY_PROVEN = 2.5, 1.5
+# Shares of a rate. How far the next rate stays below the lower end of the range (and half a call,
+# which counts where a window admits few), or below a window's calls:
+_MARGIN, _MARGIN_CALLS, _WINDOW_MARGIN = 0.99, 0.5, 0.96
+_MIN_WIDTH, _QUICK_WIDTH = 0.03, 0.15
+_MAX_LATE_SHARE, _PROVEN_SHARE = 0.8, 0.9
+_BACK_OFF, _MIN_DEMAND, _BACK_OFF_WIDTH = 0.8, 0.5, 0.25
+_MIN_LATE = 3
+
+
+class Run(Struct):
+    """The calls between the end of a pause and the rejection that started the next one.
+
+    Attributes:
+        admitted: Calls that were not rejected.
+        seconds: Time until the rejected call was sent.
+        wait: Seconds that the API asked to wait.
+        late_admitted: Calls in flight at the rejection that were admitted after it.
+        late_rejected: Calls in flight at the rejection that were rejected after it.
+    """
+
+    admitted: int
+    seconds: float
+    wait: float
+    late_admitted: int = 0
+    late_rejected: int = 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the rejection came long before a window of the API can have ended."""
+        return self.seconds < self.wait / 2
+
+    @property
+    def is_long(self) -> bool:
+        """Whether at least one whole window of the API went by before the rejection."""
+        return self.seconds > _PROVEN * self.wait
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether the calls in flight at the rejection were admitted, unlike at a limit."""
+        return self.late_admitted >= 3 * self.late_rejected
+
+
+class RateEstimator:
+    """The rate at which calls may be sent, by the time since the last pause."""
+
+    def __init__(self) -> None:
+        self._rate = self._width = self._hold = self._stretch = self._proven = 0.0
+        self._set_curve(_FIRST_RATE, _FIRST_WIDTH, 0.0, _FIRST_STRETCH, 1.0)
+
+    def rate_at(self, seconds: float) -> float:
+        """Return the calls per second that may be sent, so long after a pause."""
+        x = max(0.0, seconds - self._hold) / self._stretch
+        return self._rate * (1 + self._width * x + max(0.0, x - 1) ** 3)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without a rejection after which there may be no limit any more."""
+        return self._hold + 2 * self._stretch
+
+    def explains(self, run: Run) -> bool:
+        """Return whether a rejection is due to the rate, because it was higher than before."""
+        return run.is_long and run.seconds > self._hold
+
+    def record_rejection(self, run: Run, *, is_confirmed: bool) -> None:
+        """Choose the next curve after a rejection at the API's limit.
+
+        Args:
+            run: The calls until then.
+            is_confirmed: Whether anything but the rejection itself shows the limit.
+        """
+        if run.is_long:
+            self._proven = max(self._proven, run.admitted / run.seconds)
+        self._choose(run)
+        if is_confirmed:
+            self._proven = min(self._proven, self._rate)
+        else:
+            self._rate = max(self._rate, _PROVEN_SHARE * self._proven)
+
+    def back_off(self, run: Run) -> None:
+        """Lower the rate for a moment, after a rejection that may have another cause."""
+        seconds = max(run.seconds, _MIN_SECONDS)
+        demand = max(_MIN_DEMAND, self._demand(run))
+        rate = self.rate_at(seconds) * demand * _BACK_OFF
+        self._set_curve(rate, _BACK_OFF_WIDTH, 0.0, 1.0, run.wait)
+
+    def speed_up(self, wait: float) -> None:
+        """Double the rate with every `wait` seconds, as rejections do not depend on it."""
+        self._set_curve(self._rate, 1.0, 0.0, 1.0, wait)
+
+    def _choose(self, run: Run) -> None:
+        seconds, wait = max(run.seconds, _MIN_SECONDS), run.wait
+        demand = self._demand(run)
+        if run.is_short:
+            rate = _WINDOW_MARGIN * run.admitted / wait
+            if run.late_admitted >= _MIN_LATE:
+                share = run.late_admitted / (run.late_admitted + run.late_rejected)
+                rate = max(rate, self.rate_at(seconds) * demand * min(_MAX_LATE_SHARE, share))
+            self._set_curve(rate, _QUICK_WIDTH, _MIN_HOLD, _QUICK_STRETCH, wait)
+        elif seconds < wait:
+            # One window's calls, or more the longer it took.
+            window = run.admitted / wait
+            low = max(window * (1 - seconds / wait / 2), self._lowered(run) * demand)
+            self._search(min(low, window), max(low, window), wait)
+        else:
+            low = self._lowered(run) * demand
+            if self.explains(run):
+                low = self.rate_at(seconds - _ADMITTED_BEFORE * wait) * demand
+            high = self.rate_at(seconds - _REJECTED_BEFORE * wait) * demand
+            self._search(max(low, run.admitted / (seconds + wait)), high, wait)
+
+    def _demand(self, run: Run) -> float:
+        """Return the share of the calls that might have been sent, and were."""
+        seconds = max(run.seconds, _MIN_SECONDS)
+        x = max(0.0, seconds - self._hold) / self._stretch
+        # The integral of the curve.
+        extra = self._width * x**2 / 2 + max(0.0, x - 1) ** 4 / 4
+        return min(1.0, run.admitted / (self._rate * (seconds + self._stretch * extra)))
+
+    def _lowered(self, run: Run) -> float:
+        """Return the constant rate of the curve, moved down by the width of its range."""
+        if not self._hold:
+            return 0.0
+        steps = 2 if run.seconds < _NEARLY_PROVEN * run.wait else 1
+        return self._rate / (1 + steps * self._width)
+
+    def _search(self, low: float, high: float, wait: float) -> None:
+        """Start at the lower end of a range, and look for the limit in it."""
+        low = max(low * _MARGIN - _MARGIN_CALLS / wait, 1 / wait)
+        width = max(high / low - 1, _MIN_WIDTH)
+        hold = max(_MIN_HOLD, min(_MAX_HOLD, 0.05 / width**2))
+        stretch = max(_MIN_STRETCH, min(_MAX_STRETCH, 2 / width))
+        self._set_curve(low, width, hold, stretch, wait)
+
+    def _set_curve(
+        self, rate: float, width: float, hold: float, stretch: float, wait: float
+    ) -> None:
+        """Choose a curve.
+
+        Args:
+            rate: Calls per second at first.
+            width: How far the range reaches above that, as a share of it.
+            hold: How long the rate stays constant, in units of `wait`.
+            stretch: How long it takes to rise through the range, in units of `wait`.
+            wait: Seconds that the API asked to wait.
+        """
+        self._rate = max(rate, 1 / wait)
+        self._width = width
+        self._hold = hold * wait
+        self._stretch = stretch * wait

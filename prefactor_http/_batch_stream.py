@@ -89,7 +89,7 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         self._is_waiting = self._is_closed = False
 
     async def __anext__(self) -> Outcome:
-        if not self._ready or self._is_closed:
+        if not self._ready:
             await self._wait_until_ready()
         return self._ready.popleft()
 
@@ -115,10 +115,8 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         """
         if not self._is_closed:
             self._is_closed = True
-            try:
-                await _close(self._engine, self._source, self._timer)
-            finally:
-                self._ready.clear()  # what was in flight has ended; its outcomes are not asked for
+            self._ready = deque()  # what is in flight may end; its outcomes are not read
+            await _close(self._engine, self._source, self._timer)
 
     def __del__(self) -> None:
         loop = self._loop
@@ -135,10 +133,10 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         self._loop = asyncio.get_running_loop()
         try:
             while True:
-                if self._is_closed:
-                    raise StopAsyncIteration
                 if self._ready:
                     return
+                if self._is_closed:
+                    raise StopAsyncIteration
                 if self._is_over:
                     await self._finish()
                 await self._step()

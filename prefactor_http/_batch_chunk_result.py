@@ -72,11 +72,12 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
         _sort_out_missing(entries, reply, result)
         return result
     ok, is_ok = result.ok, State.OK
+    registered = reply.registers.get
     ids: set[str] = set()
     is_suspicious = False
     for entry in entries:
         key = entry.key
-        output = reply.registers.get(key)
+        output = registered(key)
         if type(output) is not Registered:
             _read(entry, reply.outputs.get(key), redactor, result)
             continue

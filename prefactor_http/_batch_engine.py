@@ -147,17 +147,19 @@ class BatchEngine:
         """
         now = self._advanced_at = self._clock.monotonic()
         for held in [held for held in self._held if held[0] <= now]:
-            self._queue.resume(held[1])
             self._held.remove(held)
+            self._queue.resume(held[1])
             self._probe_at = min(self._probe_at, now)
         while self.end is None:
             chunk = self._next_chunk(now, flush=flush)
             self._report_unsent()
             if chunk is None:
-                break
-            self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
-        if self.end is not None:
-            self._sweep()
+                return
+            if self.end is None:
+                self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
+            else:
+                self._queue.give_back(chunk, chunk.entries)
+                self._sweep()
 
     def wake_at(self, *, flush: bool) -> float | None:
         """Return when `advance` has something to do although nothing has happened until then."""
@@ -188,7 +190,7 @@ class BatchEngine:
                 done = {outcome.idempotency_key for outcome in chunk.ok}
                 self._on_crash((e for e in chunk.entries if e.key not in done), exc)
 
-    def fail(self, exc: Exception) -> None:
+    def fail(self, exc: BaseException) -> None:
         """End the run because of an exception that nobody expected."""
         self._abandon(self._unexpected(exc))
 
@@ -495,7 +497,7 @@ class BatchEngine:
             chunk.needs_new_connection = True
             self._queue.retry(chunk)
         elif len(chunk.entries) > 1 and self._successes > chunk.failed_at:
-            chunk.malformed, chunk.failed_at = _MAX_MALFORMED, self._successes
+            chunk.malformed = _MAX_MALFORMED  # each part is sent once before it is split
             self._queue.split(chunk, is_part=False)
         else:
             for entry in chunk.entries:
@@ -556,7 +558,7 @@ class BatchEngine:
         else:
             entry.past.failures_alone += 1
             tries = entry.past.failures_alone
-            if self._successes > entry.past.last_failed_at:
+            if self._is_suspect(entry):
                 tries = min(tries, _MAX_SUSPECT_EXPONENT)
             self._queue.give_back(chunk, kept=[entry])
             self._hold(entry, now + self._controller.backoff(tries))
@@ -638,7 +640,7 @@ class BatchEngine:
         exhausted.outcome_unknown = error.outcome_unknown
         return exhausted
 
-    def _unexpected(self, exc: Exception) -> PrefactorHttpError:
+    def _unexpected(self, exc: BaseException) -> PrefactorHttpError:
         """Wrap an exception that is not ours: nobody knows when it happened."""
         if isinstance(exc, PrefactorHttpError):
             return exc
@@ -651,9 +653,12 @@ class BatchEngine:
     def _go_down(self, now: float, error: PrefactorHttpError, *, is_explained: bool) -> None:
         """Send nothing but probes until one of them succeeds.
 
-        The first one is sent at once if the failure is most likely that of an item, or of a
-        connection that the server had closed in the meantime.
+        If the failure is most likely that of an item, and the other part of its request has not
+        been sent yet, that part is the probe. Otherwise the first probe is sent at once if the
+        failure is most likely that of an item, or of a connection that the server had closed.
         """
+        if is_explained and not self._is_down and self._queue.has_part:
+            return
         if self._is_down or not is_explained:
             self._unexplained += 1
             self._controller.back_off(now)
@@ -690,9 +695,9 @@ class BatchEngine:
         """Deliver the outcome of one item."""
         entry.past.is_settled = True
         self.unsettled -= 1
+        self._deliver([outcome])
         if self.end is None and not outcome.ok:
             self._queue.break_group(entry.group, is_certain=outcome.failed)
-        self._deliver([outcome])
         if outcome.failed and self.end is None:
             self._count_failure(outcome.error)
 
@@ -744,8 +749,7 @@ class BatchEngine:
         self._probes.clear()
         self._held.clear()
         for entry in left:
-            if not entry.past.is_settled:
-                self._settle_unsent(entry)
+            self._settle_unsent(entry)
 
     def _settle_unsent(self, entry: Entry) -> None:
         assert self.end is not None  # noqa: S101 # asked before
@@ -758,8 +762,6 @@ class BatchEngine:
 
     def _on_crash(self, entries: Iterable[Entry], exc: BaseException) -> None:
         """Handle an exception out of our own code, or out of an object of the caller's."""
-        if not isinstance(exc, Exception):
-            raise exc
         self.fail(exc)
         for entry in entries:
             if not entry.past.is_settled:

@@ -15,7 +15,7 @@ from prefactor_http.exceptions import PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk_output import BulkOutput, ReceivedOutput
 
-E = TypeVar("E", bound=Exception)
+E = TypeVar("E", bound=PrefactorHttpError)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -188,9 +188,8 @@ class Entry(Struct, eq=False):
 
     def describe(self, error: E) -> E:
         """Set on an error what callers of a direct call would find there."""
-        if isinstance(error, PrefactorHttpError):
-            past = self.past
-            describe_item_error(
-                error, self.key or None, past.attempts, outcome_unknown=past.outcome_unknown
-            )
+        past = self.past
+        describe_item_error(
+            error, self.key or None, past.attempts, outcome_unknown=past.outcome_unknown
+        )
         return error

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from prefactor_http._batch_outcome import Entry, Outcome
 
 _HEAD, _TAIL = b'{"items":[', b"]}"
-MAX_BROKEN_GROUPS = 10_000
+_MAX_BROKEN_GROUPS = 4096
 
 
 class Chunk(Struct, eq=False):
@@ -80,9 +80,7 @@ class BatchQueue:
         """Add new items."""
         self._waiting.extend(entries)
 
-    def take(  # one loop that every item passes once
-        self, items: int, size: int, *, only_full: bool = False
-    ) -> Chunk | None:
+    def take(self, items: int, size: int, *, only_full: bool = False) -> Chunk | None:
         """Make a chunk of the items that wait.
 
         Args:
@@ -167,7 +165,7 @@ class BatchQueue:
             if group is not None and group not in groups:
                 groups.add(group)
                 self._busy[group] = deque()
-        return False
+        return len(chosen) >= items
 
     def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
         """Sort out an item whose group does not let it go now, or that is never sent."""
@@ -225,6 +223,11 @@ class BatchQueue:
     def retry(self, chunk: Chunk) -> None:
         """Keep a chunk to be sent again before all that waits."""
         self._retries.append(chunk)
+
+    @property
+    def has_part(self) -> bool:
+        """Whether the next chunk to be sent again is a part that has not been sent yet."""
+        return bool(self._retries) and self._retries[0].is_part and not self._retries[0].must_split
 
     def next_retry(self) -> Chunk | None:
         """Hand out the next chunk that is to be sent again."""
@@ -302,9 +305,10 @@ class BatchQueue:
         if group is not None:
             self._return(self._busy.pop(group))
 
-    def _return(self, entries: Iterable[Entry]) -> None:
-        self._waiting.extendleft(reversed([*entries]))
-        self.has_returned = bool(self._waiting)
+    def _return(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            self._waiting.extendleft(reversed(entries))
+            self.has_returned = True
 
     def break_group(self, group: Hashable | None, *, is_certain: bool) -> None:
         """Send nothing more of a group.
@@ -315,7 +319,7 @@ class BatchQueue:
         """
         if group is not None:
             self._broken.setdefault(group, is_certain)
-            if len(self._broken) > MAX_BROKEN_GROUPS:
+            if len(self._broken) > _MAX_BROKEN_GROUPS:
                 del self._broken[next(iter(self._broken))]
 
     def is_certain(self, group: Hashable | None) -> bool:

@@ -115,7 +115,7 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         """
         if not self._is_closed:
             self._is_closed = True
-            self._ready.clear()
+            self._ready = deque()  # what is in flight may end; its outcomes are not read
             await _close(self._engine, self._source, self._timer)
 
     def __del__(self) -> None:
@@ -132,7 +132,9 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         self._is_waiting = True
         self._loop = asyncio.get_running_loop()
         try:
-            while not self._ready:
+            while True:
+                if self._ready:
+                    return
                 if self._is_closed:
                     raise StopAsyncIteration
                 if self._is_over:

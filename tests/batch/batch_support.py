@@ -29,9 +29,8 @@ def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
         "request_timeout": 10.0,
         **config,
     }
-    return PrefactorHttpClient(
-        HttpClientConfig(api.url, getattr(api, "token", "token-1234"), **settings)
-    )
+    token = settings.pop("token", getattr(api, "token", "token-1234"))
+    return PrefactorHttpClient(HttpClientConfig(api.url, token, **settings))
 
 
 def rows(count: int, **fields: Any) -> Iterable[dict[str, Any]]:

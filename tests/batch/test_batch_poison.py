@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from batch_support import (
@@ -82,7 +82,7 @@ async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_se
     assert attempts[whole] <= 2  # it was sent again as it was before it was split
     assert all(attempts[part] == 1 for part in parts if part.count(b'"_type"') > 1)
     sizes = sorted({part.count(b'"_type"') for part in attempts}, reverse=True)
-    assert all(smaller <= larger // 2 + 1 for larger, smaller in itertools.pairwise(sizes))
+    assert all(smaller <= larger // 2 + 1 for larger, smaller in pairwise(sizes))
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,37 @@ async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad,
     assert sum(o.ok for o in outcomes) == count - len(bad)
 
 
+async def test_a_poison_row_ends_alone_when_requests_are_sent_one_by_one(raw_server, raw_client):
+    raw_server.answer = poisoned({3, 96, 250})
+    outcomes = await collect(register_rows(raw_client, rows(400), concurrency=1))
+    assert {o.index for o in outcomes if o.unknown} == {3, 96, 250}
+    assert len(raw_server.requests) <= 4 + 60
+
+
+async def test_groups_stay_together_when_a_request_is_split(raw_server, raw_client):
+    fine = in_turn(lambda _: success({}))
+    sent: list[list[str]] = []
+
+    def answer(request):
+        keys = [item["idempotency_key"] for item in items_sent(request)]
+        sent.append(keys)
+        return CRASH if "key-a-00" in keys else fine(request)
+
+    raw_server.answer = answer
+    items = [plain("key-a-00"), *(plain(f"key-b-{n:02}") for n in range(9))]
+    others = [plain(f"other-{n:03}") for n in range(30)]
+    stream = raw_client.bulk.stream(
+        [*items, *others],
+        group=lambda item: "b" if "-b-" in item.idempotency_key else None,
+        chunk_size=10,
+    )
+    outcomes = await collect(stream)
+    assert states(outcomes) == {"ok": 39, "unknown": 1}
+    halves = [keys for keys in sent if keys == ["key-a-00"] or len(keys) == 9]
+    assert ["key-a-00"] in halves
+    assert [f"key-b-{n:02}" for n in range(9)] in halves
+
+
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_a_request_of_nothing_but_poison_rows_affects_no_other(
     raw_server, raw_client, concurrency
@@ -112,11 +143,11 @@ async def test_a_request_of_nothing_but_poison_rows_affects_no_other(
 
 
 async def test_one_poison_row_in_ten_affects_no_other(raw_server, raw_client):
-    bad = set(range(3, 200, 10))
+    bad = set(range(3, 80, 10))
     raw_server.answer = poisoned(bad)
-    outcomes = await collect(register_rows(raw_client, rows(200), chunk_size=20))
+    outcomes = await collect(register_rows(raw_client, rows(80), chunk_size=20))
     assert {o.index for o in outcomes if o.unknown} == bad
-    assert sum(o.ok for o in outcomes) == 180
+    assert sum(o.ok for o in outcomes) == 72
 
 
 async def test_a_poison_row_that_is_all_there_is_ends_when_patience_does(raw_server, raw_client):
@@ -292,7 +323,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
     assert states(outcomes) == {"ok": 700}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
     grown = sizes[sizes.index(10) :]
-    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(grown))
+    assert all(later <= earlier + 1 for earlier, later in pairwise(grown))
     assert max(grown) > 25
 
 

@@ -10,7 +10,7 @@ demo: $(VENV)/.ready-cli
 	@$(BIN)/prefactor-http demo
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 4 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # On each of 3.11, 3.12 and 3.13 that is on PATH or in pyenv, in an environment of its own.
 test-pythons:

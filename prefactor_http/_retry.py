@@ -283,9 +283,9 @@ class _Recovery(Generic[T]):
         """Find out whether an earlier attempt caused this refusal; see `_reconciliation`."""
         call = self._call
         operation = call.operation
-        if operation.reconciliation is None or call.body is None:
+        if operation.reconciliation is None:
             return None
-        fields = msgspec.json.decode(call.body, type=dict[str, Any])
+        fields = msgspec.json.decode(call.body or b"{}", type=dict[str, Any])
         if not may_reconcile(operation, fields, error):
             return None
         found = await reconcile(

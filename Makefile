@@ -21,6 +21,7 @@ check: $(VENV)/.ready-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py tests/test_typing.py
 
 # Installs the packages built on the reference into an environment of its own: minutes, and network.

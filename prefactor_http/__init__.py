@@ -1,13 +1,10 @@
 """Async client of the Prefactor API, whose writes are safe to repeat."""
 
-# First, while the stack is short: so CPython 3.11 loads aiohttp's many modules 3 % faster.
-from prefactor_http._outcome import Attempt
-
-# isort: split
-from prefactor_http._batch_outcome import Outcome
+from prefactor_http._bulk.outcome import Outcome
 from prefactor_http._version import __version__
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
+from prefactor_http.events import Attempt
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,

@@ -6,10 +6,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from prefactor_http._batch_operation import BatchOperation
-from prefactor_http._operation import Operation, RawOperation
-from prefactor_http._reconciliation import (
-    Reconciliation,
+from prefactor_http._http.operation import Operation, RawOperation, Reconciliation
+from prefactor_http._http.reconciliation import (
     was_agent_created,
     was_created,
     was_finished,
@@ -97,7 +95,7 @@ RECORD_QUALITY = Operation(
 
 # Agent spans (contract §8)
 
-# No SDK reads a span by its id: used to verify an unknown outcome, and may be refused.
+# Undocumented: a server may refuse it. It also verifies unknown outcomes.
 GET_SPAN = Operation("agent_spans.get", "GET", "/agent_spans/{agent_span_id}", AgentSpanReply)
 LIST_SPANS = Operation(
     "agent_spans.list", "GET", "/agent_spans", ListResponse[AgentSpan], bulk="agent_spans/list"
@@ -124,8 +122,6 @@ FINISH_SPAN = Operation(
 # Bulk (contract §9)
 
 BULK = Operation("bulk.execute", "POST", "/bulk", BulkReply, carries_items=True)
-STREAM = BatchOperation("bulk.stream", "POST", "/bulk")
-REGISTER_MANY = BatchOperation("agent_instances.register_many", "POST", "/bulk", has_registers=True)
 
 # Agents (contract §11)
 

@@ -7,10 +7,10 @@ from array import array
 from collections.abc import Generator, Iterable
 from typing import Any, TypedDict, Unpack
 
-from prefactor_http._batch_options import StreamOptions
-from prefactor_http._batch_outcome import Outcome
-from prefactor_http._duplicates import Duplicates
-from prefactor_http._row_key import (
+from prefactor_http._bulk.duplicates import Duplicates
+from prefactor_http._bulk.options import StreamOptions
+from prefactor_http._bulk.outcome import Outcome
+from prefactor_http._bulk.row_key import (
     KEY,
     NAMES,
     RowKeys,

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from prefactor_http import _api
-from prefactor_http._clock import Clock, SystemClock
-from prefactor_http._encoding import encode
-from prefactor_http._operation import Operation
-from prefactor_http._raw_call import raw_call
-from prefactor_http._redaction import Redactor
-from prefactor_http._retry import Retry
-from prefactor_http._runtime import Runtime
-from prefactor_http._span_instances import SpanInstances
-from prefactor_http._values import as_text
+from prefactor_http._http.clock import Clock, SystemClock
+from prefactor_http._http.codec import Call
+from prefactor_http._http.executor import Executor
+from prefactor_http._http.raw_request import raw_call
+from prefactor_http._http.state import ClientState
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
-from prefactor_http._wire import Call
 from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
@@ -29,7 +23,6 @@ from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.agent_version import AgentSchemaVersionClient, AgentVersionClient
 from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.endpoints.environment import EnvironmentClient
-from prefactor_http.idempotency import check_key, new_key
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,8 +74,8 @@ class PrefactorHttpClient:
             f"{sys.version_info.minor}",
             _SDK_HEADER: self.__sdk_header,
         }
-        self._runtime = Runtime(config, headers, clock or SystemClock(), session)
-        self._retry = Retry(config, self._runtime)
+        state = ClientState(config, headers, clock or SystemClock(), session)
+        self._executor = Executor(config, state)
         self._is_view = False
 
     def __repr__(self) -> str:
@@ -97,17 +90,7 @@ class PrefactorHttpClient:
     @_sdk_header.setter
     def _sdk_header(self, value: str) -> None:
         self.__sdk_header = value
-        self._runtime.transport.set_header(_SDK_HEADER, value)
-
-    @property
-    def clock(self) -> Clock:
-        """Where the client takes the time from."""
-        return self._runtime.clock
-
-    @property
-    def span_instances(self) -> SpanInstances:
-        """The instances of open spans."""
-        return self._runtime.span_instances
+        self._executor.state.transport.set_header(_SDK_HEADER, value)
 
     @cached_property
     def agent_instances(self) -> AgentInstanceClient:
@@ -156,7 +139,7 @@ class PrefactorHttpClient:
 
     async def __aenter__(self) -> Self:
         if not self._is_view:
-            self._runtime.open()
+            self._executor.state.open()
         return self
 
     async def __aexit__(
@@ -181,7 +164,7 @@ class PrefactorHttpClient:
             PrefactorClientError: The client is open on another event loop, where its calls go on.
         """
         if not self._is_view:
-            await self._runtime.close(drain_timeout)
+            await self._executor.state.close(drain_timeout)
 
     def with_options(self, **options: Unpack[Options]) -> Self:
         """Make a view of this client that differs in some options.
@@ -213,100 +196,10 @@ class PrefactorHttpClient:
             for name, value in vars(self).items()
             if not isinstance(getattr(cls, name, None), cached_property)
         )
-        view.config = replace(self.config, **options)
-        view._retry = Retry(view.config, self._runtime)
+        view._executor = self._executor.with_options(**options)
+        view.config = view._executor.config
         view._is_view = True
         return view
-
-    @property
-    def redactor(self) -> Redactor:
-        """Removes the token from text."""
-        return self._runtime.redactor
-
-    def send(
-        self,
-        operation: Operation[T],
-        request: Any = None,
-        resource_id: str | None = None,
-        *,
-        needs_new_connection: bool = False,
-    ) -> Coroutine[Any, Any, T]:
-        """Make a call that `prefactor_http._api` declares; endpoint methods end here.
-
-        Args:
-            operation: The call.
-            request: Its body, with the idempotency key in it, or one in each item, which may be
-                encoded already; None for a read.
-            resource_id: The id that its path needs.
-            needs_new_connection: Whether it must not be sent over a pooled connection.
-
-        Returns:
-            The operation's result, to be awaited.
-        """
-        try:
-            call = self._call(
-                operation, request, resource_id, needs_new_connection=needs_new_connection
-            )
-        except (TypeError, ValueError):
-            request = None  # error reports show the variables of each frame
-            raise
-        return self._retry.run(call)
-
-    async def send_items(
-        self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
-    ) -> tuple[T, bool]:
-        """Make a bulk call, and tell whether an attempt before the last may have been applied."""
-        call = self._call(operation, request, None, needs_new_connection=needs_new_connection)
-        return await self._retry.run(call), call.outcome_unknown
-
-    def _call(
-        self,
-        operation: Operation[T],
-        request: Any,
-        resource_id: str | None,
-        *,
-        needs_new_connection: bool,
-    ) -> Call[T]:
-        if resource_id is not None and type(resource_id) is not str:
-            resource_id = as_text(resource_id) or resource_id
-        call = Call(operation, operation.path_for(resource_id))
-        call.needs_new_connection = needs_new_connection
-        if request is not None:
-            try:
-                call.body = encode(operation, request)
-            except (TypeError, ValueError) as exc:
-                request = None  # error reports show the variables of each frame
-                raise exc.with_traceback(None) from None
-            call.key = None if operation.carries_items else request.idempotency_key
-            call.request = request
-        call.resource_id = resource_id
-        return call
-
-    async def read(
-        self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
-    ) -> T:
-        """Make a reading call with query parameters."""
-        path = operation.path_for(resource_id)
-        call = Call(operation, path, params=params, resource_id=resource_id)
-        return await self._retry.run(call)
-
-    def key(self, given: str | None) -> str:
-        """Check a caller's idempotency key, or make one (contract §10).
-
-        Args:
-            given: The caller's key, or None.
-
-        Returns:
-            The key for the call.
-
-        Raises:
-            ValueError: The caller's key is not allowed.
-        """
-        if given is not None:
-            return check_key(given)
-        prefix = self.config.default_idempotency_key
-        key = new_key()
-        return key if prefix is None else f"{prefix}-{key}"
 
     async def request(
         self,
@@ -336,8 +229,8 @@ class PrefactorHttpClient:
             PrefactorHttpError: The call failed.
             ValueError: The path is not one, a GET has a body or key, or two keys differ.
         """
-        return await self._retry.run(
-            raw_call(method, path, params, json_data, idempotency_key, self.key)
+        return await self._executor.run(
+            raw_call(method, path, params, json_data, idempotency_key, self._executor.key)
         )
 
     async def validate_token(self) -> dict[str, Any]:
@@ -349,7 +242,7 @@ class PrefactorHttpClient:
         Raises:
             PrefactorAuthError: It does not.
         """
-        return await self._retry.run(Call(_api.PING, _api.PING.path))
+        return await self._executor.run(Call(_api.PING, _api.PING.path))
 
 
 __all__ = ["PrefactorHttpClient"]

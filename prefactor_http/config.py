@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypedDict
 from urllib.parse import urlsplit
 
-from prefactor_http._http_hosts import Reach, plain_http_reach
-from prefactor_http._outcome import Attempt
+from prefactor_http._hosts import Reach, plain_http_reach
 from prefactor_http._values import as_text
+from prefactor_http.events import Attempt
 from prefactor_http.idempotency import MAX_LENGTH, check_key
 
 DEFAULT_API_URL = "https://app.prefactorai.com"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, _pfid
-from prefactor_http._key_maker import KeyMaker
+from prefactor_http._bulk.key_maker import KeyMaker
 from prefactor_http.idempotency import check_key, derive_from, derive_key, new_id, new_key
 
 # Made once and frozen: a derived key must be the same for ever.
@@ -204,15 +204,15 @@ def test_a_new_id_needs_a_partitioned_one():
 def test_a_client_keeps_no_key_ready_that_a_copy_of_its_process_would_use_too(monkeypatch):
     monkeypatch.setattr("os.getpid", lambda: 1)  # as in another pid namespace, or a restored copy
     client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token-1234"))
-    client.key(None)
+    client._executor.key(None)
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(sender, client.key(None).encode())
+            os.write(sender, client._executor.key(None).encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(receiver, 100).decode() != client.key(None)
+    assert os.read(receiver, 100).decode() != client._executor.key(None)
     os.close(receiver)
     os.close(sender)

@@ -10,8 +10,8 @@ from prefactor_http import (
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
 )
-from prefactor_http._doubt import SeenResources
-from prefactor_http._span_instances import SpanInstances
+from prefactor_http._http.seen_resources import SeenResources
+from prefactor_http._http.span_instances import SpanInstances
 
 MOMENT = "2024-05-01T12:00:00Z"
 INSTANCE = {

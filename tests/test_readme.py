@@ -17,10 +17,10 @@ import pytest
 
 import prefactor_http
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, _api, endpoints
-from prefactor_http._batch_options import BatchOptions, StreamOptions
-from prefactor_http._operation import PREFIX, Operation
+from prefactor_http._bulk.operation import REGISTER_MANY, STREAM
+from prefactor_http._bulk.options import BatchOptions, StreamOptions
+from prefactor_http._http.operation import PREFIX, Operation
 from prefactor_http.config import Options
-from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.testing import FaultKind
 
 ROOT = Path(__file__).parents[1]
@@ -209,7 +209,7 @@ def surface():
 
 
 def operations():
-    for value in vars(_api).values():
+    for value in [*vars(_api).values(), STREAM, REGISTER_MANY]:
         if isinstance(value, Operation):
             yield f"{value.method} {value.path.removeprefix(PREFIX)}", value
 
@@ -278,9 +278,7 @@ def test_the_options_of_many_rows_are_those_of_every_stream_with_their_defaults(
     }
     defaults = BatchOptions()
     assert told == {name: getattr(defaults, name) for name in BatchOptions.__struct_fields__}
-    assert told.keys() == StreamOptions.__annotations__.keys()
-    parameters = inspect.signature(BulkClient.stream).parameters
-    assert told.items() <= {name: each.default for name, each in parameters.items()}.items()
+    assert told.keys() == StreamOptions.__annotations__.keys() - {"patience"}
 
 
 def test_the_tree_has_every_public_error_below_its_base():

@@ -7,7 +7,7 @@ import pytest
 from raw_server import reply
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
-from prefactor_http._redaction import Redactor
+from prefactor_http._http.redaction import Redactor
 
 TOKEN = "canary-7f3a9"
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from prefactor_http.cli._event_loop import exit_from_lookups
+from prefactor_http.cli.event_loop import exit_from_lookups
 
 _USAGE = 2
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command, or say what to install when click or rich is missing."""
     try:
         # Inside, so that the script can be installed without the extra and still say why it fails.
-        from prefactor_http.cli._command import command  # noqa: PLC0415
+        from prefactor_http.cli.command import command  # noqa: PLC0415
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in {"click", "rich"}:
             raise

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from msgspec import UNSET, Struct, UnsetType
 
-from prefactor_http._clock import Clock
+from prefactor_http._http.clock import Clock
 from prefactor_http._values import as_text, is_nan
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,

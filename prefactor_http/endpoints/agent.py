@@ -5,26 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from prefactor_http import _api
-from prefactor_http._sender import Sender
 from prefactor_http.endpoints._arguments import resource_fields, text
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent import Agent, AgentForCreate, AgentForUpdate, AgentSummary
 from prefactor_http.models.base import ActionRequest, DetailsRequest
 
 
-class AgentClient:
+class AgentClient(EndpointClient):
     """Calls on agents (contract §11); `PrefactorHttpClient.agents` is one.
 
     Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
     makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
     when it fails, of which `PrefactorNotFoundError` means that there is no such agent.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def create(
         self, details: AgentForCreate | dict[str, Any], idempotency_key: str | None = None
@@ -43,11 +37,11 @@ class AgentClient:
             ValueError: The key is not allowed.
             PrefactorValidationError: The API refuses a field.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.CREATE_AGENT,
             DetailsRequest(
                 details=resource_fields(details, "details", AgentForCreate),
-                idempotency_key=self._client.key(idempotency_key),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
         )
 
@@ -60,7 +54,7 @@ class AgentClient:
         Returns:
             The agent.
         """
-        return await self._client.send(_api.GET_AGENT, None, agent_id)
+        return await self._executor.send(_api.GET_AGENT, None, agent_id)
 
     async def update(
         self,
@@ -85,11 +79,11 @@ class AgentClient:
             ValueError: The key is not allowed.
             PrefactorValidationError: The API refuses a field.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.UPDATE_AGENT,
             DetailsRequest(
                 details=resource_fields(details, "details", AgentForUpdate),
-                idempotency_key=self._client.key(idempotency_key),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_id,
         )
@@ -124,7 +118,9 @@ class AgentClient:
             "team_id": team_id,
             "owner_person_id": owner_person_id,
         }
-        return await list_page(self._client, _api.LIST_AGENTS, filters, sorting, offset, page_size)
+        return await list_page(
+            self._executor, _api.LIST_AGENTS, filters, sorting, offset, page_size
+        )
 
     async def show(
         self,
@@ -161,7 +157,7 @@ class AgentClient:
             "include_risk_rollup": "true" if include_risk_rollup else None,
         }
         given = {name: text(value, name) for name, value in params.items() if value is not None}
-        return await self._client.read(_api.SHOW_AGENT, given)
+        return await self._executor.read(_api.SHOW_AGENT, given)
 
     async def retire(self, agent_id: str, idempotency_key: str | None = None) -> Agent:
         """Retire an agent: ``POST /agent/{id}/retire`` (contract §11).
@@ -177,9 +173,9 @@ class AgentClient:
             ValueError: The key is not allowed.
             PrefactorConflictError: The agent is retired already.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.RETIRE_AGENT,
-            ActionRequest(idempotency_key=self._client.key(idempotency_key)),
+            ActionRequest(idempotency_key=self._executor.key(idempotency_key)),
             agent_id,
         )
 
@@ -197,9 +193,9 @@ class AgentClient:
             ValueError: The key is not allowed.
             PrefactorConflictError: The agent is not retired.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.REINSTATE_AGENT,
-            ActionRequest(idempotency_key=self._client.key(idempotency_key)),
+            ActionRequest(idempotency_key=self._executor.key(idempotency_key)),
             agent_id,
         )
 
@@ -217,9 +213,9 @@ class AgentClient:
             ValueError: The key is not allowed.
             PrefactorConflictError: The agent has instances.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.DELETE_AGENT,
-            ActionRequest(idempotency_key=self._client.key(idempotency_key)),
+            ActionRequest(idempotency_key=self._executor.key(idempotency_key)),
             agent_id,
         )
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http._sender import Sender
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_deployment import AgentDeployment
 
 
-class AgentDeploymentClient:
+class AgentDeploymentClient(EndpointClient):
     """Reads of deployments (contract §12); `PrefactorHttpClient.agent_deployments` is one.
 
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def get(self, agent_deployment_id: str) -> AgentDeployment:
         """Read one: ``GET /agent_deployment/{id}`` (contract §12).
@@ -29,7 +23,7 @@ class AgentDeploymentClient:
         Returns:
             The deployment.
         """
-        return await self._client.send(_api.GET_DEPLOYMENT, None, agent_deployment_id)
+        return await self._executor.send(_api.GET_DEPLOYMENT, None, agent_deployment_id)
 
     async def list(
         self,
@@ -54,7 +48,7 @@ class AgentDeploymentClient:
         """
         filters = {"agent_id": agent_id}
         return await list_page(
-            self._client, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size
+            self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size
         )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 from msgspec import UNSET
 
 from prefactor_http import _api
+from prefactor_http._bulk.operation import REGISTER_MANY
+from prefactor_http._bulk.options import Group, StreamOptions, batch_options
+from prefactor_http._bulk.outcome import Outcome
 from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text
-from prefactor_http.endpoints.agent_instance_batch import AgentInstanceBatch
-from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun, Calls
+from prefactor_http.endpoints._base import EndpointClient
+from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_instance import (
@@ -32,7 +36,7 @@ _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
 
-class AgentInstanceClient(AgentInstanceBatch):
+class AgentInstanceClient(EndpointClient):
     """Calls on agent instances (contract §7); `PrefactorHttpClient.agent_instances` is one.
 
     Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
@@ -76,7 +80,7 @@ class AgentInstanceClient(AgentInstanceBatch):
         """
         version, schema = _arguments.versions(agent_id, agent_version, agent_schema_version)
         purpose = one_of(purpose, "purpose", _PURPOSES)
-        return await self._client.send(
+        return await self._executor.send(
             _api.REGISTER,
             RegisterAgentInstanceRequest(
                 agent_id=optional_text(agent_id, "agent_id"),
@@ -87,9 +91,80 @@ class AgentInstanceClient(AgentInstanceBatch):
                 external_identifier=optional_text(external_identifier, "external_identifier"),
                 purpose=UNSET if purpose is None else purpose,
                 update_current_version=update_current_version,
-                idempotency_key=self._client.key(idempotency_key),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
         )
+
+    def register_many(
+        self,
+        rows: Iterable[dict[str, Any] | RegisterAgentInstanceRequest]
+        | AsyncIterable[dict[str, Any] | RegisterAgentInstanceRequest],
+        *,
+        agent_id: str | None = None,
+        environment_id: str | None = None,
+        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
+        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        update_current_version: bool = True,
+        purpose: InstancePurpose | None = None,
+        job: str | None = None,
+        group: Group = None,
+        **options: Unpack[StreamOptions],
+    ) -> AsyncGenerator[Outcome, None]:
+        """Register any number of instances: ``POST /bulk`` (contract §7.1, §9).
+
+        Each row ends in exactly one outcome, as with `BulkClient.stream`. What a row lacks comes
+        from the arguments, which are encoded once. In a row, None, UNSET, NaN and blank text mean
+        that the field is left out; blanks around an ``id`` or ``external_identifier`` are
+        removed. A row that is not valid ends as failed with an error that says why, and the
+        others go on.
+
+        Args:
+            rows: Dicts of the fields of `RegisterAgentInstanceRequest`, or those themselves.
+            agent_id: Agent of the rows that name none.
+            environment_id: Environment of the rows that name none.
+            agent_version: Version of the rows that have none.
+            agent_schema_version: Schema version of the rows that have none.
+            update_current_version: Whether the deployment is to run this version from now on.
+            purpose: Purpose of the rows that name none.
+            job: Name of the job. A row's key is then derived from it and the row's ``id`` or
+                ``external_identifier``, or else its position and content: run again, on any
+                machine, the job registers each row once. Rows of one name have one key: the API
+                answers the later ones with the first one's instance, or refuses them if their
+                content differs.
+            group: See `BulkClient.stream`.
+            **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``max_outage``,
+                ``ordered``, ``max_failures`` and ``max_same_refusals`` of `BulkClient.stream`.
+
+        Returns:
+            The outcomes; ``outcome.instance`` is the instance of a row that is ok.
+
+        Raises:
+            PrefactorHttpError: The run ended early, after an outcome for each row taken in.
+            TypeError: The rows cannot be iterated, an option is not known, or an argument is of the
+                wrong type.
+            ValueError: An option is out of range, or the job or an id is blank.
+        """
+        shared = {
+            "agent_id": optional_text(agent_id, "agent_id"),
+            "environment_id": optional_text(environment_id, "environment_id"),
+            "agent_version": agent_version,
+            "agent_schema_version": agent_schema_version,
+            "update_current_version": update_current_version,
+            "purpose": purpose,
+        }
+        given = {
+            name: value
+            for name, value in shared.items()
+            if value is not None and value is not UNSET
+        }
+        bounds = batch_options(options)
+        # Not at the top: 1 % of start-up, and most processes register one at a time.
+        from prefactor_http._bulk.items import row_maker  # noqa: PLC0415
+        from prefactor_http._bulk.source import Source  # noqa: PLC0415
+        from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
+
+        source = Source(rows, row_maker(given, job, group), self._executor.clock)
+        return OutcomeStream(self._executor, source, bounds, REGISTER_MANY)
 
     async def start(
         self,
@@ -111,11 +186,11 @@ class AgentInstanceClient(AgentInstanceBatch):
             ValueError: The timestamp has no zone, or the key is not allowed.
             PrefactorConflictError: The instance is not pending.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.START,
             TimestampRequest(
-                timestamp=moment(timestamp, self._client.clock),
-                idempotency_key=self._client.key(idempotency_key),
+                timestamp=moment(timestamp, self._executor.clock),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
         )
@@ -143,12 +218,12 @@ class AgentInstanceClient(AgentInstanceBatch):
             PrefactorConflictError: The instance's state does not allow it.
         """
         status = one_of(status, "status", _FINISH_STATUSES)
-        return await self._client.send(
+        return await self._executor.send(
             _api.FINISH,
             FinishInstanceRequest(
                 status=UNSET if status is None else status,
-                timestamp=moment(timestamp, self._client.clock),
-                idempotency_key=self._client.key(idempotency_key),
+                timestamp=moment(timestamp, self._executor.clock),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
         )
@@ -162,7 +237,7 @@ class AgentInstanceClient(AgentInstanceBatch):
         Returns:
             The instance.
         """
-        return await self._client.send(_api.GET_INSTANCE, None, agent_instance_id)
+        return await self._executor.send(_api.GET_INSTANCE, None, agent_instance_id)
 
     async def list(
         self,
@@ -189,7 +264,7 @@ class AgentInstanceClient(AgentInstanceBatch):
         """
         filters = {"agent_id": agent_id, "agent_version_id": agent_version_id}
         return await list_page(
-            self._client, _api.LIST_INSTANCES, filters, sorting, offset, page_size
+            self._executor, _api.LIST_INSTANCES, filters, sorting, offset, page_size
         )
 
     async def terminate(
@@ -209,10 +284,10 @@ class AgentInstanceClient(AgentInstanceBatch):
             ValueError: The reason is blank, or the key is not allowed.
             PrefactorConflictError: The instance is not active.
         """
-        return await self._client.send(
+        return await self._executor.send(
             _api.TERMINATE,
             TerminateInstanceRequest(
-                reason=text(reason, "reason"), idempotency_key=self._client.key(idempotency_key)
+                reason=text(reason, "reason"), idempotency_key=self._executor.key(idempotency_key)
             ),
             agent_instance_id,
         )
@@ -239,13 +314,13 @@ class AgentInstanceClient(AgentInstanceBatch):
             ValueError: The name is blank, or the key is not allowed.
         """
         fields = _arguments.json_object(payload, "payload")
-        return await self._client.send(
+        return await self._executor.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(
                 name=text(name, "name"),
                 # Sent as null, which removes the recorded payload.
                 payload=None if fields is UNSET else fields,
-                idempotency_key=self._client.key(idempotency_key),
+                idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
         )
@@ -280,7 +355,7 @@ class AgentInstanceClient(AgentInstanceBatch):
         Returns:
             The context manager.
         """
-        key = self._client.key(None)
+        key = self._executor.key(None)
         register = partial(
             self.register,
             agent_id,
@@ -293,14 +368,16 @@ class AgentInstanceClient(AgentInstanceBatch):
             purpose=purpose,
             external_identifier=external_identifier,
         )
-        bounded = self._client.with_options(deadline=finish_timeout)
+        bounded = self._executor.with_options(deadline=finish_timeout)
         return AgentInstanceRun(
             register,
             key,
             id,
-            Calls(self, AgentSpanClient(self._client)),
-            Calls(AgentInstanceClient(bounded), AgentSpanClient(bounded)),
-            self._client.clock,
+            self,
+            AgentSpanClient(self._executor),
+            AgentInstanceClient(bounded),
+            AgentSpanClient(bounded),
+            self._executor.clock,
             finish_timeout,
             poll_interval,
         )

@@ -1,4 +1,4 @@
-"""A block of code, run as an agent instance."""
+"""Blocks of code that are recorded: as an agent instance, and within it as spans."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from msgspec import Struct
-
-from prefactor_http._clock import Clock
+from prefactor_http._http.clock import Clock
+from prefactor_http.endpoints._span_block import SpanBlock
 from prefactor_http.endpoints._to_the_end import to_the_end
 from prefactor_http.endpoints.agent_span import AgentSpanClient
-from prefactor_http.endpoints.agent_span_run import AgentSpanRun
 from prefactor_http.exceptions import PrefactorConflictError, PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
+from prefactor_http.models.agent_span import AgentSpan
 
 if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from prefactor_http.endpoints.agent_instance import AgentInstanceClient
     from prefactor_http.models.types import FinishStatus
 
 _log = logging.getLogger("prefactor_http")
 
 
-class Calls(Struct, frozen=True):
-    """The endpoints that a run calls.
+class InstanceCalls(Protocol):
+    """The calls of `AgentInstanceClient` that a run makes."""
 
-    Attributes:
-        instances: Those on instances.
-        spans: Those on spans.
-    """
+    async def start(
+        self, agent_instance_id: str, timestamp: datetime | None = None
+    ) -> AgentInstance: ...
 
-    instances: AgentInstanceClient
-    spans: AgentSpanClient
+    async def finish(
+        self,
+        agent_instance_id: str,
+        status: FinishStatus | None = None,
+        timestamp: datetime | None = None,
+    ) -> AgentInstance: ...
+
+    async def get(self, agent_instance_id: str) -> AgentInstance: ...
 
 
 class AgentInstanceRun:
@@ -53,8 +56,10 @@ class AgentInstanceRun:
         register: Callable[[], Awaitable[AgentInstance]],
         idempotency_key: str,
         given_id: str | None,
-        calls: Calls,
-        last_calls: Calls,
+        instances: InstanceCalls,
+        spans: AgentSpanClient,
+        closing_instances: InstanceCalls,
+        closing_spans: AgentSpanClient,
         clock: Clock,
         finish_timeout: float,
         poll_interval: float | None,
@@ -62,8 +67,10 @@ class AgentInstanceRun:
         self.instance: AgentInstance | None = None
         self.finish_status: FinishStatus = "complete"
         self.termination_reason: str | None = None
-        self.calls = calls
-        self.last_calls = last_calls
+        self.spans = spans
+        self.closing_spans = closing_spans
+        self._instances = instances
+        self._closing_instances = closing_instances
         self._register = register
         self._idempotency_key = idempotency_key
         self._given_id = given_id
@@ -131,7 +138,7 @@ class AgentInstanceRun:
             raise RuntimeError("a run can be entered once")
         self.instance = await self._registered()
         try:
-            self.instance = await self.calls.instances.start(self.id, self.next_timestamp())
+            self.instance = await self._instances.start(self.id, self.next_timestamp())
         except BaseException as exc:
             await to_the_end(self._abandon(exc))
             raise
@@ -171,7 +178,7 @@ class AgentInstanceRun:
             async with asyncio.timeout(self._finish_timeout):
                 instance = await registration
                 finished_at = self.next_timestamp()
-                await self.last_calls.instances.finish(instance.id, "cancelled", finished_at)
+                await self._closing_instances.finish(instance.id, "cancelled", finished_at)
         except PrefactorHttpError as error:
             if instance is not None or error.outcome_unknown:
                 self._report_pending(exc, instance, str(error))
@@ -209,7 +216,7 @@ class AgentInstanceRun:
         while not self.terminated:
             await self._clock.sleep(interval)
             try:
-                self._note(await self.calls.instances.get(self.id))
+                self._note(await self._instances.get(self.id))
             except PrefactorHttpError as problem:
                 _log.debug("could not look at agent instance %s: %s", self.id, problem)
 
@@ -224,12 +231,12 @@ class AgentInstanceRun:
         if self.terminated:
             return  # it has ended, and nothing can be finished any more
         try:
-            self.instance = await self.last_calls.instances.finish(
+            self.instance = await self._closing_instances.finish(
                 self.id, status, self.next_timestamp()
             )
         except PrefactorConflictError:
             with suppress(PrefactorHttpError):  # the conflict says more
-                self._note(await self.last_calls.instances.get(self.id))
+                self._note(await self._closing_instances.get(self.id))
             if not self.terminated:
                 raise
 
@@ -250,3 +257,96 @@ class AgentInstanceRun:
         except PrefactorHttpError as problem:
             exc.add_note(f"agent instance {self.id} was not cancelled: {problem}")
             _log.warning("agent instance %s was not cancelled: %s", self.id, problem)
+
+
+class AgentSpanRun:
+    """The context manager of `AgentInstanceRun.span`, and the handle that it yields.
+
+    Attributes:
+        run: The run that it belongs to.
+        span: The span, as the API last told; set once the block is entered.
+        result_payload: What came out of the step; the block sets it.
+        finish_status: How the span ends when the block does not raise; the block may set it.
+    """
+
+    def __init__(
+        self,
+        run: AgentInstanceRun,
+        schema_name: str,
+        payload: dict[str, Any] | None,
+        id: str | None,
+        parent_span_id: str | None,
+    ) -> None:
+        self.span: AgentSpan | None = None
+        self.result_payload: dict[str, Any] | None = None
+        self.finish_status: FinishStatus = "complete"
+        self.run = run
+        self._schema_name = schema_name
+        self._payload = payload
+        self._id = id
+        self._parent_span_id = parent_span_id
+        self._block: SpanBlock
+
+    @property
+    def id(self) -> str:
+        """The span's id."""
+        if self.span is None:
+            raise RuntimeError("the span does not exist yet: use it as `async with run.span(...)`")
+        return self.span.id
+
+    async def __aenter__(self) -> Self:
+        if self.span is not None:
+            raise RuntimeError("a span can be entered once")
+        self._block = SpanBlock(self.run)
+        if self._parent_span_id is None:
+            self._parent_span_id = await self._block.find_parent()
+        self.span = await self.run.spans.create(
+            self.run.id,
+            self._schema_name,
+            "active",
+            payload=self._payload,
+            id=self._id,
+            parent_span_id=self._parent_span_id,
+            started_at=self.run.next_timestamp(),
+            control_signal_callback=self.run.note_termination,
+        )
+        self._block.begin(self.span.id)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._block.end()
+        await to_the_end(self._end_well() if exc is None else self._end_failed(exc))
+
+    async def _end_well(self) -> None:
+        try:
+            await self._end()
+        except (TypeError, ValueError) as exc:  # the result is no JSON
+            self.result_payload = None
+            await self._end_failed(exc)
+            raise
+
+    async def _end(self, status: FinishStatus | None = None) -> None:
+        self.span = await self.run.closing_spans.finish(
+            self.id,
+            status or self.finish_status,
+            self.result_payload,
+            self.run.next_timestamp(),
+            control_signal_callback=self.run.note_termination,
+        )
+
+    async def _end_failed(self, exc: BaseException) -> None:
+        """Finish after an exception, which must stay the one that comes out."""
+        try:
+            try:
+                await self._end("failed")
+            except (TypeError, ValueError) as problem:  # the result is no JSON: without it, then
+                exc.add_note(f"span {self.id} was finished without its result: {problem}")
+                self.result_payload = None
+                await self._end("failed")
+        except PrefactorHttpError as problem:
+            exc.add_note(f"span {self.id} was not finished failed: {problem}")

@@ -9,8 +9,7 @@ from typing import Any, TypeAlias, cast, get_args
 from msgspec import UNSET, UnsetType
 
 from prefactor_http import _api
-from prefactor_http._clock import Clock
-from prefactor_http._sender import Sender
+from prefactor_http._http.clock import Clock
 from prefactor_http._values import iso
 from prefactor_http.endpoints._arguments import (
     in_utc,
@@ -21,6 +20,7 @@ from prefactor_http.endpoints._arguments import (
     optional_text,
     text,
 )
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_span import (
     AgentSpan,
@@ -38,20 +38,14 @@ _STATUSES: tuple[str, ...] = get_args(SpanStatus)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
 
-class AgentSpanClient:
+class AgentSpanClient(EndpointClient):
     """Calls on spans (contract §8); `PrefactorHttpClient.agent_spans` is one.
 
     Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
     makes one when it is left out; it also takes a ``control_signal_callback``, which is called
     when the reply says that the instance was terminated, before the call returns. Every call
     raises `PrefactorHttpError` or one of its subclasses when it fails.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def create(
         self,
@@ -99,9 +93,9 @@ class AgentSpanClient:
             PrefactorConflictError: The instance is over.
         """
         status = cast("SpanStatus", one_of(text(status, "status"), "status", _STATUSES))
-        started, finished = _moments(status, started_at, finished_at, self._client.clock)
+        started, finished = _moments(status, started_at, finished_at, self._executor.clock)
         span = _signal(
-            await self._client.send(
+            await self._executor.send(
                 _api.CREATE_SPAN,
                 DetailsRequest(
                     details=CreateAgentSpanRequest(
@@ -116,12 +110,12 @@ class AgentSpanClient:
                         finished_at=finished,
                         sensitive_encoding=_flag(sensitive_encoding),
                     ),
-                    idempotency_key=self._client.key(idempotency_key),
+                    idempotency_key=self._executor.key(idempotency_key),
                 ),
             ),
             control_signal_callback,
         )
-        self._client.span_instances.remember(span.id, span.agent_instance_id)
+        self._executor.span_instances.remember(span.id, span.agent_instance_id)
         return span
 
     async def finish(
@@ -157,21 +151,34 @@ class AgentSpanClient:
         """
         status = one_of(status, "status", _FINISH_STATUSES)
         span = _signal(
-            await self._client.send(
+            await self._executor.send(
                 _api.FINISH_SPAN,
                 FinishSpanRequest(
                     status=UNSET if status is None else status,
                     result_payload=json_object(result_payload, "result_payload"),
-                    timestamp=moment(timestamp, self._client.clock),
+                    timestamp=moment(timestamp, self._executor.clock),
                     sensitive_encoding=_flag(sensitive_encoding),
-                    idempotency_key=self._client.key(idempotency_key),
+                    idempotency_key=self._executor.key(idempotency_key),
                 ),
                 agent_span_id,
             ),
             control_signal_callback,
         )
-        self._client.span_instances.forget(span.id)
+        self._executor.span_instances.forget(span.id)
         return span
+
+    async def get(self, agent_span_id: str) -> AgentSpan:
+        """Read a span: ``GET /agent_spans/{id}`` (contract §8).
+
+        The API's documentation does not list this call; a server may answer it with a 404.
+
+        Args:
+            agent_span_id: The span.
+
+        Returns:
+            The span.
+        """
+        return (await self._executor.send(_api.GET_SPAN, None, agent_span_id)).details
 
     async def list(
         self,
@@ -215,7 +222,7 @@ class AgentSpanClient:
             "include_summaries": "true" if include_summaries else None,
             "include_risk_level": "true" if include_risk_level else None,
         }
-        return await list_page(self._client, _api.LIST_SPANS, filters, sorting, offset, page_size)
+        return await list_page(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
 
 
 def _signal(reply: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:

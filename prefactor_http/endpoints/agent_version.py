@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http._sender import Sender
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_version import AgentSchemaVersion, AgentVersion
 
 
-class AgentVersionClient:
+class AgentVersionClient(EndpointClient):
     """Reads of agent versions (contract §12); `PrefactorHttpClient.agent_versions` is one.
 
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def get(self, agent_version_id: str) -> AgentVersion:
         """Read one: ``GET /agent_version/{id}`` (contract §12).
@@ -29,7 +23,7 @@ class AgentVersionClient:
         Returns:
             The agent version.
         """
-        return await self._client.send(_api.GET_VERSION, None, agent_version_id)
+        return await self._executor.send(_api.GET_VERSION, None, agent_version_id)
 
     async def list(
         self,
@@ -54,21 +48,15 @@ class AgentVersionClient:
         """
         filters = {"agent_id": agent_id}
         return await list_page(
-            self._client, _api.LIST_VERSIONS, filters, sorting, offset, page_size
+            self._executor, _api.LIST_VERSIONS, filters, sorting, offset, page_size
         )
 
 
-class AgentSchemaVersionClient:
+class AgentSchemaVersionClient(EndpointClient):
     """Reads of schema versions (contract §12); `PrefactorHttpClient.agent_schema_versions` is one.
 
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def get(self, agent_schema_version_id: str) -> AgentSchemaVersion:
         """Read one: ``GET /agent_schema_version/{id}`` (contract §12).
@@ -79,7 +67,7 @@ class AgentSchemaVersionClient:
         Returns:
             The schema version.
         """
-        return await self._client.send(_api.GET_SCHEMA_VERSION, None, agent_schema_version_id)
+        return await self._executor.send(_api.GET_SCHEMA_VERSION, None, agent_schema_version_id)
 
     async def list(
         self,
@@ -104,7 +92,7 @@ class AgentSchemaVersionClient:
         """
         filters = {"agent_id": agent_id}
         return await list_page(
-            self._client, _api.LIST_SCHEMA_VERSIONS, filters, sorting, offset, page_size
+            self._executor, _api.LIST_SCHEMA_VERSIONS, filters, sorting, offset, page_size
         )
 
 

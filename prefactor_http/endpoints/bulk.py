@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import Unpack
 
-from prefactor_http import _api
-from prefactor_http._batch_options import BatchOptions, Group
-from prefactor_http._batch_outcome import Outcome
-from prefactor_http._bulk_execute import execute
-from prefactor_http._sender import Sender
+from prefactor_http._bulk.execute import execute
+from prefactor_http._bulk.operation import STREAM
+from prefactor_http._bulk.options import Group, StreamOptions, batch_options
+from prefactor_http._bulk.outcome import Outcome
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.models.bulk import BulkItem, BulkRequest, BulkResponse
 
 
-class BulkClient:
-    """Calls made together (contract §9); `PrefactorHttpClient.bulk` is one.
-
-    Args:
-        http_client: The client that sends.
-    """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
+class BulkClient(EndpointClient):
+    """Calls made together (contract §9); `PrefactorHttpClient.bulk` is one."""
 
     async def execute(self, request: BulkRequest) -> BulkResponse:
         """Make calls in one request, in order: ``POST /bulk`` (contract §9).
@@ -43,71 +37,60 @@ class BulkClient:
         Raises:
             PrefactorHttpError: The request failed as a whole.
         """
-        return await execute(self._client, request)
+        return await execute(self._executor, request)
 
     def stream(
         self,
         items: Iterable[BulkItem] | AsyncIterable[BulkItem],
         *,
-        chunk_size: int = 100,
-        max_chunk_bytes: int = 1_000_000,
-        concurrency: int = 8,
-        patience: float = 300.0,
-        ordered: bool = False,
         group: Group = None,
-        max_failures: int | None = None,
-        max_same_refusals: int | None = 100,
+        **options: Unpack[StreamOptions],
     ) -> AsyncGenerator[Outcome, None]:
         """Make any number of calls, many to a request: ``POST /bulk`` (contract §9).
 
         Each item gets exactly one outcome, as soon as it is known. An item that fails stops only
         the items of its group; what the API did not reach is sent again with the same keys. While
         the API is down, nothing more is pulled and one request at a time probes, for at most
-        ``patience`` seconds. Memory is bounded by what is in flight. Leaving the loop stops pulling
-        and lets requests in flight end, within ``request_timeout`` and at most 10 seconds.
+        ``max_outage`` seconds. Memory is bounded by what is in flight. Leaving the loop stops
+        pulling and lets requests in flight end, within ``request_timeout`` and at most 10 seconds.
 
-        ``deadline`` bounds single calls, not a stream; ``patience`` alone bounds an outage. A plain
-        iterable is pulled for at most 50 ms at a time so that other tasks can run, but one slow
-        ``next()`` blocks the event loop: pass an async iterable for a source that waits.
+        ``deadline`` bounds single calls, not a stream; ``max_outage`` alone bounds an outage. A
+        plain iterable is pulled for at most 50 ms at a time so that other tasks can run, but one
+        slow ``next()`` blocks the event loop: pass an async iterable for a source that waits.
 
         Args:
             items: The calls; pulled while there is room.
-            chunk_size: Most items in a request.
-            max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
-            concurrency: Most requests in flight; fewer while the API answers slowly or refuses.
-            patience: Seconds that the API may be down, or refuse an item for the moment. A longer
-                ``Retry-After`` ends the run at once.
-            ordered: Whether outcomes come in the order of the items.
-            group: What an item's group is, a callable or the name of a field: items of a group
-                keep their order, and never travel in two requests at once.
-            max_failures: Failed items after which the run stops.
-            max_same_refusals: Items refused in a row with the same code and field names after which
-                the run stops if none has succeeded; None for no limit.
+            group: The group of an item, a callable or the name of a field: items of a group keep
+                their order, and are never in two requests at once.
+            **options:
+                ``chunk_size``: most items in a request, 100.
+                ``max_chunk_bytes``: largest request in bytes, 1,000,000; one item alone may be
+                larger.
+                ``concurrency``: most requests in flight, 8; fewer while the API answers slowly or
+                rejects requests.
+                ``max_outage``: longest outage of the API, or time that it rejects an item for the
+                moment, in seconds, 300. A longer ``Retry-After`` ends the run immediately.
+                ``ordered``: whether outcomes come in the order of the items, False.
+                ``max_failures``: failed items after which the run stops, None for no limit.
+                ``max_same_refusals``: items refused in a row with the same code and field names
+                after which the run stops if none has succeeded, 100; None for no limit.
 
         Returns:
             The outcomes. A cancelled ``anext`` loses none: the next one goes on.
 
         Raises:
             PrefactorHttpError: The run ended early, after an outcome for each item taken in.
-            TypeError: The source cannot be iterated.
+            TypeError: The source cannot be iterated, or an option is unknown.
             ValueError: A bound is out of range.
         """
-        options = BatchOptions(
-            chunk_size=chunk_size,
-            max_chunk_bytes=max_chunk_bytes,
-            concurrency=concurrency,
-            patience=patience,
-            ordered=ordered,
-            max_failures=max_failures,
-            max_same_refusals=max_same_refusals,
-        )
+        bounds = batch_options(options)
         # Not at the top: 1 % of start-up, and most processes stream nothing.
-        from prefactor_http._batch_items import item_maker  # noqa: PLC0415
-        from prefactor_http._batch_source import Source  # noqa: PLC0415
-        from prefactor_http._batch_stream import OutcomeStream  # noqa: PLC0415
+        from prefactor_http._bulk.items import item_maker  # noqa: PLC0415
+        from prefactor_http._bulk.source import Source  # noqa: PLC0415
+        from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
 
-        source = Source(items, item_maker(group), self._client.clock)
-        return OutcomeStream(self._client, source, options, _api.STREAM)
+        source = Source(items, item_maker(group), self._executor.clock)
+        return OutcomeStream(self._executor, source, bounds, STREAM)
 
 
 __all__ = ["BulkClient"]

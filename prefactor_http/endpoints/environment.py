@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http._sender import Sender
+from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.environment import Environment
 
 
-class EnvironmentClient:
+class EnvironmentClient(EndpointClient):
     """Reads of environments (contract §12); `PrefactorHttpClient.environments` is one.
 
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
-
-    Args:
-        http_client: The client that sends.
     """
-
-    def __init__(self, http_client: Sender) -> None:
-        self._client = http_client
 
     async def get(self, environment_id: str) -> Environment:
         """Read one: ``GET /environment/{id}`` (contract §12).
@@ -29,7 +23,7 @@ class EnvironmentClient:
         Returns:
             The environment.
         """
-        return await self._client.send(_api.GET_ENVIRONMENT, None, environment_id)
+        return await self._executor.send(_api.GET_ENVIRONMENT, None, environment_id)
 
     async def list(
         self,
@@ -54,7 +48,7 @@ class EnvironmentClient:
         """
         filters = {"account_id": account_id}
         return await list_page(
-            self._client, _api.LIST_ENVIRONMENTS, filters, sorting, offset, page_size
+            self._executor, _api.LIST_ENVIRONMENTS, filters, sorting, offset, page_size
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
-from prefactor_http._operation import Operation
-from prefactor_http._sender import Sender
-from prefactor_http._wire import GET
+from prefactor_http._http.codec import GET
+from prefactor_http._http.executor import Executor
+from prefactor_http._http.operation import Operation
 from prefactor_http.endpoints._arguments import filter_text, whole_number
 from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
@@ -99,12 +99,12 @@ class _List(Generic[T]):
 
     def __init__(
         self,
-        sender: Sender,
+        executor: Executor,
         operation: Operation[ListResponse[T]],
         filters: Mapping[str, str],
         page_size: int,
     ) -> None:
-        self._sender = sender
+        self._executor = executor
         self._operation = operation
         self._filters = filters
         self._page_size = page_size
@@ -115,7 +115,7 @@ class _List(Generic[T]):
             "pagination[offset]": str(offset),
             "pagination[page_size]": str(self._page_size),
         }
-        response = await self._sender.read(self._operation, params)
+        response = await self._executor.read(self._operation, params)
         return Page(response, self, offset, empty_pages)
 
     def breach(self, problem: str) -> PrefactorResponseContractError:
@@ -152,7 +152,7 @@ def _breach(name: str, path: str, problem: str) -> PrefactorResponseContractErro
 
 
 async def list_page(
-    sender: Sender,
+    executor: Executor,
     operation: Operation[ListResponse[T]],
     filters: Mapping[str, str | None],
     sorting: str | None,
@@ -162,7 +162,7 @@ async def list_page(
     """Read one page.
 
     Args:
-        sender: The client.
+        executor: The client.
         operation: The list.
         filters: Query parameters; None leaves one out.
         sorting: Field to sort by, ``-field`` for descending, or None for the API's order.
@@ -183,5 +183,5 @@ async def list_page(
         for name, value in {**filters, "sorting": sorting}.items()
         if value is not None
     }
-    pages = _List(sender, operation, params, page_size or _DEFAULT_PAGE)
+    pages = _List(executor, operation, params, page_size or _DEFAULT_PAGE)
     return await pages.page_at(offset or 0)

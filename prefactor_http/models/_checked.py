@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
-from prefactor_http._datetime import date, datetime
 from prefactor_http._values import as_text, plain
+from prefactor_http.models._datetime import date, datetime
 
 _LONGEST_PROBLEM = 200
 # Not text, though JSON has only text for them: a name must not be one of these.

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from prefactor_http._datetime import datetime
+from prefactor_http.models._datetime import datetime
 
 
 class Account(Struct, frozen=True, kw_only=True, gc=False):

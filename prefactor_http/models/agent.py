@@ -2,8 +2,8 @@
 
 from msgspec import UNSET, Struct, UnsetType
 
-from prefactor_http._datetime import datetime
 from prefactor_http.models._checked import CheckedModel
+from prefactor_http.models._datetime import datetime
 
 
 class AgentAvailableActions(Struct, frozen=True, kw_only=True, gc=False):

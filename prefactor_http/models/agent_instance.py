@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from prefactor_http._datetime import datetime
+from prefactor_http.models._datetime import datetime
 from prefactor_http.models.data_risk import ActionProfile, DataCategories, DataRisk
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from prefactor_http._datetime import datetime
+from prefactor_http.models._datetime import datetime
 from prefactor_http.models.base import Control
 from prefactor_http.models.types import FinishStatus, SpanStatus
 

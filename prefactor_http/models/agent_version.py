@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from prefactor_http._datetime import datetime
+from prefactor_http.models._datetime import datetime
 from prefactor_http.models.registration import QualitySchemaDetails
 
 

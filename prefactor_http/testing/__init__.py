@@ -1,13 +1,13 @@
 """A local Prefactor API for tests and demonstrations, which breaks when told to."""
 
-from prefactor_http.testing._faults import RANDOM_FAULTS, ErrorBody, Fault, FaultKind
-from prefactor_http.testing._item_faults import TRANSIENT_CODES
-from prefactor_http.testing._key_store import IdempotencyPolicy, OnConcurrent, OnMismatch
-from prefactor_http.testing._ledger import Effect, Write
-from prefactor_http.testing._rate_limit import RateLimit
-from prefactor_http.testing._record import RecordedRequest
-from prefactor_http.testing._server import LocalPrefactor
-from prefactor_http.testing._thread import serving
+from prefactor_http.testing.faults.faults import RANDOM_FAULTS, ErrorBody, Fault, FaultKind
+from prefactor_http.testing.faults.item_faults import TRANSIENT_CODES
+from prefactor_http.testing.server.key_store import IdempotencyPolicy, OnConcurrent, OnMismatch
+from prefactor_http.testing.server.ledger import Effect, Write
+from prefactor_http.testing.server.rate_limit import RateLimit
+from prefactor_http.testing.server.record import RecordedRequest
+from prefactor_http.testing.server.server import LocalPrefactor
+from prefactor_http.testing.server.thread import serving
 
 __all__ = [
     "RANDOM_FAULTS",

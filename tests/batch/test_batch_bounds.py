@@ -1,4 +1,4 @@
-"""Outages, patience, refused tokens, large requests, rate limits, options; bytes on the wire."""
+"""Outages, max_outage, refused tokens, large requests, rate limits, options; bytes on the wire."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_when_patience_runs_out_the_run_ends_and_says_what_is_known(kind, 
         LocalPrefactor(faults=1.0, fault_kinds=[kind]) as api,
         client_of(api, max_retries=1) as client,
     ):
-        stream = register(client, api, source(), chunk_size=5, concurrency=2, patience=0.05)
+        stream = register(client, api, source(), chunk_size=5, concurrency=2, max_outage=0.05)
         outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert is_transient_http_error(error)
     assert indexes(outcomes) == list(range(taken))
@@ -114,7 +114,7 @@ async def test_an_error_that_is_not_the_apis_own_is_an_outage_and_no_items_fault
 ):
     raw_server.answer = lambda request: reply(status, b"<html>", Content_Type="text/html")
     items = [plain(f"key-{number:04}") for number in range(40)]
-    stream = raw_client.bulk.stream(items, chunk_size=10, concurrency=2, patience=0.1)
+    stream = raw_client.bulk.stream(items, chunk_size=10, concurrency=2, max_outage=0.1)
     outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert error.last_error.status_code == status
     assert len(outcomes) == 30
@@ -235,8 +235,8 @@ async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
         ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
         ({"max_chunk_bytes": 0}, "max_chunk_bytes must be at least 1"),
         ({"concurrency": -1}, "concurrency must be at least 1"),
-        ({"patience": -0.1}, "patience must be 0 or more"),
-        ({"patience": float("nan")}, "patience must be 0 or more"),
+        ({"max_outage": -0.1}, "max_outage must be 0 or more"),
+        ({"max_outage": float("nan")}, "max_outage must be 0 or more"),
         ({"max_failures": 0}, "max_failures must be at least 1 or None"),
     ],
 )

@@ -119,7 +119,7 @@ async def test_an_item_refused_for_the_moment_is_tried_again(api, client, code):
 async def test_an_item_refused_for_longer_than_patience_ends(api, client, code, state):
     api.fail_next_item(code, key="unlucky-1")
     items = [registration(api, "unlucky-1"), registration(api, "the-next")]
-    outcomes = await collect(client.bulk.stream(items, patience=0, ordered=True))
+    outcomes = await collect(client.bulk.stream(items, max_outage=0, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == [state, "ok"]
     assert outcomes[0].error.code == code
 

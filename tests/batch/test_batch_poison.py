@@ -93,7 +93,7 @@ async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad,
     raw_server.answer = poisoned(bad)
     async with asyncio.timeout(10):
         outcomes = await collect(
-            register_rows(raw_client, rows(count), chunk_size=chunk_size, patience=100)
+            register_rows(raw_client, rows(count), chunk_size=chunk_size, max_outage=100)
         )
     assert {o.index for o in outcomes if o.unknown} == bad
     assert sum(o.ok for o in outcomes) == count - len(bad)
@@ -153,7 +153,7 @@ async def test_one_poison_row_in_ten_affects_no_other(raw_server, raw_client):
 async def test_a_poison_row_that_is_all_there_is_ends_when_patience_does(raw_server, raw_client):
     raw_server.answer = poisoned({0})
     started = time.monotonic()
-    stream = register_rows(raw_client, rows(1), patience=0.3)
+    stream = register_rows(raw_client, rows(1), max_outage=0.3)
     (outcome,), error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert outcome.unknown
     assert outcome.error.idempotency_key == outcome.idempotency_key
@@ -165,7 +165,7 @@ async def test_patience_is_not_exceeded_by_the_wait_before_the_last_attempt(raw_
     raw_server.answer = poisoned({0})
     async with client_of(raw_server, initial_retry_delay=0.2, max_retry_delay=60.0) as client:
         started = time.monotonic()
-        stream = register_rows(client, rows(1), patience=1.0)
+        stream = register_rows(client, rows(1), max_outage=1.0)
         await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert 0.9 <= time.monotonic() - started < 1.5
 
@@ -210,7 +210,7 @@ async def test_an_item_that_fails_within_its_response_ends_when_others_succeed(
 
     raw_server.answer = in_turn(output_of)
     async with asyncio.timeout(10):
-        outcomes = await collect(register_rows(raw_client, rows(60), patience=300))
+        outcomes = await collect(register_rows(raw_client, rows(60), max_outage=300))
     assert {o.index for o in outcomes if o.failed} == {3}
     (failed,) = [o for o in outcomes if o.failed]
     assert failed.error.status_code == 500
@@ -296,7 +296,7 @@ def slow(seconds_per_item: float):
 async def test_requests_that_time_out_shrink_until_they_fit(raw_server):
     raw_server.answer = slow(0.003)
     async with client_of(raw_server, request_timeout=0.1) as client:
-        outcomes = await collect(register_rows(client, rows(300), patience=10))
+        outcomes = await collect(register_rows(client, rows(300), max_outage=10))
     assert states(outcomes) == {"ok": 300}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
     assert sizes[0] == 100
@@ -370,7 +370,7 @@ async def test_no_probe_is_sent_while_another_request_is_in_flight(raw_server, r
         return CRASH
 
     raw_server.answer = answer
-    stream = register_rows(raw_client, rows(50), chunk_size=5, patience=0.2)
+    stream = register_rows(raw_client, rows(50), chunk_size=5, max_outage=0.2)
     outcomes, _ = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert most == 1
     assert not any(isinstance(o.error, PrefactorApiError) and o.failed for o in outcomes)
@@ -379,7 +379,7 @@ async def test_no_probe_is_sent_while_another_request_is_in_flight(raw_server, r
 async def test_probes_reach_a_good_item_between_bad_ones(raw_server):
     raw_server.answer = poisoned(set(range(7)) - {3})
     async with client_of(raw_server, initial_retry_delay=0.05, max_retry_delay=0.1) as client:
-        outcomes = await collect(register_rows(client, rows(7), patience=30))
+        outcomes = await collect(register_rows(client, rows(7), max_outage=30))
     assert {o.index for o in outcomes if o.ok} == {3}
     assert sum(o.unknown for o in outcomes) == 6
 

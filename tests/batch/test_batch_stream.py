@@ -74,7 +74,7 @@ async def test_a_timeout_while_an_async_source_has_nothing_loses_nothing(raw_ser
 async def test_a_timeout_during_an_outage_and_at_the_end_loses_no_error(raw_server):
     raw_server.answer = lambda _: b""
     async with client_of(raw_server, initial_retry_delay=0.2, max_retry_delay=0.2) as client:
-        stream = register_rows(client, rows(3), patience=0.5)
+        stream = register_rows(client, rows(3), max_outage=0.5)
         timeouts, outcomes, errors = 0, [], []
         while not errors:
             try:
@@ -204,7 +204,7 @@ async def test_a_close_that_is_cancelled_when_all_is_done_hides_no_error(raw_ser
             await asyncio.sleep(0.1)
 
     async with client_of(raw_server, max_retries=0) as client:
-        stream = register_rows(client, source(), patience=0)
+        stream = register_rows(client, source(), max_outage=0)
         outcomes = [await anext(stream)]
         waiting = asyncio.create_task(anext(stream))
         await entered.wait()

@@ -34,7 +34,7 @@ def refusal(status: int, retry_after: str | None = None) -> bytes:
 async def test_a_retry_after_beyond_patience_ends_the_run_at_once(raw_server, raw_client, status):
     raw_server.answer = lambda _: refusal(status, "30")
     started = time.monotonic()
-    stream = register_rows(raw_client, rows(50), chunk_size=10, patience=5, concurrency=1)
+    stream = register_rows(raw_client, rows(50), chunk_size=10, max_outage=5, concurrency=1)
     outcomes, error = await collect_until_error(stream, PrefactorApiError)
     assert time.monotonic() - started < 2
     assert error.status_code == status
@@ -111,7 +111,7 @@ async def test_429s_blame_no_row_and_split_no_request(raw_server, raw_client):
 async def test_429s_that_do_not_end_end_the_run_when_patience_does(raw_server, raw_client):
     raw_server.answer = lambda _: refusal(429)
     started = time.monotonic()
-    stream = register_rows(raw_client, rows(30), chunk_size=10, patience=0.3)
+    stream = register_rows(raw_client, rows(30), chunk_size=10, max_outage=0.3)
     outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert 0.3 <= time.monotonic() - started < 2
     assert error.last_error.status_code == 429

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rows_support import SCHEMA, VERSION
 
-from prefactor_http.cli._command import command
+from prefactor_http.cli.command import command
 from prefactor_http.testing import LocalPrefactor
 
 Run = Callable[..., Result]

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from prefactor_http import Attempt, PrefactorHttpError
-from prefactor_http.cli import _demo
-from prefactor_http.cli._demo import AT_ONCE, run_demo
-from prefactor_http.cli._demo_agents import load_agents
-from prefactor_http.cli._demo_audit import Audit, Verdict
-from prefactor_http.cli._demo_lines import Lines
-from prefactor_http.cli._demo_screen import Screen
-from prefactor_http.cli._demo_witness import Outcome, Witness
+from prefactor_http.cli.demo import command as _demo
+from prefactor_http.cli.demo.agents import load_agents
+from prefactor_http.cli.demo.audit import Audit, Verdict
+from prefactor_http.cli.demo.command import AT_ONCE, run_demo
+from prefactor_http.cli.demo.lines import Lines
+from prefactor_http.cli.demo.screen import Screen
+from prefactor_http.cli.demo.tracker import Outcome, Witness
 from prefactor_http.models.agent_instance import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,

@@ -6,8 +6,8 @@ import tracemalloc
 import pytest
 from rows_support import last_words, lines, named, table, write
 
-from prefactor_http.cli._duplicates import Duplicates
-from prefactor_http.cli._rows import Row
+from prefactor_http.cli.register.duplicates import Duplicates
+from prefactor_http.cli.register.rows import Row
 from prefactor_http.idempotency import new_id
 
 JOBS = [[], ["--job", "j"]]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from prefactor_http.cli._register_file import RegisterFile
+from prefactor_http.cli.register.fields import RegisterFile
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.testing import FaultKind
 

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from prefactor_http import Attempt
-from prefactor_http.cli._job_progress import Bar, Log
-from prefactor_http.cli._job_tally import Tally
-from prefactor_http.cli._output import Output
-from prefactor_http.cli._streams import Stream
+from prefactor_http.cli.output import Output
+from prefactor_http.cli.register.progress import Bar, Log
+from prefactor_http.cli.register.stats import Tally
+from prefactor_http.cli.streams import Stream
 
 
 class Hands:

@@ -11,7 +11,7 @@ from prefactor_http.cli import main
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys, missing):
-    for name in [name for name in sys.modules if name.startswith("prefactor_http.cli._")]:
+    for name in [name for name in sys.modules if name.startswith("prefactor_http.cli.")]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
@@ -23,9 +23,9 @@ def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys,
 
 
 def test_another_missing_module_is_not_mistaken_for_the_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "prefactor_http.cli._command", raising=False)
-    monkeypatch.setitem(sys.modules, "prefactor_http.cli._ping", None)
-    with pytest.raises(ModuleNotFoundError, match="_ping"):
+    monkeypatch.delitem(sys.modules, "prefactor_http.cli.command", raising=False)
+    monkeypatch.setitem(sys.modules, "prefactor_http.cli.ping", None)
+    with pytest.raises(ModuleNotFoundError, match="ping"):
         main()
 
 

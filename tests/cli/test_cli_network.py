@@ -252,7 +252,7 @@ def test_something_that_is_no_api_is_not_called_a_refusal(run):
 def test_where_patience_ends_the_next_step_is_named(run, parts, tmp_path, out, options, said):
     path = write(tmp_path, "rows.jsonl", named(3))
     options = [*options, str(out)] if "--out" in options else options
-    quick = ["--patience", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
+    quick = ["--max_outage", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
     result = run("register", path, *parts, *options, *quick)
     assert result.exit_code == 3
     assert said in result.stderr

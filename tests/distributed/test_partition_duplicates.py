@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from prefactor_http import HttpClientConfig
-from prefactor_http._duplicates import Duplicates
+from prefactor_http._bulk.duplicates import Duplicates
 from prefactor_http.batch import register_partition
 from prefactor_http.idempotency import new_id
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest

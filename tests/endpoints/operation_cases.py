@@ -14,7 +14,8 @@ from prefactor_http import (
     PrefactorHttpClient,
     _api,
 )
-from prefactor_http._operation import Operation
+from prefactor_http._bulk.operation import REGISTER_MANY, STREAM
+from prefactor_http._http.operation import Operation
 from prefactor_http.models import (
     Account,
     Agent,
@@ -23,7 +24,6 @@ from prefactor_http.models import (
     AgentForUpdate,
     AgentInstanceSummary,
     AgentSchemaVersion,
-    AgentSpanReply,
     AgentSummary,
     AgentVersion,
     Environment,
@@ -126,11 +126,10 @@ CASES = [
     ),
     # Agent spans
     get(
-        # No method makes this call: it settles a finish.
         _api.GET_SPAN,
-        lambda c: c.send(_api.GET_SPAN, None, ODD_ID),
+        lambda c: c.agent_spans.get(ODD_ID),
         f"/agent_spans/{QUOTED}",
-        AgentSpanReply,
+        AgentSpan,
     ),
     get(
         _api.LIST_SPANS,
@@ -181,14 +180,14 @@ CASES = [
         BulkResponse,
     ),
     post(
-        _api.STREAM,
+        STREAM,
         lambda c: only(c.bulk.stream([BulkItem(_type="agents/list", idempotency_key=KEY)])),
         "/bulk",
         b'{"items":[{"_type":"agents/list","idempotency_key":"key-0001"}]}',
         Outcome,
     ),
     post(
-        _api.REGISTER_MANY,
+        REGISTER_MANY,
         lambda c: only(
             c.agent_instances.register_many(
                 [{"external_identifier": "row-1", "idempotency_key": KEY}],

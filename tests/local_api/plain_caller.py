@@ -56,14 +56,14 @@ class Caller:
     def key(self):
         return f"test-key-{next(self._keys):06}"
 
-    async def send(self, method, path, *, token=None, patience=5.0, **options):
+    async def send(self, method, path, *, token=None, max_outage=5.0, **options):
         headers = {"Authorization": f"Bearer {token or self.api.token}"}
         headers.update(options.pop("headers", {}))
         async with self._session.request(
             method,
             self.api.url + "/api/v1" + path,
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=patience),
+            timeout=aiohttp.ClientTimeout(total=max_outage),
             allow_redirects=False,
             **options,
         ) as response:

@@ -80,7 +80,7 @@ async def test_a_stall_outlasts_the_client_and_ends_when_it_goes(api, call, kind
     api.fail_next(kind)
     body = call.registration()
     with pytest.raises(asyncio.TimeoutError):
-        await call.post(REGISTER, body, patience=0.1)
+        await call.post(REGISTER, body, max_outage=0.1)
     assert (len(api.instances), api.replies_lost) == (1, 1)
     assert (await call.post(REGISTER, body)).status == 200
     assert (api.replays, api.doubled) == (1, [])

@@ -13,8 +13,8 @@ from prefactor_http.testing import (
     OnConcurrent,
     OnMismatch,
 )
-from prefactor_http.testing._key_store import KeyStore
-from prefactor_http.testing._reply import Success
+from prefactor_http.testing.resources.response import Success
+from prefactor_http.testing.server.key_store import KeyStore
 
 SLOW = Fault(FaultKind.DELAYED, seconds=0.2)
 
@@ -117,7 +117,7 @@ async def test_slow_work_goes_on_though_its_client_has_gone(api, call):
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
     body = call.registration()
     with pytest.raises(asyncio.TimeoutError):
-        await call.post("/agent_instance/register", body, patience=0.03)
+        await call.post("/agent_instance/register", body, max_outage=0.03)
     assert not api.instances
     # The second waits for the first, whose client has gone.
     assert (await call.post("/agent_instance/register", body)).status == 200

@@ -9,8 +9,8 @@ import pytest
 from yarl import URL
 
 from prefactor_http.testing import FaultKind, LocalPrefactor, RateLimit, serving
-from prefactor_http.testing._rate_limit import TokenBucket
-from prefactor_http.testing._reply import ApiError
+from prefactor_http.testing.resources.response import ApiError
+from prefactor_http.testing.server.rate_limit import TokenBucket
 
 pytest_plugins = ["pytester"]
 

@@ -6,7 +6,7 @@ import pickle
 import msgspec
 import pytest
 
-from prefactor_http._bulk_item import ItemReader
+from prefactor_http._bulk.output import ItemReader
 from prefactor_http.exceptions import PrefactorApiError, PrefactorResponseContractError
 from prefactor_http.models import (
     BulkItem,

@@ -74,7 +74,7 @@ async def run_streams(
 ) -> dict[str, int]:
     """Send lifecycles as grouped items, a stream a wave, and compare after each."""
     states: Counter[str] = Counter()
-    options = {"chunk_size": 25, "patience": 20.0, **options}
+    options = {"chunk_size": 25, "max_outage": 20.0, **options}
     async with open_client(
         server.url, server.token, borrowed=borrowed, request_timeout=request_timeout
     ) as client:
@@ -117,7 +117,7 @@ async def run_rows(
 ) -> dict[str, int]:
     """Register rows by a job that is run twice, the first time not to its end."""
     async with open_client(server.url, server.token, borrowed=borrowed) as client:
-        states = await register_twice(client, oracle, seed, rows, chunk_size=25, patience=20.0)
+        states = await register_twice(client, oracle, seed, rows, chunk_size=25, max_outage=20.0)
         oracle.compare()
     return dict(states)
 

@@ -19,10 +19,10 @@ from prefactor_http import (
     PrefactorResponseContractError,
 )
 from prefactor_http._api import PING
-from prefactor_http._redaction import Redactor
-from prefactor_http._transport import Transport
-from prefactor_http._watch import Watches
-from prefactor_http._wire import Call
+from prefactor_http._http.codec import Call
+from prefactor_http._http.redaction import Redactor
+from prefactor_http._http.timeouts import Watches
+from prefactor_http._http.transport import Transport
 
 TOKEN = "token-1234"
 

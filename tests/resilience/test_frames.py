@@ -13,7 +13,7 @@ from raw_server import reply
 from resilience_support import until
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
-from prefactor_http._outcome import Reply
+from prefactor_http._http.response import Reply
 
 HERE = str(Path(__file__).parent)
 TOKEN = "token-of-the-test"

@@ -186,7 +186,7 @@ class TestInAChild:
     async def test_a_pool_that_is_collected_closes_nothing(self, raw_server, fork, monkeypatch):
         client = client_of(raw_server)
         await client.validate_token()
-        connector = client._runtime.transport._session.connector
+        connector = client._executor.state.transport._session.connector
         fork()
         connector.__del__()
         monkeypatch.undo()

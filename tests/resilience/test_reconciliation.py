@@ -16,7 +16,8 @@ from prefactor_http import (
     PrefactorHttpClient,
     PrefactorValidationError,
 )
-from prefactor_http._reconciliation import Applied, was_started
+from prefactor_http._http.operation import Applied
+from prefactor_http._http.reconciliation import was_started
 from prefactor_http.exceptions import is_permanent_http_error
 from prefactor_http.testing import Fault, FaultKind, IdempotencyPolicy, LocalPrefactor
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from resilience_support import SCHEMA, VERSION
 
-from prefactor_http._clock import SystemClock
+from prefactor_http._http.clock import SystemClock
 
 
 class AdjustedClock(SystemClock):

@@ -84,7 +84,7 @@ def test_about_items_of_a_stream(server: FaultServer, borrowed: bool, loop: str)
         borrowed=borrowed,
         poison=0.04,
         chunk_size=4,
-        patience=20.0,
+        max_outage=20.0,
         request_timeout=0.2,
     )
     states = run_on(loop, items)

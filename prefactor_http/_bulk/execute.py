@@ -1,0 +1,138 @@
+"""Makes the calls of one bulk request, and says of each what is known (contract §9).
+
+A bulk request is repeated when its response is lost, and the response to the last attempt does not
+say what the attempts before have done. If the API has forgotten a key in the meantime, it refuses
+what it has applied, stops there, and the calls behind look as if they had never been attempted. So
+a refusal after a lost response is verified by reading the resource, as for a direct call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from prefactor_http import _api
+from prefactor_http._bulk.output import (
+    ItemReader,
+    contradictions_in,
+    may_be_echo,
+    success_of,
+    without_token,
+)
+from prefactor_http._http.encoding import encode_json
+from prefactor_http._http.executor import Executor
+from prefactor_http._http.operation import Applied, Operation
+from prefactor_http._http.reconciliation import may_reconcile, reconcile
+from prefactor_http.exceptions import (
+    PrefactorApiError,
+    PrefactorHttpError,
+    PrefactorResponseContractError,
+    is_transient_http_error,
+)
+from prefactor_http.models.bulk import BulkItem, BulkReply, BulkRequest, BulkResponse
+from prefactor_http.models.bulk_output import OutputReader, ReceivedOutput
+
+
+async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
+    """Make the calls; see `BulkClient.execute`."""
+    reply, was_sent_before = await executor.send_items(_api.BULK, request.body)
+    contradictions = contradictions_in(request.items, reply.outputs)
+    if contradictions:
+        reply = await _repeat(executor, request)
+        was_sent_before = True
+        contradictions = contradictions_in(request.items, reply.outputs)
+    outputs = dict(reply.outputs)
+    doubtful: set[str] = set()
+    not_attempted: list[str] = []
+    unknown: list[str] = []
+    # Outputs under other keys may be those of any item.
+    has_strangers = not {item.idempotency_key for item in request.items}.issuperset(outputs)
+    has_stopped = False
+    for item in request.items:
+        key = item.idempotency_key
+        if key not in outputs:
+            (not_attempted if has_stopped and not has_strangers else unknown).append(key)
+            continue
+        error = _error_in(item, outputs[key])
+        if error is None:
+            continue
+        applied = Applied.NO
+        if was_sent_before:
+            applied, success = await _verify(executor, item, error)
+            if success is not None:
+                outputs[key] = Raw(success)
+        if applied is Applied.NO:
+            has_stopped = True  # in each attempt
+        elif applied is Applied.UNKNOWN:
+            doubtful.add(key)
+    readers: dict[str, OutputReader | None] = {
+        item.idempotency_key: ItemReader(
+            item.idempotency_key,
+            item.type,
+            contradictions.get(item.idempotency_key),
+            outcome_unknown=item.idempotency_key in doubtful,
+        )
+        for item in request.items
+    }
+    found = {
+        key: ReceivedOutput(
+            without_token(raw, readers.get(key), executor.redactor), readers.get(key)
+        )
+        for key, raw in outputs.items()
+    }
+    return BulkResponse(
+        status=reply.status,
+        outputs={**found},
+        not_attempted=tuple(not_attempted),
+        unknown=tuple(unknown),
+    )
+
+
+async def _repeat(executor: Executor, request: BulkRequest) -> BulkReply:
+    """Send the calls again on a connection that did not exist before."""
+    try:
+        reply, _ = await executor.send_items(_api.BULK, request.body, needs_new_connection=True)
+    except PrefactorHttpError as error:
+        error.outcome_unknown = True  # the first response does not count
+        raise
+    return reply
+
+
+def _error_in(item: BulkItem, raw: Raw) -> PrefactorApiError | None:
+    try:
+        ReceivedOutput(raw, ItemReader(item.idempotency_key, item.type)).decode()
+    except PrefactorApiError as error:
+        return error.with_traceback(None)
+    except PrefactorResponseContractError:
+        pass  # which `decode` will raise
+    return None
+
+
+async def _verify(
+    executor: Executor, item: BulkItem, error: PrefactorApiError
+) -> tuple[Applied, bytes | None]:
+    """Find out whether an earlier attempt has applied a call that was refused."""
+    if is_transient_http_error(error):
+        return Applied.UNKNOWN, None
+    operation = _api.BY_BULK_TYPE.get(item.type)
+    fields = msgspec.json.decode(encode_json(vars(item)), type=dict[str, Any])
+    if operation is None or not may_reconcile(operation, fields, error):
+        return (Applied.UNKNOWN if may_be_echo(item.type, error) else Applied.NO), None
+
+    async def read(
+        reading: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
+    ) -> Any:
+        if params is None:
+            return await executor.send(reading, None, resource_id)
+        return await executor.read(reading, params, resource_id)
+
+    resource_id = fields.get(operation.path_field or "")
+    instance_id = executor.span_instances.get(resource_id)
+    try:
+        found = await reconcile(read, operation, fields, resource_id, instance_id)
+    except (TypeError, ValueError):  # an id that is none, which the API has understood
+        return Applied.UNKNOWN, None
+    return found.applied, success_of(found.result) if found.applied is Applied.YES else None

@@ -1,0 +1,84 @@
+"""Options of a batch."""
+
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any, TypedDict, cast
+
+from msgspec import Struct
+
+# The group of an item: a callable that gets the item, or the name of a field; None for no groups.
+Group = Callable[[Any], Hashable] | str | None
+
+
+class BatchOptions(Struct, frozen=True, kw_only=True):
+    """Bounds of a batch.
+
+    Attributes:
+        chunk_size: Most items in a request.
+        max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
+        concurrency: Most requests in flight.
+        max_outage: Longest outage of the API, or time that it rejects an item for the moment, in
+            seconds.
+        ordered: Whether outcomes come in the order of the source.
+        max_failures: Failed items after which the run stops; None for no limit.
+        max_same_refusals: Items refused in a row for the same reason after which the run stops if
+            none has succeeded; None for no limit.
+
+    Raises:
+        ValueError: A bound is out of range.
+    """
+
+    chunk_size: int = 100
+    max_chunk_bytes: int = 1_000_000
+    concurrency: int = 8
+    max_outage: float = 300.0
+    ordered: bool = False
+    max_failures: int | None = None
+    max_same_refusals: int | None = 100
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.max_outage >= 0:  # so that NaN is not
+            raise ValueError(f"max_outage must be 0 or more, got {self.max_outage}")
+        for name in ("max_failures", "max_same_refusals"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 or None, got {value}")
+
+
+class StreamOptions(TypedDict, total=False):
+    """The same as keyword arguments; `patience` is the old name of `max_outage`."""
+
+    chunk_size: int
+    max_chunk_bytes: int
+    concurrency: int
+    max_outage: float
+    patience: float
+    ordered: bool
+    max_failures: int | None
+    max_same_refusals: int | None
+
+
+def batch_options(given: StreamOptions) -> BatchOptions:
+    """Check the options of a batch.
+
+    Raises:
+        TypeError: An option is unknown, or has both its old and its new name.
+        ValueError: A bound is out of range.
+    """
+    options = {**given}
+    if "patience" in options:
+        if "max_outage" in options:
+            raise TypeError("patience is the old name of max_outage: pass max_outage alone")
+        # The frames between are ours: the endpoint method and this function.
+        warnings.warn("patience is now called max_outage", DeprecationWarning, stacklevel=3)
+        options["max_outage"] = options.pop("patience")
+    unknown = options.keys() - BatchOptions.__struct_fields__
+    if unknown:
+        raise TypeError(
+            f"unknown option {', '.join(sorted(unknown))}; the options are "
+            f"{', '.join(BatchOptions.__struct_fields__)}"
+        )
+    return BatchOptions(**cast("dict[str, Any]", options))

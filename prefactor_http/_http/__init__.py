@@ -1,0 +1,1 @@
+"""One call: encoded once, attempted until it has an outcome, decoded and checked."""

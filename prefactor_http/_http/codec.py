@@ -1,0 +1,307 @@
+"""The codec: requests become bytes; status, headers and bytes become a result or a failure.
+
+There is no I/O in here, no retrying and no clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+from msgspec import Struct
+
+from prefactor_http._http.operation import Operation
+from prefactor_http._http.redaction import Redactor
+from prefactor_http._http.response import Failure, Kind, Reply
+from prefactor_http.exceptions import (
+    PrefactorApiError,
+    PrefactorAuthError,
+    PrefactorConflictError,
+    PrefactorHttpError,
+    PrefactorNotFoundError,
+    PrefactorRateLimitError,
+    PrefactorResponseContractError,
+    PrefactorValidationError,
+)
+
+T = TypeVar("T")
+
+GET = "GET"
+PING = "validate_token"
+IDEMPOTENCY_IN_PROGRESS = "idempotency_in_progress"
+
+_OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
+_REQUEST_TIMEOUT = 408
+# Gateways log these when a client or an upstream hangs up; some send them.
+_CLIENT_CLOSED = frozenset({460, 499})
+_WRONG_ADDRESS = frozenset({400, 404, 405, 410})
+TOO_EARLY, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 425, 429, 503
+ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
+    400: PrefactorValidationError,
+    401: PrefactorAuthError,
+    403: PrefactorAuthError,
+    404: PrefactorNotFoundError,
+    409: PrefactorConflictError,
+    422: PrefactorValidationError,
+    429: PrefactorRateLimitError,
+}
+_UNKNOWN_CODE = "unknown"
+_SNIPPET_LENGTH = 200
+_SNIPPET_SOURCE = 64 * 1024
+MAX_API_TEXT = 1000
+# A longer Retry-After is a mistake.
+_LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
+
+# What decoding a body raises: the last one where it is nested too deep.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Call(Struct, Generic[T]):
+    """One logical call: what every attempt of it sends, and what its reply means.
+
+    Attributes:
+        operation: The API's call.
+        path: The URL's path, ids filled in.
+        body: The encoded request, the same bytes for each attempt; None for a GET.
+        key: The idempotency key in the body; None where it has none, or one in each item.
+        request: The request as the endpoint built it, for settling a 409.
+        resource_id: The id in the path, for the same.
+        params: Query parameters; a list repeats its name.
+        headers: Headers of this call alone.
+        expires_at: When its deadline passes, on the client's clock.
+        attempts: Attempts made so far.
+        in_flight: Whether an attempt is being made.
+        outcome_unknown: Whether an attempt so far may have been applied.
+        contradictions: Responses so far that were about another resource or an earlier state.
+        doubted: Whether a response may have been the answer to another call.
+        needs_new_connection: Whether the next attempt must not use a pooled connection.
+        entered_at: When the rate limiter last let it through, if it had to look.
+    """
+
+    operation: Operation[T]
+    path: str
+    body: bytes | None = None
+    key: str | None = None
+    request: object = None
+    resource_id: str | None = None
+    params: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] | None = None
+    expires_at: float | None = None
+    attempts: int = 0
+    in_flight: bool = False
+    outcome_unknown: bool = False
+    contradictions: int = 0
+    doubted: bool = False
+    needs_new_connection: bool = False
+    entered_at: float = -math.inf
+
+    def __repr__(self) -> str:
+        # Error reports show the variables of each frame: no body, no headers.
+        return (
+            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
+            f"attempts {self.attempts}>"
+        )
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether an attempt may be repeated although an earlier one may have been applied."""
+        operation = self.operation
+        return self.key is not None or operation.method == GET or operation.carries_items
+
+
+def parse_response(
+    call: Call[T],
+    response: Reply | Failure,
+    redactor: Redactor,
+    utcnow: Callable[[], datetime],
+) -> T | Failure:
+    """Turn a response into the result of its call, or into a failure.
+
+    Args:
+        call: The call.
+        response: The response; an attempt that failed before is returned as it is.
+        redactor: Removes the token from what the response quotes.
+        utcnow: Gives the current moment, for a date in ``Retry-After``.
+    """
+    if isinstance(response, Failure):
+        return response
+    if not _OK <= response.status < _REDIRECT:
+        return _error_from_response(response, redactor, utcnow)
+    operation = call.operation
+    try:
+        result = operation.decode(response.body)
+    except UNREADABLE as exc:
+        return _contract_failure(
+            call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
+        )
+    problem = operation.contradiction(call.request, call.resource_id, call.params, result)
+    return result if problem is None else contradicting(call, response, redactor, problem)
+
+
+def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+    """Make the failure of an attempt whose response is about something else than the call."""
+    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure.permanent, failure.contradicts = False, True
+    return failure
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read ``Retry-After``: seconds, or a date.
+
+    A date is relative to the ``Date`` of the same response, so that the clocks need not agree.
+
+    Args:
+        headers: Headers of the response.
+        now: The current moment, to which a date is relative if the response has no ``Date``.
+
+    Returns:
+        Seconds to wait, or None where the header is missing or makes no sense.
+    """
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        until = _moment(value)
+        since = _moment(headers.get("Date", "")) or now
+        seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
+    return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # the latter for years beyond what a C int holds
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _error_from_response(
+    response: Reply, redactor: Redactor, utcnow: Callable[[], datetime]
+) -> Failure:
+    status = response.status
+    raw = _error_fields(response.body)
+    code = raw.get("code")
+    from_api = raw.get("status") == "error" and isinstance(code, str)
+    fields = redactor.json(raw)
+    # Whatever a redirect says, what matters is that it was not followed.
+    message = None if status < _BAD_REQUEST else fields.get("message")
+    errors = _truncated(fields.get("errors"))
+    error = ERROR_BY_STATUS.get(status, PrefactorApiError)(
+        truncate(message)
+        if isinstance(message, str) and message
+        else _describe(status, is_foreign=not raw),
+        truncate(fields["code"]) if isinstance(code, str) and code else _UNKNOWN_CODE,
+        status,
+        cast("dict[str, Any]", errors) if isinstance(errors, dict) else None,
+    )
+    error.from_api = from_api
+    error.request_id = request_id(response, redactor)
+    error.retry_after = retry_after(response.headers, utcnow())
+    if not raw:
+        error.body_snippet = snippet(response.body, redactor)
+    # A 5xx or 408 may come from a proxy that gave up on a write which the API then executed, as
+    # may a redirect, and a key in progress means that an earlier attempt is being executed now.
+    unknown = (
+        status >= _SERVER_ERROR
+        or status < _BAD_REQUEST
+        or status == _REQUEST_TIMEOUT
+        or (status in _CLIENT_CLOSED and not from_api)
+        or code == IDEMPOTENCY_IN_PROGRESS
+    )
+    kind = Kind.UNKNOWN if unknown else Kind.ANSWERED
+    return Failure(error, kind, status=status, retry_after=error.retry_after)
+
+
+def _contract_failure(
+    call: Call[Any], response: Reply, redactor: Redactor, problem: str, *, retryable: bool
+) -> Failure:
+    if not response.body:
+        problem = "empty response body, expected a JSON object"
+    elif retryable:
+        problem = f"the response is not valid JSON ({problem})"
+    hint = "; is api_url the address of a Prefactor API?" if call.operation.name == PING else ""
+    error = PrefactorResponseContractError(
+        f"{call.operation.name}: {truncate(redactor.text(problem))}{hint}",
+        status_code=response.status,
+        body_snippet=snippet(response.body, redactor),
+    )
+    error.request_id = request_id(response, redactor)
+    error.retryable = retryable
+    return Failure(
+        error, Kind.UNKNOWN, status=response.status, permanent=not retryable, lost=retryable
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether a body is valid JSON as a whole; a truncated one is not."""
+    try:
+        msgspec.json.decode(body)
+    except RecursionError:
+        return True  # nested too deep to read, however often it is sent
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _error_fields(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except UNREADABLE:
+        return {}  # a proxy's page; the status says enough
+
+
+def request_id(response: Reply, redactor: Redactor) -> str | None:
+    """Return the request id of a response, where it has one."""
+    return truncate(redactor.text(response.headers.get("X-Request-Id", ""))) or None
+
+
+def truncate(text: str) -> str:
+    """Limit text of the API to `MAX_API_TEXT` characters."""
+    return text if len(text) <= MAX_API_TEXT else f"{text[:MAX_API_TEXT]}…"
+
+
+def _truncated(value: Any) -> Any:
+    """Limit every text in a JSON value."""
+    if isinstance(value, str):
+        return truncate(value)
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
+        return {truncate(name): _truncated(item) for name, item in fields.items()}
+    if isinstance(value, list):
+        items = cast("list[object]", value)
+        return [_truncated(item) for item in items]
+    return value
+
+
+def _describe(status: int, *, is_foreign: bool) -> str:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "unassigned status"
+    if _REDIRECT <= status < _BAD_REQUEST:
+        return f"{phrase} (redirects are not followed)"
+    if is_foreign and status in _WRONG_ADDRESS:
+        return f"{phrase} (not a response of the Prefactor API: check api_url)"
+    return phrase
+
+
+def snippet(body: bytes, redactor: Redactor) -> str | None:
+    """Return the first characters of a response on one line; None if it is empty."""
+    text = " ".join(redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace")).split())
+    if len(text) > _SNIPPET_LENGTH:
+        text = f"{text[:_SNIPPET_LENGTH]}…"
+    return text or None
+
+
+def describe(error: PrefactorHttpError) -> str:
+    """Put an error into one line, for a log."""
+    if isinstance(error, PrefactorApiError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())

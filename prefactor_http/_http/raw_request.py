@@ -1,0 +1,140 @@
+"""A call by verb and path, for what has no method of its own."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from urllib.parse import unquote
+from uuid import UUID
+
+from prefactor_http._http.codec import GET, Call
+from prefactor_http._http.encoding import encode
+from prefactor_http._http.operation import PREFIX, RawOperation
+from prefactor_http._values import as_text, is_nan, iso, name_of, plain
+
+_METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
+_PATH = r"/(?!/)[^\s#]*"
+# Some servers drop what follows a semicolon before they look for steps.
+_STEP = r"[/\\]\.\.?(?:;[^/\\]*)?(?=[/\\]|$)"
+_KEY_FIELD = "idempotency_key"
+_BULK_PATH = f"{PREFIX}/bulk"
+
+
+def raw_call(
+    method: str,
+    path: str,
+    params: Mapping[str, Any] | None,
+    json_data: Mapping[str, Any] | None,
+    idempotency_key: str | None,
+    make_key: Callable[[str | None], str],
+) -> Call[dict[str, Any]]:
+    """Build a call by verb and path; a write gets a key if it has none (contract §10).
+
+    Args:
+        method: HTTP verb.
+        path: Path from the root.
+        params: Query parameters.
+        json_data: Body of a write.
+        idempotency_key: The caller's key.
+        make_key: Checks a key, or makes one for None.
+
+    Returns:
+        The call.
+
+    Raises:
+        TypeError: A parameter or a value of the body cannot be sent.
+        ValueError: The path is not one, a GET has a body or key, or two keys differ.
+    """
+    method = method.upper()
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
+    given = as_text(path)
+    if given is None:
+        raise TypeError(f"path must be a str, not {type(path).__name__}")
+    path = given
+    if not re.fullmatch(_PATH, path) or _has_steps(path):
+        raise ValueError(
+            f"path must start with one slash and hold no spaces, fragment or steps such as /../; "
+            f"got {path!r}"
+        )
+    operation = RawOperation(f"request {method} {path}", method, path)
+    call = Call(operation, path)
+    if params:
+        call.params = _query(params)
+    if method == GET:
+        if json_data is not None or idempotency_key is not None:
+            raise ValueError("a GET has no body, and needs no idempotency key")
+        return call
+    body = dict(json_data or {})
+    own = body.get(_KEY_FIELD)
+    if own is not None and idempotency_key is not None and own != idempotency_key:
+        raise ValueError("idempotency_key differs from the one in json_data")
+    call.key = make_key(own if idempotency_key is None else idempotency_key)
+    call.headers = {"Idempotency-Key": call.key}
+    if path.partition("?")[0].rstrip("/") != _BULK_PATH:  # there every item has its own
+        body[_KEY_FIELD] = call.key
+    call.body = encode(operation, body)
+    return call
+
+
+def _has_steps(path: str) -> bool:
+    """Tell whether a path leads out of where it seems to lead.
+
+    Dots, slashes and backslashes may be percent-encoded. They are decoded once, as servers do:
+    what is encoded twice, such as ``%252e``, stays a part of a name.
+    """
+    return re.search(_STEP, unquote(path.partition("?")[0])) is not None
+
+
+def _query(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    query: dict[str, str | list[str]] = {}
+    for key, value in params.items():
+        name = as_text(key)
+        if name is None:
+            raise TypeError(f"the name of a query parameter must be a str, not {key!r:.60}")
+        if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
+            items = cast("Sequence[object]", value)
+            query[name] = [_query_text(name, item) for item in items if item is not None]
+        elif value is not None:
+            query[name] = _query_text(name, value)
+    return query
+
+
+def _query_text(name: str, value: object) -> str:
+    """Write a value as the API expects it in a query."""
+    if isinstance(value, Enum):
+        value = value.value
+    if not isinstance(value, (str, int, float, date, Decimal, UUID)):
+        value = _scalar(name, value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if is_nan(value) or (isinstance(value, float) and math.isinf(value)):
+        raise ValueError(f"query parameter {name} must not be {value}")
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ValueError(
+                f"query parameter {name} has no time zone: give it one, such as "
+                "datetime.now(timezone.utc)"
+            )
+        # Not in another zone: a plus sign in a query is a space to many a server.
+        return iso(value.astimezone(UTC))
+    return str(plain(value))
+
+
+def _scalar(name: str, value: object) -> str | int | float:
+    """Give the text or number that a value of numpy is."""
+    try:
+        scalar = None if value is None else plain(value)
+    except TypeError:
+        scalar = None
+    if isinstance(scalar, (str, int, float)):
+        return scalar
+    raise TypeError(
+        f"query parameter {name} must be text, a number, a bool, a date, an enum member, or a "
+        f"list of those, not {name_of(type(value))}"
+    )

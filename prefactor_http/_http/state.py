@@ -1,0 +1,199 @@
+"""What a client and its views share: session, limit, gate, budget, and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefactor_http._http.clock import Clock
+from prefactor_http._http.codec import Call
+from prefactor_http._http.rate_limiter import RateLimiter
+from prefactor_http._http.redaction import Redactor
+from prefactor_http._http.response import Failure, Kind
+from prefactor_http._http.retry_budget import RetryBudget
+from prefactor_http._http.seen_resources import SeenResources
+from prefactor_http._http.semaphore import Semaphore
+from prefactor_http._http.span_instances import SpanInstances
+from prefactor_http._http.timeouts import Watches
+from prefactor_http._http.transport import Transport
+from prefactor_http.config import HttpClientConfig
+from prefactor_http.exceptions import PrefactorClientError
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+_CLOSED = "the client is closed: enter it again with `async with`"
+_INHERITED = (
+    "the client was opened before this process was forked: make a new client in each process"
+)
+_FOREIGN = (
+    "the client belongs to another event loop: make one client for each event loop, or close it "
+    "on its own loop first"
+)
+
+T = TypeVar("T")
+
+
+class ClientState:
+    """One client's life on one event loop, from `open` to `close`.
+
+    Args:
+        config: The client's configuration.
+        headers: Headers of every request.
+        clock: Where the time comes from.
+        session: A session to borrow, or None.
+    """
+
+    def __init__(
+        self,
+        config: HttpClientConfig,
+        headers: Mapping[str, str],
+        clock: Clock,
+        session: ClientSession | None,
+    ) -> None:
+        self.clock = clock
+        self.limiter: RateLimiter = RateLimiter(clock, config)
+        self.budget: RetryBudget = RetryBudget(config)
+        self.redactor: Redactor = Redactor(config.api_token)
+        self.seen: SeenResources = SeenResources()
+        self.span_instances: SpanInstances = SpanInstances()
+        self.watches: Watches = Watches()
+        self.transport: Transport = Transport(config, headers, self.watches, session, self.redactor)
+        self.is_closed: bool = False
+        self._max_connections = config.max_connections
+        self.slots: Semaphore = Semaphore(self._max_connections)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+
+    def open(self) -> None:
+        """Bind the client to the running event loop; a closed client opens again.
+
+        Raises:
+            PrefactorClientError: It is open in another process or on another event loop.
+        """
+        if self._loop is not None and not self.is_closed:
+            self._check_owner()
+            return
+        loop = asyncio.get_running_loop()
+        self.transport.open()
+        self._pid = os.getpid()
+        if self._loop is not loop:
+            # On the same one, attempts of before a close may still have slots to give back.
+            self._loop = loop
+            self.slots = Semaphore(self._max_connections)
+            self.limiter.rebind()
+        self.is_closed = False
+
+    def check_usable(self) -> None:
+        """Let a call in, or say why not.
+
+        Raises:
+            PrefactorClientError: The client is closed, or open in another process or on another
+                event loop.
+        """
+        if self.is_closed:
+            raise PrefactorClientError(_CLOSED)
+        if self._loop is None:
+            self.open()
+        else:
+            self._check_owner()
+
+    def _check_owner(self) -> None:
+        if self._pid != os.getpid():
+            raise PrefactorClientError(_INHERITED)
+        if asyncio.get_running_loop() is not self._loop:
+            raise PrefactorClientError(_FOREIGN)
+
+    def admit_now(self, call: Call[Any]) -> bool:
+        """Let an attempt start at once, if nothing speaks against it; see `release`.
+
+        Returns:
+            Whether it may. If not, `admit` waits until it may.
+        """
+        if self.is_closed or not self.slots.acquire_nowait():
+            return False
+        if self.limiter.is_idle or self.limiter.acquire_nowait(call):
+            return True
+        self.slots.release()
+        return False
+
+    async def admit(self, call: Call[Any]) -> Failure | None:
+        """Wait until an attempt may start; see `release`.
+
+        Returns:
+            None when it may start, otherwise why it may not.
+        """
+        closed = Failure(
+            PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True
+        )
+        failure = await self._unless_closing(self.limiter.acquire(call, self.slots), closed)
+        if failure is None and self.is_closed:
+            self.release(call)
+            return closed
+        return failure
+
+    def release(self, call: Call[Any]) -> None:
+        """Record that an attempt that was admitted is over."""
+        self.slots.release()
+        if not self.limiter.is_idle:
+            self.limiter.release(call)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, unless the client closes; then the next attempt is refused."""
+        await self._unless_closing(self.clock.sleep(seconds), None)
+
+    async def close(self, drain_timeout: float) -> None:
+        """Refuse new calls, wake those that wait, let those in flight end, close the session.
+
+        In a forked child, and when the client's event loop has ended, there are no calls to wait
+        for: the client only drops what it holds.
+
+        Args:
+            drain_timeout: Seconds for those in flight; then they are interrupted.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop.
+        """
+        loop = self._loop
+        if loop is not None and self._pid != os.getpid():
+            self._drop()
+            self.transport.abandon()
+        elif loop is not None and loop.is_closed():
+            self._drop()
+            with suppress(RuntimeError):  # what was to be cancelled is on a loop that has ended
+                await self.transport.close()
+        elif loop is None or loop is asyncio.get_running_loop():
+            await self._close_here(drain_timeout)
+        elif not self.is_closed:
+            raise PrefactorClientError(_FOREIGN)
+
+    def _drop(self) -> None:
+        self.is_closed = True
+        self._loop = None
+        self.watches.forget()
+
+    async def _close_here(self, drain_timeout: float) -> None:
+        self.is_closed = True
+        try:
+            self.watches.interrupt(only_endless=True)
+            await self.watches.wait_until_empty(drain_timeout)
+        finally:
+            if self.is_closed:  # or it was opened again meanwhile, and goes on
+                self.watches.interrupt(only_endless=False)
+                self.watches.stop()
+                await self.transport.close()
+
+    async def _unless_closing(self, wait: Awaitable[T], closed: T) -> T:
+        """Wait for something; return `closed` if the client closes first."""
+        watch = self.watches.begin(None)
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            if watch.caused() is None:
+                raise
+            return closed
+        finally:
+            self.watches.end(watch)

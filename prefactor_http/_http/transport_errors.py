@@ -1,0 +1,208 @@
+"""Turns what aiohttp raised into failures: what failed, and what is known of the write.
+
+aiohttp's exceptions hold the request's headers, so none of them is chained or kept.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+from aiohttp.client_exceptions import UnixClientConnectorError
+from aiohttp.http_exceptions import LineTooLong
+from msgspec import Struct
+
+from prefactor_http._http.connector import ConnectError
+from prefactor_http._http.redaction import Redactor
+from prefactor_http._http.response import Failure, Kind
+from prefactor_http._http.timeouts import Cause
+from prefactor_http.exceptions import (
+    PrefactorClientError,
+    PrefactorConnectionError,
+    PrefactorHttpError,
+    PrefactorResponseContractError,
+    PrefactorTimeoutError,
+)
+
+
+class _Meaning(Struct, frozen=True):
+    raised: type[Exception]
+    error: type[PrefactorHttpError]
+    text: str
+    kind: Kind = Kind.UNKNOWN
+    disconnected: bool = False
+
+
+# Most specific first.
+_MEANINGS = (
+    _Meaning(aiohttp.InvalidURL, PrefactorClientError, "invalid URL: {detail}", Kind.NOT_SENT),
+    _Meaning(
+        aiohttp.ConnectionTimeoutError,
+        PrefactorTimeoutError,
+        "no connection to {server} within {connect_timeout:g} s (connect_timeout)",
+        Kind.NOT_SENT,
+    ),
+    _Meaning(
+        ConnectError,
+        PrefactorConnectionError,
+        "connection to {server} failed: {detail}",
+        Kind.NOT_SENT,
+    ),
+    _Meaning(TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"),
+    _Meaning(
+        aiohttp.ClientPayloadError,
+        PrefactorConnectionError,
+        "incomplete response from {server}: {detail}",
+    ),
+    _Meaning(
+        aiohttp.ClientResponseError,
+        PrefactorConnectionError,
+        "invalid HTTP response from {server}: {detail}",
+    ),
+    _Meaning(
+        aiohttp.ClientError,
+        PrefactorConnectionError,
+        "connection to {server} lost: {detail}",
+        disconnected=True,
+    ),
+    _Meaning(
+        OSError,
+        PrefactorConnectionError,
+        "connection to {server} lost: {detail}",
+        disconnected=True,
+    ),
+)
+
+
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+def address(host: str, port: int | None) -> str:
+    """Write host and port as in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class FailureFactory:
+    """Makes the failures of attempts that got no response.
+
+    Args:
+        server: Host and port of the API.
+        redactor: Removes the token from what is quoted.
+        connect_timeout: Seconds that connecting may take.
+    """
+
+    def __init__(self, server: str, redactor: Redactor, connect_timeout: float) -> None:
+        self._server = server
+        self._redactor = redactor
+        self._connect_timeout = connect_timeout
+
+    def interrupted(self, cause: Cause, seconds: float) -> Failure:
+        """Make the failure of an attempt that was cut short.
+
+        Args:
+            cause: Why.
+            seconds: How long the attempt was allowed to take.
+        """
+        if cause is Cause.CLOSING:
+            closing = PrefactorClientError("the client was closed while the request was in flight")
+            return Failure(closing, Kind.UNKNOWN, permanent=True)
+        late = PrefactorTimeoutError(
+            f"no response from {self._server} within {seconds:g} s (request_timeout)"
+        )
+        return Failure(late, Kind.UNKNOWN, timed_out=True)
+
+    def raised(self, exc: Exception, *, is_session_open: bool) -> Failure:
+        """Make the failure of an attempt that raised.
+
+        Args:
+            exc: What aiohttp raised.
+            is_session_open: Whether the session accepts requests.
+        """
+        if isinstance(exc, _NOT_CONNECTED):
+            return self._not_connected(exc)
+        if (limit := _exceeded_header_size(exc)) is not None:
+            header = PrefactorResponseContractError(
+                f"response from {self._server} with a header of more than {limit} bytes"
+            )
+            return Failure(header, Kind.UNKNOWN, permanent=True)
+        detail = self._quote(_text_of(exc))
+        for meaning in _MEANINGS:
+            if isinstance(exc, meaning.raised):
+                text = meaning.text.format(
+                    server=self._server, detail=detail, connect_timeout=self._connect_timeout
+                )
+                return Failure(
+                    meaning.error(text),
+                    meaning.kind,
+                    permanent=meaning.error is PrefactorClientError,
+                    disconnected=meaning.disconnected,
+                    timed_out=meaning.error is PrefactorTimeoutError,
+                )
+        if isinstance(exc, RuntimeError) and is_session_open:
+            return Failure(PrefactorConnectionError(detail), Kind.UNKNOWN)
+        # A session that its owner closed, or settings of it that contradict the request.
+        text = f"the session cannot send the request: {detail}"
+        if isinstance(exc, ValueError):
+            text += " (does the session, or a netrc file, add credentials of its own?)"
+        return Failure(PrefactorClientError(text), Kind.NOT_SENT, permanent=True)
+
+    def _not_connected(
+        self,
+        exc: aiohttp.ClientConnectorError
+        | aiohttp.ClientHttpProxyError
+        | aiohttp.ServerFingerprintMismatch,
+    ) -> Failure:
+        if isinstance(exc, aiohttp.ClientHttpProxyError):
+            detail = self._quote(f"{exc.status} {exc.message}")
+            text = f"the proxy did not connect to {self._server}: {detail}"
+            return Failure(PrefactorConnectionError(text), Kind.NOT_SENT)
+        server = (
+            exc.path if isinstance(exc, UnixClientConnectorError) else address(exc.host, exc.port)
+        )
+        if isinstance(exc, aiohttp.ServerFingerprintMismatch):
+            return _not_trusted(f"the TLS certificate of {server} is not the one expected")
+        if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+            detail = self._quote(str(exc.certificate_error))
+            return _not_trusted(f"the TLS certificate of {server} is not valid: {detail}")
+        cause = exc.os_error
+        detail = self._quote(cause.strerror or str(cause))
+        if isinstance(exc, aiohttp.ClientSSLError):
+            text = f"TLS handshake with {server} failed: {detail}: does it serve https?"
+        elif isinstance(exc, aiohttp.ClientConnectorDNSError):
+            text = f"cannot resolve the host name {exc.host}: {detail}: is it spelled correctly?"
+        elif isinstance(exc, aiohttp.ClientProxyConnectionError):
+            text = f"connection to the proxy {server} failed: {detail}: is the proxy running?"
+        elif isinstance(cause, ConnectionRefusedError):
+            text = f"connection to {server} refused: is the API running there?"
+        else:
+            text = f"connection to {server} failed: {detail}"
+        return Failure(PrefactorConnectionError(text), Kind.NOT_SENT)
+
+    def _quote(self, text: str) -> str:
+        # The server may have sent anything, also what it was sent.
+        return " ".join(self._redactor.source(text).split())
+
+
+def _not_trusted(text: str) -> Failure:
+    error = PrefactorConnectionError(text)
+    error.certificate_error = True
+    return Failure(error, Kind.NOT_SENT, permanent=True)
+
+
+def _exceeded_header_size(exc: Exception) -> object:
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, LineTooLong):
+            return cause.args[1]
+        cause = cause.__cause__
+    return None
+
+
+def _text_of(exc: Exception) -> str:
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "the server closed it"  # its message may be the headers received so far
+    # An invalid response raises with a status of 400, which the server did not send.
+    text = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
+    return text or type(exc).__name__

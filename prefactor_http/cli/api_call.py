@@ -1,0 +1,60 @@
+"""One call to the API, and its error explained to the person who typed the command."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from prefactor_http.cli.connection import Connection
+from prefactor_http.cli.errors import Interrupted, WrongUsage
+from prefactor_http.cli.explanations import MAYBE, Advice, problem_of
+from prefactor_http.cli.signals import Stopped, run_until_stopped
+from prefactor_http.client import PrefactorHttpClient
+from prefactor_http.exceptions import PrefactorHttpError
+
+T = TypeVar("T")
+
+
+def call_api(
+    connection: Connection,
+    call: Callable[[PrefactorHttpClient], Awaitable[T]],
+    *,
+    advice: Advice = Advice(),  # noqa: B008 # frozen
+    idempotency_key: str | None = None,
+) -> T:
+    """Make a call.
+
+    Args:
+        connection: How to reach the API.
+        call: Makes the call.
+        advice: What to do when it fails.
+        idempotency_key: The key that the call carries, if it is known here.
+
+    Returns:
+        The result.
+
+    Raises:
+        Problem: It failed.
+    """
+    config = connection.config()
+    connection.output.has_sent = True
+
+    async def within_client() -> T:
+        async with PrefactorHttpClient(config) as client:
+            return await call(client)
+
+    try:
+        return run_until_stopped(within_client)
+    except PrefactorHttpError as error:
+        raise problem_of(error, advice) from None
+    except ValueError as exc:  # a malformed id
+        raise WrongUsage(f"{exc}.") from None
+    except Stopped as stopped:
+        further = () if advice.if_unknown is None else (MAYBE, advice.if_unknown)
+        raise Interrupted(
+            stopped,
+            f"interrupted by {stopped.name} before the API answered.",
+            *further,
+            idempotency_key=idempotency_key,
+            outcome_unknown=bool(further),
+        ) from None

@@ -1,0 +1,18 @@
+"""``prefactor-http ping``."""
+
+from __future__ import annotations
+
+import click
+
+from prefactor_http.cli.api_call import call_api
+from prefactor_http.cli.connection import Connection, api_options
+from prefactor_http.cli.explanations import Advice
+
+
+@click.command()
+@api_options
+def ping(connection: Connection) -> None:
+    """Ask the API whether it accepts the token."""
+    advice = Advice(if_foreign=f"{connection.url} is not a Prefactor API")
+    reply = call_api(connection, lambda client: client.validate_token(), advice=advice)
+    connection.output.show([f"{connection.url} accepts the token."], reply)

@@ -1,0 +1,1 @@
+"""``prefactor-http register``: one instance, or one for each row of a file."""

@@ -1,0 +1,1 @@
+"""The server: HTTP, routing, idempotency keys, rate limit and records."""

@@ -1,0 +1,116 @@
+"""The calls that the server knows: the API at a glance."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import unquote
+
+from prefactor_http.testing.resources import agent_instances as instances
+from prefactor_http.testing.resources import agent_spans as spans
+from prefactor_http.testing.resources import agents, environments, reads
+from prefactor_http.testing.resources.action import Action
+from prefactor_http.testing.server import services
+
+PREFIX = "/api/v1/"
+BULK = "bulk.execute"
+
+_write = partial(Action, writes=True)
+_instance = partial(Action, id_field="agent_instance_id")
+_instance_write = partial(_instance, writes=True)
+_agent = partial(Action, id_field="agent_id")
+_agent_write = partial(_agent, writes=True)
+_environment = partial(Action, id_field="environment_id")
+_list = partial(Action, account_only=True)
+
+ROUTES: dict[tuple[str, str], Action] = {
+    ("GET", "ping"): Action("ping", services.ping),
+    ("POST", "pfid/generate"): _write("pfid.generate", services.generate_ids),
+    ("POST", "agent_instance/register"): _write("agent_instances.register", instances.register),
+    ("POST", "agent_instance/{id}/start"): _instance_write(
+        "agent_instances.start", instances.start
+    ),
+    ("POST", "agent_instance/{id}/finish"): _instance_write(
+        "agent_instances.finish", instances.finish
+    ),
+    ("POST", "agent_instance/{id}/terminate"): _instance_write(
+        "agent_instances.terminate", instances.terminate, account_only=True
+    ),
+    ("POST", "agent_instance/{id}/record_quality"): _instance_write(
+        "agent_instances.record_quality", instances.record_quality
+    ),
+    ("PUT", "agent_instance/{id}"): _instance_write(
+        "agent_instances.update", instances.replace_quality, wraps=True, account_only=True
+    ),
+    ("GET", "agent_instance/{id}"): _instance("agent_instances.get", instances.show),
+    ("GET", "agent_instance/{id}/agent_context"): _instance(
+        "agent_instances.agent_context", instances.agent_context
+    ),
+    ("GET", "agent_instance"): _list("agent_instances.list", instances.list_instances),
+    ("POST", "agent_spans"): _write("agent_spans.create", spans.create, wraps=True),
+    ("POST", "agent_spans/create_test_spans"): _write(
+        "agent_spans.create_test_spans", spans.create_test_spans
+    ),
+    ("POST", "agent_spans/{id}/finish"): _write(
+        "agent_spans.finish", spans.finish, id_field="agent_span_id"
+    ),
+    ("GET", "agent_spans/{id}"): Action("agent_spans.get", spans.show, id_field="agent_span_id"),
+    ("GET", "agent_spans"): _list("agent_spans.list", spans.list_spans),
+    ("POST", "agent"): _write("agents.create", agents.create, wraps=True),
+    ("GET", "agent/{id}"): _agent("agents.get", agents.show),
+    ("GET", "agent/show"): Action("agents.show", agents.show),
+    ("GET", "agent"): _list("agents.list", agents.list_agents),
+    ("PUT", "agent/{id}"): _agent_write("agents.update", agents.update, wraps=True),
+    ("POST", "agent/{id}/retire"): _agent_write("agents.retire", agents.retire),
+    ("POST", "agent/{id}/reinstate"): _agent_write("agents.reinstate", agents.reinstate),
+    ("DELETE", "agent/{id}"): _agent_write("agents.delete", agents.delete),
+    ("POST", "environment"): _write("environments.create", environments.create, wraps=True),
+    ("GET", "environment/{id}"): _environment("environments.get", environments.show),
+    ("GET", "environment"): _list("environments.list", environments.list_environments),
+    ("PUT", "environment/{id}"): _environment(
+        "environments.update", environments.update, writes=True, wraps=True
+    ),
+    ("GET", "agent_deployment/{id}"): Action(
+        "agent_deployments.get", reads.show_deployment, id_field="agent_deployment_id"
+    ),
+    ("GET", "agent_deployment"): _list("agent_deployments.list", reads.list_deployments),
+    ("GET", "account/{id}"): Action("accounts.get", reads.show_account, id_field="account_id"),
+    ("GET", "account"): _list("accounts.list", reads.list_accounts),
+    ("GET", "agent_version/{id}"): Action(
+        "agent_versions.get", reads.show_agent_version, id_field="agent_version_id"
+    ),
+    ("GET", "agent_version"): _list("agent_versions.list", reads.list_agent_versions),
+    ("GET", "agent_schema_version/{id}"): Action(
+        "agent_schema_versions.get", reads.show_schema_version, id_field="agent_schema_version_id"
+    ),
+    ("GET", "agent_schema_version"): _list(
+        "agent_schema_versions.list", reads.list_schema_versions
+    ),
+}
+# Bulk says show where the client says get.
+BULK_TYPES = {
+    action.name.replace(".", "/").replace("/get", "/show"): action for action in ROUTES.values()
+}
+
+
+def is_bulk(method: str, path: str) -> bool:
+    """Tell whether a request is the bulk call, whose items are actions of their own."""
+    return method == "POST" and path == PREFIX + "bulk"
+
+
+def find_action(method: str, path: str) -> tuple[Action, str | None] | None:
+    """Return what a request asks for, and the id in its path.
+
+    Args:
+        method: Upper case.
+        path: As it stands on the wire, with ids percent-encoded, without query.
+    """
+    if not path.startswith(PREFIX):
+        return None
+    route = path.removeprefix(PREFIX)
+    action = ROUTES.get((method, route))
+    if action is not None:
+        return action, None
+    group, _, rest = route.partition("/")
+    resource_id, slash, verb = rest.partition("/")
+    action = ROUTES.get((method, f"{group}/{{id}}{slash}{verb}"))
+    return None if action is None else (action, unquote(resource_id))

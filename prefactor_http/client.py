@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from prefactor_http import _api
 from prefactor_http._http.clock import Clock, SystemClock
-from prefactor_http._http.codec import Call
+from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.executor import Executor
-from prefactor_http._http.raw_request import raw_call
+from prefactor_http._http.raw_request import prepare_raw_request
 from prefactor_http._http.state import ClientState
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
 from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
@@ -230,7 +230,9 @@ class PrefactorHttpClient:
             ValueError: The path is not one, a GET has a body or key, or two keys differ.
         """
         return await self._executor.run(
-            raw_call(method, path, params, json_data, idempotency_key, self._executor.key)
+            prepare_raw_request(
+                method, path, params, json_data, idempotency_key, self._executor.key
+            )
         )
 
     async def validate_token(self) -> dict[str, Any]:
@@ -242,7 +244,7 @@ class PrefactorHttpClient:
         Raises:
             PrefactorAuthError: It does not.
         """
-        return await self._executor.run(Call(_api.PING, _api.PING.path))
+        return await self._executor.run(PreparedRequest(_api.PING, _api.PING.path))
 
 
 __all__ = ["PrefactorHttpClient"]

@@ -42,10 +42,10 @@ from prefactor_http._bulk.outcome import Entry, Outcome, State
 from prefactor_http._bulk.output import may_be_echo, resource_in, success_of
 from prefactor_http._bulk.queue import BatchQueue, Chunk
 from prefactor_http._http.codec import describe
+from prefactor_http._http.errors import LOG
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import Reconciled, may_reconcile, reconcile
-from prefactor_http._http.reporting import LOG
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorClientError,

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
-from prefactor_http._http.response import Failure, Kind, Reply
+from prefactor_http._http.response import Failure, Response, WriteStatus
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,
@@ -61,7 +61,7 @@ _LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Call(Struct, Generic[T]):
+class PreparedRequest(Struct, Generic[T]):
     """One logical call: what every attempt of it sends, and what its reply means.
 
     Attributes:
@@ -115,15 +115,15 @@ class Call(Struct, Generic[T]):
 
 
 def parse_response(
-    call: Call[T],
-    response: Reply | Failure,
+    prepared: PreparedRequest[T],
+    response: Response | Failure,
     redactor: Redactor,
     utcnow: Callable[[], datetime],
 ) -> T | Failure:
     """Turn a response into the result of its call, or into a failure.
 
     Args:
-        call: The call.
+        prepared: The call.
         response: The response; an attempt that failed before is returned as it is.
         redactor: Removes the token from what the response quotes.
         utcnow: Gives the current moment, for a date in ``Retry-After``.
@@ -132,20 +132,26 @@ def parse_response(
         return response
     if not _OK <= response.status < _REDIRECT:
         return _error_from_response(response, redactor, utcnow)
-    operation = call.operation
+    operation = prepared.operation
     try:
         result = operation.decode(response.body)
     except UNREADABLE as exc:
         return _contract_failure(
-            call, response, redactor, f"{exc}", retryable=not _is_json(response.body)
+            prepared, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
-    problem = operation.contradiction(call.request, call.resource_id, call.params, result)
-    return result if problem is None else contradicting(call, response, redactor, problem)
+    problem = operation.contradiction(
+        prepared.request, prepared.resource_id, prepared.params, result
+    )
+    return (
+        result if problem is None else contradiction_failure(prepared, response, redactor, problem)
+    )
 
 
-def contradicting(call: Call[Any], response: Reply, redactor: Redactor, problem: str) -> Failure:
+def contradiction_failure(
+    prepared: PreparedRequest[Any], response: Response, redactor: Redactor, problem: str
+) -> Failure:
     """Make the failure of an attempt whose response is about something else than the call."""
-    failure = _contract_failure(call, response, redactor, problem, retryable=False)
+    failure = _contract_failure(prepared, response, redactor, problem, retryable=False)
     failure.permanent, failure.contradicts = False, True
     return failure
 
@@ -183,7 +189,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _error_from_response(
-    response: Reply, redactor: Redactor, utcnow: Callable[[], datetime]
+    response: Response, redactor: Redactor, utcnow: Callable[[], datetime]
 ) -> Failure:
     status = response.status
     raw = _error_fields(response.body)
@@ -215,27 +221,32 @@ def _error_from_response(
         or (status in _CLIENT_CLOSED and not from_api)
         or code == IDEMPOTENCY_IN_PROGRESS
     )
-    kind = Kind.UNKNOWN if unknown else Kind.ANSWERED
+    kind = WriteStatus.UNKNOWN if unknown else WriteStatus.ANSWERED
     return Failure(error, kind, status=status, retry_after=error.retry_after)
 
 
 def _contract_failure(
-    call: Call[Any], response: Reply, redactor: Redactor, problem: str, *, retryable: bool
+    prepared: PreparedRequest[Any],
+    response: Response,
+    redactor: Redactor,
+    problem: str,
+    *,
+    retryable: bool,
 ) -> Failure:
     if not response.body:
         problem = "empty response body, expected a JSON object"
     elif retryable:
         problem = f"the response is not valid JSON ({problem})"
-    hint = "; is api_url the address of a Prefactor API?" if call.operation.name == PING else ""
+    hint = "; is api_url the address of a Prefactor API?" if prepared.operation.name == PING else ""
     error = PrefactorResponseContractError(
-        f"{call.operation.name}: {truncate(redactor.text(problem))}{hint}",
+        f"{prepared.operation.name}: {truncate(redactor.text(problem))}{hint}",
         status_code=response.status,
         body_snippet=snippet(response.body, redactor),
     )
     error.request_id = request_id(response, redactor)
     error.retryable = retryable
     return Failure(
-        error, Kind.UNKNOWN, status=response.status, permanent=not retryable, lost=retryable
+        error, WriteStatus.UNKNOWN, status=response.status, permanent=not retryable, lost=retryable
     )
 
 
@@ -257,7 +268,7 @@ def _error_fields(body: bytes) -> dict[str, Any]:
         return {}  # a proxy's page; the status says enough
 
 
-def request_id(response: Reply, redactor: Redactor) -> str | None:
+def request_id(response: Response, redactor: Redactor) -> str | None:
     """Return the request id of a response, where it has one."""
     return truncate(redactor.text(response.headers.get("X-Request-Id", ""))) or None
 

@@ -1,14 +1,16 @@
-"""Builds the error of a call that failed, with what the caller needs to know about it."""
+"""Builds the error of a failed call, and reports attempts to the log and to the caller's hook."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from prefactor_http._http.codec import GET, Call, describe
-from prefactor_http._http.reporting import LOG
-from prefactor_http._http.timeouts import Cause
+from prefactor_http._http.codec import GET, PreparedRequest, describe
+from prefactor_http._http.response import Failure
+from prefactor_http._http.timeouts import CancelReason
+from prefactor_http.events import Attempt
 from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorHttpError,
@@ -16,83 +18,137 @@ from prefactor_http.exceptions import (
     PrefactorTimeoutError,
 )
 
+LOG = logging.getLogger("prefactor_http")
+
+
+def report(
+    prepared: PreparedRequest[Any],
+    outcome: object,
+    status: int | None,
+    seconds: float,
+    hook: Callable[[Attempt], object] | None,
+) -> None:
+    """Tell about one attempt.
+
+    Args:
+        prepared: The call.
+        outcome: The result, or a `Failure`.
+        status: HTTP status of the reply, if there was one.
+        seconds: How long the attempt took.
+        hook: The caller's `HttpClientConfig.on_attempt`.
+    """
+    error = describe(outcome.error) if isinstance(outcome, Failure) else None
+    LOG.debug(
+        "%s %s attempt %d: %s in %.1f ms (key %s)",
+        prepared.operation.method,
+        prepared.path,
+        prepared.attempts,
+        error or status,
+        seconds * 1000,
+        prepared.key,
+    )
+    if hook is None:
+        return
+    try:
+        hook(
+            Attempt(
+                operation=prepared.operation.name,
+                method=prepared.operation.method,
+                path=prepared.path,
+                number=prepared.attempts,
+                status=status,
+                error=error,
+                seconds=seconds,
+                idempotency_key=prepared.key,
+            )
+        )
+    except Exception:  # whatever a hook of the caller's raises
+        # The hook watches; what it does wrong must not change what the call reports.
+        LOG.exception("on_attempt raised")
+
 
 def build_error(
-    call: Call[Any], last: PrefactorHttpError, *, is_exhausted: bool
+    prepared: PreparedRequest[Any], last: PrefactorHttpError, *, is_exhausted: bool
 ) -> PrefactorHttpError:
     """Build the error of a call that is not attempted again.
 
     Args:
-        call: The call.
+        prepared: The call.
         last: The error of its last attempt.
         is_exhausted: Whether the failure was worth a retry, but none was left.
 
     Returns:
         The error to raise: the last one, or one that holds it.
     """
-    _annotate(last, call)
+    _annotate(last, prepared)
     error = last
     if is_exhausted:
         error = PrefactorRetryExhaustedError(
-            f"{call.operation.name} failed {call.attempts} times, the last time with: "
+            f"{prepared.operation.name} failed {prepared.attempts} times, the last time with: "
             f"{describe(last)}",
             last,
         )
         error.__cause__ = last
-        _annotate(error, call)
-    if call.attempts > 1 or call.outcome_unknown or is_exhausted:
+        _annotate(error, prepared)
+    if prepared.attempts > 1 or prepared.outcome_unknown or is_exhausted:
         LOG.log(
-            logging.DEBUG if call.operation.is_retried_elsewhere else logging.WARNING,
+            logging.DEBUG if prepared.operation.is_retried_elsewhere else logging.WARNING,
             "%s %s gave up after %d attempts: %s%s",
-            call.operation.method,
-            call.path,
-            call.attempts,
+            prepared.operation.method,
+            prepared.path,
+            prepared.attempts,
             describe(last),
-            ", outcome unknown" if call.outcome_unknown else "",
+            ", outcome unknown" if prepared.outcome_unknown else "",
         )
     return error
 
 
-def interrupted(call: Call[Any], cause: Cause, deadline: float) -> PrefactorHttpError:
+def interruption_error(
+    prepared: PreparedRequest[Any], reason: CancelReason, deadline: float
+) -> PrefactorHttpError:
     """Build the error of a call that was interrupted as a whole.
 
     Args:
-        call: The call.
-        cause: Why it was interrupted.
+        prepared: The call.
+        reason: Why it was interrupted.
         deadline: Its deadline, in seconds.
     """
     error: PrefactorHttpError
-    if cause is Cause.CLOSING:
+    if reason is CancelReason.CLOSING:
         error = PrefactorClientError("the client was closed during the call")
     else:
         error = PrefactorTimeoutError(f"deadline of {deadline:g} s exceeded")
-    call.outcome_unknown |= call.in_flight and call.operation.method != GET
-    return build_error(call, error, is_exhausted=False)
+    prepared.outcome_unknown |= prepared.in_flight and prepared.operation.method != GET
+    return build_error(prepared, error, is_exhausted=False)
 
 
-def annotate_cancellation(call: Call[Any], exc: asyncio.CancelledError) -> None:
+def annotate_cancellation(prepared: PreparedRequest[Any], exc: asyncio.CancelledError) -> None:
     """Tell with a cancellation from outside whether the write may have been applied.
 
     The exception also gets the attributes ``idempotency_key`` and ``outcome_unknown``.
     """
-    if call.operation.method == GET:
+    if prepared.operation.method == GET:
         return
-    unknown = call.outcome_unknown or call.in_flight
+    unknown = prepared.outcome_unknown or prepared.in_flight
     state = "may have been applied" if unknown else "was not applied"
-    if not call.attempts:
+    if not prepared.attempts:
         state = "was not sent"
-    key = f"idempotency key {call.key}" if call.key else "each item has its own idempotency key"
-    exc.add_note(f"{call.operation.name} was cancelled: it {state} ({key})")
-    vars(exc).update(idempotency_key=call.key, outcome_unknown=unknown)
+    key = (
+        f"idempotency key {prepared.key}"
+        if prepared.key
+        else "each item has its own idempotency key"
+    )
+    exc.add_note(f"{prepared.operation.name} was cancelled: it {state} ({key})")
+    vars(exc).update(idempotency_key=prepared.key, outcome_unknown=unknown)
 
 
-def _annotate(error: PrefactorHttpError, call: Call[Any]) -> None:
-    error.method = call.operation.method
-    error.path = call.path
-    error.attempts = call.attempts
-    error.idempotency_key = call.key
-    error.outcome_unknown = call.outcome_unknown
+def _annotate(error: PrefactorHttpError, prepared: PreparedRequest[Any]) -> None:
+    error.method = prepared.operation.method
+    error.path = prepared.path
+    error.attempts = prepared.attempts
+    error.idempotency_key = prepared.key
+    error.outcome_unknown = prepared.outcome_unknown
     error.add_note(
-        f"{call.operation.method} {call.path}, {call.attempts} attempt(s)"
-        + (": it may have succeeded on the server" if call.outcome_unknown else "")
+        f"{prepared.operation.method} {prepared.path}, {prepared.attempts} attempt(s)"
+        + (": it may have succeeded on the server" if prepared.outcome_unknown else "")
     )

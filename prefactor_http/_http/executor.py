@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
 from prefactor_http._http.clock import Clock
-from prefactor_http._http.codec import Call
+from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.encoding import encode
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
@@ -89,51 +89,55 @@ class Executor:
             The operation's result, to be awaited.
         """
         try:
-            call = self._call(
+            prepared = self._prepare(
                 operation, request, resource_id, needs_new_connection=needs_new_connection
             )
         except (TypeError, ValueError):
             request = None  # error reports show the variables of each frame
             raise
-        return self._retry.run(call)
+        return self._retry.run(prepared)
 
     async def send_items(
         self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
     ) -> tuple[T, bool]:
         """Make a bulk call; also tell whether an earlier attempt may have been applied."""
-        call = self._call(operation, request, None, needs_new_connection=needs_new_connection)
-        return await self._retry.run(call), call.outcome_unknown
+        prepared = self._prepare(
+            operation, request, None, needs_new_connection=needs_new_connection
+        )
+        return await self._retry.run(prepared), prepared.outcome_unknown
 
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
     ) -> T:
         """Make a reading call with query parameters."""
         path = operation.path_for(resource_id)
-        return await self.run(Call(operation, path, params=params, resource_id=resource_id))
+        return await self.run(
+            PreparedRequest(operation, path, params=params, resource_id=resource_id)
+        )
 
-    def run(self, call: Call[T]) -> Coroutine[Any, Any, T]:
+    def run(self, prepared: PreparedRequest[T]) -> Coroutine[Any, Any, T]:
         """Run a prepared call."""
-        return self._retry.run(call)
+        return self._retry.run(prepared)
 
-    def _call(
+    def _prepare(
         self,
         operation: Operation[T],
         request: Any,
         resource_id: str | None,
         *,
         needs_new_connection: bool,
-    ) -> Call[T]:
+    ) -> PreparedRequest[T]:
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
-        call = Call(operation, operation.path_for(resource_id))
-        call.needs_new_connection = needs_new_connection
+        prepared = PreparedRequest(operation, operation.path_for(resource_id))
+        prepared.needs_new_connection = needs_new_connection
         if request is not None:
             try:
-                call.body = encode(operation, request)
+                prepared.body = encode(operation, request)
             except (TypeError, ValueError) as exc:
                 request = None  # error reports show the variables of each frame
                 raise exc.with_traceback(None) from None
-            call.key = None if operation.carries_items else request.idempotency_key
-            call.request = request
-        call.resource_id = resource_id
-        return call
+            prepared.key = None if operation.carries_items else request.idempotency_key
+            prepared.request = request
+        prepared.resource_id = resource_id
+        return prepared

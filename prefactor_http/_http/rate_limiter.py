@@ -35,8 +35,13 @@ import asyncio
 from typing import Any
 
 from prefactor_http._http.clock import Clock
-from prefactor_http._http.codec import ERROR_BY_STATUS, SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Call
-from prefactor_http._http.response import Failure, Kind
+from prefactor_http._http.codec import (
+    ERROR_BY_STATUS,
+    SERVICE_UNAVAILABLE,
+    TOO_MANY_REQUESTS,
+    PreparedRequest,
+)
+from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.semaphore import Semaphore
 from prefactor_http._http.throttle import Rejection, State, Throttle
 from prefactor_http.config import HttpClientConfig
@@ -62,20 +67,20 @@ class RateLimiter:
         self._config = config
         self._throttles: dict[str, Throttle] = {}
 
-    def acquire_nowait(self, call: Call[Any]) -> bool:
+    def acquire_nowait(self, prepared: PreparedRequest[Any]) -> bool:
         """Let a call through, if it need not wait."""
-        throttle = self._throttle_of(call)
+        throttle = self._throttle_of(prepared)
         if throttle is None:
             return True
         if throttle.line.locked():
             return False
         now = self._clock.monotonic()
         if _is_forgettable(throttle, now):
-            self._forget(_key(call))
+            self._forget(_key(prepared))
             return True
-        return throttle.enter(call, now)
+        return throttle.enter(prepared, now)
 
-    async def acquire(self, call: Call[Any], slots: Semaphore) -> Failure | None:
+    async def acquire(self, prepared: PreparedRequest[Any], slots: Semaphore) -> Failure | None:
         """Wait until a call may be sent, and for a slot.
 
         Calls that are throttled hold no slot while they wait, so that others can be sent.
@@ -84,28 +89,28 @@ class RateLimiter:
             None when the call may be sent and has a slot, otherwise why it is not sent.
         """
         while True:
-            throttle = self._throttle_of(call)
+            throttle = self._throttle_of(prepared)
             if throttle is not None and (
                 throttle.line.locked() or throttle.delay(self._clock.monotonic())
             ):
-                failure = self._refuse(call, throttle)
+                failure = self._refuse(prepared, throttle)
                 if failure is not None:
                     return failure
                 async with throttle.line:
-                    return await self._wait_in_line(call, throttle, slots)
+                    return await self._wait_in_line(prepared, throttle, slots)
             await slots.acquire()
-            if self.acquire_nowait(call):
+            if self.acquire_nowait(prepared):
                 return None
             slots.release()
 
     async def _wait_in_line(
-        self, call: Call[Any], throttle: Throttle, slots: Semaphore
+        self, prepared: PreparedRequest[Any], throttle: Throttle, slots: Semaphore
     ) -> Failure | None:
         while True:
             now = self._clock.monotonic()
             delay = throttle.delay(now)
             if delay:
-                failure = self._refuse(call, throttle)
+                failure = self._refuse(prepared, throttle)
                 if failure is not None:
                     return failure
                 if throttle.probe is not None:
@@ -116,7 +121,7 @@ class RateLimiter:
                 await self._clock.sleep(delay)
                 continue
             await slots.acquire()
-            if throttle.enter(call, self._clock.monotonic()):
+            if throttle.enter(prepared, self._clock.monotonic()):
                 return None
             slots.release()
 
@@ -127,26 +132,26 @@ class RateLimiter:
         finally:
             sleep.cancel()
 
-    def release(self, call: Call[Any]) -> None:
+    def release(self, prepared: PreparedRequest[Any]) -> None:
         """Record that the attempt of a call is over."""
-        throttle = self._throttle_of(call)
+        throttle = self._throttle_of(prepared)
         if throttle is not None:
-            throttle.leave(call)
+            throttle.leave(prepared)
 
-    def record(self, call: Call[Any], outcome: object) -> None:
+    def record(self, prepared: PreparedRequest[Any], outcome: object) -> None:
         """Record the outcome of an attempt: a result, or a `Failure`."""
-        throttle = self._throttle_of(call)
+        throttle = self._throttle_of(prepared)
         now = self._clock.monotonic()
         if isinstance(outcome, Failure):
             rejection = _rejection(outcome)
             if rejection is not None:
-                throttle = throttle or self._start(_key(call), now)
-                throttle.record_rejection(call, rejection, now)
+                throttle = throttle or self._start(_key(prepared), now)
+                throttle.record_rejection(prepared, rejection, now)
                 return
-            if outcome.kind is not Kind.ANSWERED:
+            if outcome.kind is not WriteStatus.ANSWERED:
                 return
         if throttle is not None:
-            throttle.record_success(call, now)
+            throttle.record_success(prepared, now)
 
     def rebind(self) -> None:
         """Forget the calls of an event loop that has ended. What the API asked for stays."""
@@ -154,8 +159,8 @@ class RateLimiter:
             throttle.line = asyncio.Lock()
             throttle.probe = None
 
-    def _throttle_of(self, call: Call[Any]) -> Throttle | None:
-        return self._throttles.get(_key(call))
+    def _throttle_of(self, prepared: PreparedRequest[Any]) -> Throttle | None:
+        return self._throttles.get(_key(prepared))
 
     def _start(self, key: str, now: float) -> Throttle:
         for other, throttle in [*self._throttles.items()]:
@@ -169,11 +174,11 @@ class RateLimiter:
         del self._throttles[key]
         self.is_idle = not self._throttles
 
-    def _refuse(self, call: Call[Any], throttle: Throttle) -> Failure | None:
+    def _refuse(self, prepared: PreparedRequest[Any], throttle: Throttle) -> Failure | None:
         """Return why a call cannot wait, or None if it can."""
         now = self._clock.monotonic()
         wait = max(0.0, throttle.paused_until - now)
-        name = _key(call)
+        name = _key(prepared)
         if throttle.is_hopeless(now):
             last = throttle.last_rejection
             seconds = now - throttle.give_up_at + throttle.patience
@@ -185,22 +190,22 @@ class RateLimiter:
             )
             error.retry_after = wait
             return Failure(
-                error, Kind.NOT_SENT, status=last.status, permanent=True, retry_after=wait
+                error, WriteStatus.NOT_SENT, status=last.status, permanent=True, retry_after=wait
             )
-        if call.expires_at is not None and wait and now + wait >= call.expires_at:
+        if prepared.expires_at is not None and wait and now + wait >= prepared.expires_at:
             late = PrefactorTimeoutError(
                 f"not sent: the API asks to wait for {wait:.3g} s before the next {name}, and the "
-                f"deadline is over in {call.expires_at - now:.3g} s"
+                f"deadline is over in {prepared.expires_at - now:.3g} s"
             )
             late.retry_after = wait
-            return Failure(late, Kind.NOT_SENT, permanent=True, retry_after=wait)
+            return Failure(late, WriteStatus.NOT_SENT, permanent=True, retry_after=wait)
         return None
 
 
-def _key(call: Call[Any]) -> str:
+def _key(prepared: PreparedRequest[Any]) -> str:
     """Return what is throttled together: an operation, or all calls of `request`."""
     # Their names contain a path, and paths contain ids.
-    return call.operation.name.partition(" ")[0]
+    return prepared.operation.name.partition(" ")[0]
 
 
 def _rejection(failure: Failure) -> Rejection | None:

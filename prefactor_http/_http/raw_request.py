@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 from uuid import UUID
 
-from prefactor_http._http.codec import GET, Call
+from prefactor_http._http.codec import GET, PreparedRequest
 from prefactor_http._http.encoding import encode
 from prefactor_http._http.operation import PREFIX, RawOperation
 from prefactor_http._values import as_text, is_nan, iso, name_of, plain
@@ -25,14 +25,14 @@ _KEY_FIELD = "idempotency_key"
 _BULK_PATH = f"{PREFIX}/bulk"
 
 
-def raw_call(
+def prepare_raw_request(
     method: str,
     path: str,
     params: Mapping[str, Any] | None,
     json_data: Mapping[str, Any] | None,
     idempotency_key: str | None,
     make_key: Callable[[str | None], str],
-) -> Call[dict[str, Any]]:
+) -> PreparedRequest[dict[str, Any]]:
     """Build a call by verb and path; a write gets a key if it has none (contract §10).
 
     Args:
@@ -63,23 +63,23 @@ def raw_call(
             f"got {path!r}"
         )
     operation = RawOperation(f"request {method} {path}", method, path)
-    call = Call(operation, path)
+    prepared = PreparedRequest(operation, path)
     if params:
-        call.params = _query(params)
+        prepared.params = _query(params)
     if method == GET:
         if json_data is not None or idempotency_key is not None:
             raise ValueError("a GET has no body, and needs no idempotency key")
-        return call
+        return prepared
     body = dict(json_data or {})
     own = body.get(_KEY_FIELD)
     if own is not None and idempotency_key is not None and own != idempotency_key:
         raise ValueError("idempotency_key differs from the one in json_data")
-    call.key = make_key(own if idempotency_key is None else idempotency_key)
-    call.headers = {"Idempotency-Key": call.key}
+    prepared.key = make_key(own if idempotency_key is None else idempotency_key)
+    prepared.headers = {"Idempotency-Key": prepared.key}
     if path.partition("?")[0].rstrip("/") != _BULK_PATH:  # there every item has its own
-        body[_KEY_FIELD] = call.key
-    call.body = encode(operation, body)
-    return call
+        body[_KEY_FIELD] = prepared.key
+    prepared.body = encode(operation, body)
+    return prepared
 
 
 def _has_steps(path: str) -> bool:

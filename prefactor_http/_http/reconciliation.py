@@ -179,18 +179,18 @@ def was_terminated(sent: Fields, instance: AgentInstance) -> Applied:
     return _another_end(instance.status)
 
 
-def was_created(sent: Fields, reply: AgentSpanReply) -> Applied:
+def was_created(sent: Fields, response: AgentSpanReply) -> Applied:
     """Compare a span create that chose its id."""
-    span = reply.details
+    span = response.details
     return _all(
         _same_text(sent.get("agent_instance_id"), span.agent_instance_id)
         and _same_text(sent.get("schema_name"), span.schema_name)
     )
 
 
-def was_span_finished(sent: Fields, reply: AgentSpanReply) -> Applied:
+def was_span_finished(sent: Fields, response: AgentSpanReply) -> Applied:
     """Compare a finish of a span."""
-    span = reply.details
+    span = response.details
     if span.status == (sent.get("status") or "complete"):
         return _all(
             _same_moment(sent.get("timestamp"), span.finished_at)

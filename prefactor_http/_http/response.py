@@ -10,7 +10,7 @@ from msgspec import Struct
 from prefactor_http.exceptions import PrefactorHttpError
 
 
-class Kind(Enum):
+class WriteStatus(Enum):
     """What a failed attempt says about its write."""
 
     NOT_SENT = auto()
@@ -21,7 +21,7 @@ class Kind(Enum):
     """The API answered: the write was refused."""
 
 
-class Reply(Struct, gc=False):
+class Response(Struct, gc=False):
     """A reply, read to its end."""
 
     status: int
@@ -49,7 +49,7 @@ class Failure(Struct):
     """
 
     error: PrefactorHttpError
-    kind: Kind
+    kind: WriteStatus
     status: int | None = None
     permanent: bool = False
     disconnected: bool = False

@@ -20,17 +20,22 @@ from prefactor_http._http.codec import (
     IDEMPOTENCY_IN_PROGRESS,
     TOO_EARLY,
     TOO_MANY_REQUESTS,
-    Call,
-    contradicting,
+    PreparedRequest,
+    contradiction_failure,
     describe,
     parse_response,
 )
-from prefactor_http._http.errors import annotate_cancellation, build_error, interrupted
+from prefactor_http._http.errors import (
+    LOG,
+    annotate_cancellation,
+    build_error,
+    interruption_error,
+    report,
+)
 from prefactor_http._http.identity import confirms, sent_by_request
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import may_reconcile, reconcile
-from prefactor_http._http.reporting import LOG, report
-from prefactor_http._http.response import Failure, Kind, Reply
+from prefactor_http._http.response import Failure, Response, WriteStatus
 from prefactor_http._http.retry_budget import FIRST_SUCCESS, retry_cost
 from prefactor_http._http.state import ClientState
 from prefactor_http.config import HttpClientConfig
@@ -62,11 +67,11 @@ class Retry:
         self.config = config
         self.state = state
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, prepared: PreparedRequest[T]) -> T:
         """Run a call, retrying transient failures.
 
         Args:
-            call: The call; it records its attempts.
+            prepared: The call; it records its attempts.
 
         Returns:
             Its result.
@@ -77,117 +82,121 @@ class Retry:
         try:
             self.state.check_usable()
         except PrefactorClientError as error:
-            build_error(call, error, is_exhausted=False)  # to say which call it was
+            build_error(prepared, error, is_exhausted=False)  # to say which call it was
             raise
-        if self.config.deadline is not None and call.expires_at is None:
-            return await self._run_within(call, self.config.deadline)
+        if self.config.deadline is not None and prepared.expires_at is None:
+            return await self._run_within(prepared, self.config.deadline)
         try:
-            outcome = await self.attempt(call)
+            outcome = await self.attempt(prepared)
             if isinstance(outcome, Failure):
-                recovery = _Recovery(self, call, outcome)
+                recovery = _Recovery(self, prepared, outcome)
                 del outcome  # or a raised error and this frame would hold each other
                 return await recovery.run()
         except asyncio.CancelledError as exc:
-            annotate_cancellation(call, exc)
+            annotate_cancellation(prepared, exc)
             # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
             exc.__traceback__ = None
             raise
         self.state.budget.deposit(FIRST_SUCCESS)
         return outcome
 
-    async def _run_within(self, call: Call[T], deadline: float) -> T:
-        watch = self.state.watches.begin(deadline)
-        call.expires_at = self.state.clock.monotonic() + deadline
+    async def _run_within(self, prepared: PreparedRequest[T], deadline: float) -> T:
+        timeout = self.state.timeouts.begin(deadline)
+        prepared.expires_at = self.state.clock.monotonic() + deadline
         try:
-            return await self.run(call)
+            return await self.run(prepared)
         except asyncio.CancelledError:
-            cause = watch.caused()
-            if cause is None:
+            reason = timeout.cancel_reason()
+            if reason is None:
                 raise
         finally:
-            self.state.watches.end(watch)
-        raise interrupted(call, cause, deadline)
+            self.state.timeouts.end(timeout)
+        raise interruption_error(prepared, reason, deadline)
 
-    async def attempt(self, call: Call[T]) -> T | Failure:
+    async def attempt(self, prepared: PreparedRequest[T]) -> T | Failure:
         """Make one attempt, as soon as the rate limiter lets it through and a slot is free."""
         state, config = self.state, self.config
-        if not state.admit_now(call):
-            failure = await state.admit(call)
+        if not state.admit_now(prepared):
+            failure = await state.admit(prepared)
             if failure is not None:
                 return failure
-        call.attempts += 1
-        call.in_flight = True
+        prepared.attempts += 1
+        prepared.in_flight = True
         is_observed = config.on_attempt is not None or LOG.isEnabledFor(logging.DEBUG)
         started = state.clock.monotonic() if is_observed else 0.0
         try:
-            reply = await state.transport.attempt(call, config.request_timeout)
+            response = await state.transport.attempt(prepared, config.request_timeout)
         finally:
-            state.release(call)
-        call.in_flight = False
-        outcome = parse_response(call, reply, state.redactor, state.clock.utcnow)
+            state.release(prepared)
+        prepared.in_flight = False
+        outcome = parse_response(prepared, response, state.redactor, state.clock.utcnow)
         if state.seen.is_watching:
-            if call.operation.is_anonymous is not None:
-                outcome = self._doubt(call, reply, outcome)
-            elif call.resource_id is not None:
-                state.seen.add(call.resource_id, call.key)
+            if prepared.operation.is_anonymous is not None:
+                outcome = self._doubt(prepared, response, outcome)
+            elif prepared.resource_id is not None:
+                state.seen.add(prepared.resource_id, prepared.key)
         if isinstance(outcome, Failure):
-            self._record(call, outcome)
-            state.limiter.record(call, outcome)
+            self._record(prepared, outcome)
+            state.limiter.record(prepared, outcome)
         elif not state.limiter.is_idle:
-            state.limiter.record(call, outcome)
+            state.limiter.record(prepared, outcome)
         if is_observed:
             seconds = state.clock.monotonic() - started
-            report(call, outcome, reply.status, seconds, config.on_attempt)
+            report(prepared, outcome, response.status, seconds, config.on_attempt)
         return outcome
 
-    def _record(self, call: Call[Any], failure: Failure) -> None:
+    def _record(self, prepared: PreparedRequest[Any], failure: Failure) -> None:
         """Note what a failed attempt means for its call, and for the connections of the pool."""
         seen, now = self.state.seen, self.state.clock.monotonic()
         if failure.contradicts:
             seen.distrust_connections(now)
             # Another call may read the answer to this one before this one does.
-            sent_id = sent_by_request(call.request, call.resource_id).id
+            sent_id = sent_by_request(prepared.request, prepared.resource_id).id
             if sent_id is not None:
-                seen.add(sent_id, call.key)
+                seen.add(sent_id, prepared.key)
         elif (
-            failure.kind is Kind.ANSWERED
+            failure.kind is WriteStatus.ANSWERED
             and failure.status in DOUBTFUL_REFUSALS
-            and not call.needs_new_connection
+            and not prepared.needs_new_connection
             and seen.distrusts_connections(now)
         ):
-            failure.contradicts, failure.kind = True, Kind.UNKNOWN
-        call.outcome_unknown |= failure.kind is Kind.UNKNOWN and call.operation.method != GET
-        call.contradictions += failure.contradicts
+            failure.contradicts, failure.kind = True, WriteStatus.UNKNOWN
+        prepared.outcome_unknown |= (
+            failure.kind is WriteStatus.UNKNOWN and prepared.operation.method != GET
+        )
+        prepared.contradictions += failure.contradicts
         # A response to another call came over a connection of the pool: trust none of them.
-        call.needs_new_connection = failure.contradicts
+        prepared.needs_new_connection = failure.contradicts
 
-    def _doubt(self, call: Call[T], response: Reply | Failure, outcome: T | Failure) -> T | Failure:
+    def _doubt(
+        self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T | Failure
+    ) -> T | Failure:
         """Reject a success that may be the answer to another call; see `_doubt`."""
         if isinstance(outcome, Failure) or isinstance(response, Failure):
             return outcome
-        seen, details = self.state.seen, call.operation.details_of(outcome)
-        if call.doubted:
-            seen.resolve(details.id, call.key)
+        seen, details = self.state.seen, prepared.operation.details_of(outcome)
+        if prepared.doubted:
+            seen.resolve(details.id, prepared.key)
         elif (
-            seen.is_doubtful(details.id, call.key)
+            seen.is_doubtful(details.id, prepared.key)
             and self.config.max_retries > 0
-            and not confirms(sent_by_request(call.request, None), details)
+            and not confirms(sent_by_request(prepared.request, None), details)
         ):
-            call.doubted = True
+            prepared.doubted = True
             problem = f"the response is about {details.id!r}, as that to another call was"
-            return contradicting(call, response, self.state.redactor, problem)
-        seen.add(details.id, call.key)
+            return contradiction_failure(prepared, response, self.state.redactor, problem)
+        seen.add(details.id, prepared.key)
         return outcome
 
 
 class _Recovery(Generic[T]):
     """A call after its first failure: the strategies that tenacity asks, and the end."""
 
-    def __init__(self, retry: Retry, call: Call[T], first: Failure) -> None:
+    def __init__(self, retry: Retry, prepared: PreparedRequest[T], first: Failure) -> None:
         self._retry = retry
         self._state = retry.state
         self._config = retry.config
-        self._call = call
+        self._prepared = prepared
         self._first: Failure | None = first
         self._has_reconnected = False
         self._spent = 0
@@ -215,14 +224,14 @@ class _Recovery(Generic[T]):
             self._state.budget.deposit(self._spent)
         if not isinstance(outcome, Failure):
             return outcome
-        if self._call.outcome_unknown and outcome.kind is not Kind.UNKNOWN:
+        if self._prepared.outcome_unknown and outcome.kind is not WriteStatus.UNKNOWN:
             reconciled = await self._reconcile(outcome.error)
             if reconciled is not None:
                 return reconciled
         # A contract error says more than that retries are used up.
         is_exhausted = self._is_exhausted and not (outcome.lost or outcome.contradicts)
         try:
-            raise build_error(self._call, outcome.error, is_exhausted=is_exhausted)
+            raise build_error(self._prepared, outcome.error, is_exhausted=is_exhausted)
         finally:
             del outcome  # or the error and this frame would hold each other
 
@@ -230,13 +239,15 @@ class _Recovery(Generic[T]):
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        return await self._retry.attempt(self._call)
+        return await self._retry.attempt(self._prepared)
 
     def _is_worth_repeating(self, outcome: T | Failure) -> bool:
         if not isinstance(outcome, Failure) or outcome.permanent:
             return False
         if outcome.contradicts:
-            return self._call.is_repeatable and self._call.contradictions <= MAX_CONTRADICTIONS
+            return (
+                self._prepared.is_repeatable and self._prepared.contradictions <= MAX_CONTRADICTIONS
+            )
         if outcome.status is not None and not outcome.lost:
             if _is_in_progress(outcome.error):
                 return True
@@ -244,7 +255,7 @@ class _Recovery(Generic[T]):
                 return False
             if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:
                 return True
-        return outcome.kind is Kind.NOT_SENT or self._call.is_repeatable
+        return outcome.kind is WriteStatus.NOT_SENT or self._prepared.is_repeatable
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure_of(state)
@@ -266,7 +277,7 @@ class _Recovery(Generic[T]):
         if failure.retry_after is not None and failure.retry_after > self._config.max_retry_delay:
             error.add_note("not tried again: Retry-After is longer than max_retry_delay")
             return True
-        expires_at = self._call.expires_at
+        expires_at = self._prepared.expires_at
         now = self._state.clock.monotonic()
         if expires_at is not None and now + state.upcoming_sleep >= expires_at:
             error.add_note("not tried again: the deadline comes first")
@@ -281,32 +292,34 @@ class _Recovery(Generic[T]):
 
     async def _reconcile(self, error: PrefactorHttpError) -> T | None:
         """Find out whether an earlier attempt caused this refusal; see `_reconciliation`."""
-        call = self._call
-        operation = call.operation
+        prepared = self._prepared
+        operation = prepared.operation
         if operation.reconciliation is None:
             return None
-        fields = msgspec.json.decode(call.body or b"{}", type=dict[str, Any])
+        fields = msgspec.json.decode(prepared.body or b"{}", type=dict[str, Any])
         if not may_reconcile(operation, fields, error):
             return None
         found = await reconcile(
             self._read,
             operation,
             fields,
-            call.resource_id,
-            self._state.span_instances.get(call.resource_id),
+            prepared.resource_id,
+            self._state.span_instances.get(prepared.resource_id),
         )
         if found.error is not None:
-            LOG.warning("could not verify the outcome of %s: %s", call.path, describe(found.error))
+            LOG.warning(
+                "could not verify the outcome of %s: %s", prepared.path, describe(found.error)
+            )
         if found.applied is Applied.NO:
-            call.outcome_unknown = False
+            prepared.outcome_unknown = False
         return cast("T | None", found.result)
 
     async def _read(
         self, operation: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
     ) -> Any:
         path = operation.path_for(resource_id)
-        read = Call(operation, path, resource_id=resource_id, params=params)
-        read.expires_at = self._call.expires_at
+        read = PreparedRequest(operation, path, resource_id=resource_id, params=params)
+        read.expires_at = self._prepared.expires_at
         return await self._retry.run(read)
 
 

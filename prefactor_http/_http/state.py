@@ -9,15 +9,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefactor_http._http.clock import Clock
-from prefactor_http._http.codec import Call
+from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.rate_limiter import RateLimiter
 from prefactor_http._http.redaction import Redactor
-from prefactor_http._http.response import Failure, Kind
+from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.retry_budget import RetryBudget
 from prefactor_http._http.seen_resources import SeenResources
 from prefactor_http._http.semaphore import Semaphore
 from prefactor_http._http.span_instances import SpanInstances
-from prefactor_http._http.timeouts import Watches
+from prefactor_http._http.timeouts import Timeouts
 from prefactor_http._http.transport import Transport
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError
@@ -60,8 +60,10 @@ class ClientState:
         self.redactor: Redactor = Redactor(config.api_token)
         self.seen: SeenResources = SeenResources()
         self.span_instances: SpanInstances = SpanInstances()
-        self.watches: Watches = Watches()
-        self.transport: Transport = Transport(config, headers, self.watches, session, self.redactor)
+        self.timeouts: Timeouts = Timeouts()
+        self.transport: Transport = Transport(
+            config, headers, self.timeouts, session, self.redactor
+        )
         self.is_closed: bool = False
         self._max_connections = config.max_connections
         self.slots: Semaphore = Semaphore(self._max_connections)
@@ -107,7 +109,7 @@ class ClientState:
         if asyncio.get_running_loop() is not self._loop:
             raise PrefactorClientError(_FOREIGN)
 
-    def admit_now(self, call: Call[Any]) -> bool:
+    def admit_now(self, prepared: PreparedRequest[Any]) -> bool:
         """Let an attempt start at once, if nothing speaks against it; see `release`.
 
         Returns:
@@ -115,31 +117,31 @@ class ClientState:
         """
         if self.is_closed or not self.slots.acquire_nowait():
             return False
-        if self.limiter.is_idle or self.limiter.acquire_nowait(call):
+        if self.limiter.is_idle or self.limiter.acquire_nowait(prepared):
             return True
         self.slots.release()
         return False
 
-    async def admit(self, call: Call[Any]) -> Failure | None:
+    async def admit(self, prepared: PreparedRequest[Any]) -> Failure | None:
         """Wait until an attempt may start; see `release`.
 
         Returns:
             None when it may start, otherwise why it may not.
         """
         closed = Failure(
-            PrefactorClientError("the client was closed"), Kind.NOT_SENT, permanent=True
+            PrefactorClientError("the client was closed"), WriteStatus.NOT_SENT, permanent=True
         )
-        failure = await self._unless_closing(self.limiter.acquire(call, self.slots), closed)
+        failure = await self._unless_closing(self.limiter.acquire(prepared, self.slots), closed)
         if failure is None and self.is_closed:
-            self.release(call)
+            self.release(prepared)
             return closed
         return failure
 
-    def release(self, call: Call[Any]) -> None:
+    def release(self, prepared: PreparedRequest[Any]) -> None:
         """Record that an attempt that was admitted is over."""
         self.slots.release()
         if not self.limiter.is_idle:
-            self.limiter.release(call)
+            self.limiter.release(prepared)
 
     async def pause(self, seconds: float) -> None:
         """Wait, unless the client closes; then the next attempt is refused."""
@@ -173,27 +175,27 @@ class ClientState:
     def _drop(self) -> None:
         self.is_closed = True
         self._loop = None
-        self.watches.forget()
+        self.timeouts.forget()
 
     async def _close_here(self, drain_timeout: float) -> None:
         self.is_closed = True
         try:
-            self.watches.interrupt(only_endless=True)
-            await self.watches.wait_until_empty(drain_timeout)
+            self.timeouts.interrupt(only_endless=True)
+            await self.timeouts.wait_until_empty(drain_timeout)
         finally:
             if self.is_closed:  # or it was opened again meanwhile, and goes on
-                self.watches.interrupt(only_endless=False)
-                self.watches.stop()
+                self.timeouts.interrupt(only_endless=False)
+                self.timeouts.stop()
                 await self.transport.close()
 
     async def _unless_closing(self, wait: Awaitable[T], closed: T) -> T:
         """Wait for something; return `closed` if the client closes first."""
-        watch = self.watches.begin(None)
+        timeout = self.timeouts.begin(None)
         try:
             return await wait
         except asyncio.CancelledError:
-            if watch.caused() is None:
+            if timeout.cancel_reason() is None:
                 raise
             return closed
         finally:
-            self.watches.end(watch)
+            self.timeouts.end(timeout)

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from prefactor_http._http.backoff import backoff
-from prefactor_http._http.codec import TOO_MANY_REQUESTS, Call
+from prefactor_http._http.codec import TOO_MANY_REQUESTS, PreparedRequest
 from prefactor_http._http.isolated_rejections import IsolatedRejections
 from prefactor_http._http.rate_estimator import RateEstimator, Run
 from prefactor_http.config import HttpClientConfig
@@ -71,7 +71,7 @@ class Throttle:
     def __init__(self, config: HttpClientConfig) -> None:
         self.line = asyncio.Lock()
         self.state = State.OPEN
-        self.probe: Call[Any] | None = None
+        self.probe: PreparedRequest[Any] | None = None
         self.paused_until = self.give_up_at = self.rejected_at = -math.inf
         self.pauses = 0
         self.patience = max(MIN_PATIENCE, config.max_retry_delay)
@@ -109,18 +109,18 @@ class Throttle:
         is_probed = self.state is State.PAUSED and self.pauses > 1 and self.probe is None
         return is_probed and now >= self.give_up_at
 
-    def enter(self, call: Call[Any], now: float) -> bool:
+    def enter(self, prepared: PreparedRequest[Any], now: float) -> bool:
         """Let a call through, if it may be sent now."""
         if self.delay(now):
             return False
-        call.entered_at = now
+        prepared.entered_at = now
         if self.state is State.PAUSED:
             if not self._is_learned:
                 self._is_learned = True
                 self._learn(self._run)
             if now > self.paused_until + self.patience:  # nobody has called for long
                 self.give_up_at = now + self.patience
-            self.probe = call
+            self.probe = prepared
             # One that gets no response holds the others back no longer than the pause did.
             self._probe_until = now + max(_MIN_PROBE_SECONDS, self.paused_until - self._paused_at)
         elif self.state is State.PACED:
@@ -128,9 +128,9 @@ class Throttle:
             self._next_at = max(self._next_at, now - _SLACK) + 1 / rate
         return True
 
-    def leave(self, call: Call[Any]) -> None:
+    def leave(self, prepared: PreparedRequest[Any]) -> None:
         """Record that the attempt of a call is over, whatever its outcome."""
-        if self.probe is call:
+        if self.probe is prepared:
             self.probe = None
             if self._probe_ended is not None and not self._probe_ended.done():
                 self._probe_ended.set_result(None)
@@ -140,28 +140,30 @@ class Throttle:
         self._probe_ended = asyncio.get_running_loop().create_future()
         return self._probe_ended
 
-    def record_success(self, call: Call[Any], now: float) -> None:
+    def record_success(self, prepared: PreparedRequest[Any], now: float) -> None:
         """Record a call that was not rejected."""
-        self._isolated.record_success(_key(call))
+        self._isolated.record_success(_key(prepared))
         if self.state is State.PAUSED:
             self.give_up_at = now + self.patience
-            if self._is_late(call):
+            if self._is_late(prepared):
                 self._run.late_admitted += 1
                 return
             self._resumed_at = now
-            self._next_at = call.entered_at + 1 / self._estimator.rate_at(0.0)
+            self._next_at = prepared.entered_at + 1 / self._estimator.rate_at(0.0)
             self._admitted = 0
             self._change(State.PACED if self._is_rate_limit else State.OPEN)
-        if not self._is_late(call):
+        if not self._is_late(prepared):
             self._admitted += 1
 
-    def record_rejection(self, call: Call[Any], rejection: Rejection, now: float) -> None:
+    def record_rejection(
+        self, prepared: PreparedRequest[Any], rejection: Rejection, now: float
+    ) -> None:
         """Record a rejected call."""
         self.rejected_at, self.last_rejection = now, rejection
-        is_late = self._is_late(call)
+        is_late = self._is_late(prepared)
         is_rate_limit = rejection.status == TOO_MANY_REQUESTS
         if self.state is State.PAUSED:
-            self._isolated.remember(_key(call))
+            self._isolated.remember(_key(prepared))
             if is_late:
                 self._is_rate_limit |= is_rate_limit
                 until = now + self._pause_after(rejection, self.pauses - 1)
@@ -171,7 +173,7 @@ class Throttle:
                 return
             pause = self._pause_after(rejection, self.pauses)
         else:
-            if self._isolated.record_rejection(_key(call)):
+            if self._isolated.record_rejection(_key(prepared)):
                 return
             pause = self._pause_after(rejection, 0)
             self._wait = max(pause, _WAIT_MEMORY * self._wait)
@@ -180,7 +182,7 @@ class Throttle:
                 self._estimator = RateEstimator()
             elif not is_late:
                 self._run.admitted = self._admitted
-                self._run.seconds = call.entered_at - self._resumed_at
+                self._run.seconds = prepared.entered_at - self._resumed_at
             self.pauses = 0
             self.give_up_at = now + self.patience
             self._change(State.PAUSED)
@@ -213,15 +215,15 @@ class Throttle:
                 self._estimator.record_rejection(run, is_confirmed=is_confirmed)
             self._last_admitted = run.admitted
 
-    def _is_late(self, call: Call[Any]) -> bool:
+    def _is_late(self, prepared: PreparedRequest[Any]) -> bool:
         """Return whether a call was sent before the last pause began."""
-        return call.entered_at <= self._paused_at
+        return prepared.entered_at <= self._paused_at
 
     def _change(self, state: State) -> None:
         """Change the state. Throttling starts and ends here, and nowhere else."""
         self.state = state
 
 
-def _key(call: Call[Any]) -> str:
+def _key(prepared: PreparedRequest[Any]) -> str:
     """Return what tells a call, or the calls of one resource, from others."""
-    return call.resource_id or call.key or call.path
+    return prepared.resource_id or prepared.key or prepared.path

@@ -23,39 +23,39 @@ _MOST_LENGTHS = 16
 _GRACE_CALLBACKS = 3
 
 
-class Cause(Enum):
+class CancelReason(Enum):
     """Why a watched block was interrupted."""
 
     EXPIRED = auto()
     CLOSING = auto()
 
 
-class Watch(Struct, eq=False):
-    """One watched block of one task; `Watches.begin` makes it, `Watches.end` ends it."""
+class Timeout(Struct, eq=False):
+    """One watched block of one task; `Timeouts.begin` makes it, `Timeouts.end` ends it."""
 
     task: asyncio.Task[object]
     length: float | None
     expires_at: float
     cancelling: int
-    cause: Cause | None = None
+    reason: CancelReason | None = None
     is_uncancelled: bool = False
 
-    def interrupt(self, cause: Cause) -> None:
+    def interrupt(self, reason: CancelReason) -> None:
         """Cancel the block; the first cause counts."""
-        if self.cause is None:
-            self.cause = cause
+        if self.reason is None:
+            self.reason = reason
             self.task.cancel()
 
-    def caused(self) -> Cause | None:
+    def cancel_reason(self) -> CancelReason | None:
         """Tell, in a handler of CancelledError, whether it is this watch's doing.
 
         Returns:
             The cause, or None when somebody else cancelled the task (too): then it must go on.
         """
-        if self.cause is None:
+        if self.reason is None:
             return None
         self.is_uncancelled = True
-        return self.cause if self.task.uncancel() <= self.cancelling else None
+        return self.reason if self.task.uncancel() <= self.cancelling else None
 
     def settle(self) -> None:
         """Take back a cancellation that never arrived, because the block ended first."""
@@ -63,15 +63,15 @@ class Watch(Struct, eq=False):
             self.task.uncancel()
 
 
-class Watches:
+class Timeouts:
     """All watched blocks of a client, by length; those without a length end only by closing."""
 
     def __init__(self) -> None:
-        self._queues: dict[float | None, dict[Watch, None]] = {}
+        self._queues: dict[float | None, dict[Timeout, None]] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
         self._empty: asyncio.Future[None] | None = None
 
-    def begin(self, length: float | None) -> Watch:
+    def begin(self, length: float | None) -> Timeout:
         """Watch the current task from here on.
 
         Args:
@@ -87,24 +87,24 @@ class Watches:
         if queue is None:
             queue = self._queues[length] = {}
         if length is None:
-            watch = Watch(task, None, 0.0, task.cancelling())
+            timeout = Timeout(task, None, 0.0, task.cancelling())
         else:
-            watch = Watch(task, length, loop.time() + length, task.cancelling())
+            timeout = Timeout(task, length, loop.time() + length, task.cancelling())
             if length not in self._timers:
-                self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
-        queue[watch] = None
-        return watch
+                self._timers[length] = loop.call_at(timeout.expires_at, self._look, length, loop)
+        queue[timeout] = None
+        return timeout
 
-    def end(self, watch: Watch) -> None:
+    def end(self, timeout: Timeout) -> None:
         """Stop watching."""
-        queue = self._queues.get(watch.length)
-        if queue is None or watch not in queue:
+        queue = self._queues.get(timeout.length)
+        if queue is None or timeout not in queue:
             return  # forgotten
-        del queue[watch]
-        if not queue and watch.length is not None and len(self._queues) > _MOST_LENGTHS:
-            self._forget(watch.length)
-        if watch.cause is not None:
-            watch.settle()
+        del queue[timeout]
+        if not queue and timeout.length is not None and len(self._queues) > _MOST_LENGTHS:
+            self._forget(timeout.length)
+        if timeout.reason is not None:
+            timeout.settle()
         if self._empty is not None and not self.is_busy and not self._empty.done():
             self._empty.set_result(None)
 
@@ -127,8 +127,8 @@ class Watches:
         """
         for length, queue in self._queues.items():
             if length is None or not only_endless:
-                for watch in queue:
-                    watch.interrupt(Cause.CLOSING)
+                for timeout in queue:
+                    timeout.interrupt(CancelReason.CLOSING)
 
     async def wait_until_empty(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
         """Wait until nothing is watched any more, or so many seconds."""
@@ -152,12 +152,12 @@ class Watches:
     def _look(self, length: float, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         queue = self._queues[length]
-        expired: list[Watch] = []
-        for watch in queue:
-            if watch.expires_at > now:
-                self._timers[length] = loop.call_at(watch.expires_at, self._look, length, loop)
+        expired: list[Timeout] = []
+        for timeout in queue:
+            if timeout.expires_at > now:
+                self._timers[length] = loop.call_at(timeout.expires_at, self._look, length, loop)
                 break
-            expired.append(watch)
+            expired.append(timeout)
         else:
             # Nothing is left to expire: the next block of this length starts a timer of its own.
             del self._timers[length]
@@ -167,11 +167,11 @@ class Watches:
             loop.call_soon(self._expire, expired, _GRACE_CALLBACKS - 1, loop)
 
     def _expire(
-        self, expired: list[Watch], callbacks_left: int, loop: asyncio.AbstractEventLoop
+        self, expired: list[Timeout], callbacks_left: int, loop: asyncio.AbstractEventLoop
     ) -> None:
         if callbacks_left:
             loop.call_soon(self._expire, expired, callbacks_left - 1, loop)
             return
-        for watch in expired:
-            if watch in self._queues.get(watch.length, ()):  # or it has ended meanwhile
-                watch.interrupt(Cause.EXPIRED)
+        for timeout in expired:
+            if timeout in self._queues.get(timeout.length, ()):  # or it has ended meanwhile
+                timeout.interrupt(CancelReason.EXPIRED)

@@ -1,4 +1,4 @@
-"""One attempt through aiohttp: bytes go out, a `Reply` or a `Failure` comes back."""
+"""One attempt through aiohttp: bytes go out, a `Response` or a `Failure` comes back."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from prefactor_http._http.codec import Call
+from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.connector import Connector
 from prefactor_http._http.redaction import Redactor
-from prefactor_http._http.response import Failure, Kind, Reply
-from prefactor_http._http.timeouts import Watches
+from prefactor_http._http.response import Failure, Response, WriteStatus
+from prefactor_http._http.timeouts import Timeouts
 from prefactor_http._http.transport_errors import FailureFactory, address
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
@@ -69,7 +69,7 @@ class Transport:
         self,
         config: HttpClientConfig,
         headers: Mapping[str, str],
-        watches: Watches,
+        timeouts: Timeouts,
         session: aiohttp.ClientSession | None,
         redactor: Redactor,
     ) -> None:
@@ -77,7 +77,7 @@ class Transport:
         self._limit = config.max_response_bytes
         self._trust_env = config.trust_env
         self._headers = dict(headers)
-        self._watches = watches
+        self._timeouts = timeouts
         self._borrowed = session
         self._session = session
         # Without a total: aiohttp's own costs a timer and 8 % of a call; `Watches` keeps the time.
@@ -169,37 +169,37 @@ class Transport:
             self._replaced.clear()
         self._session = None
 
-    async def attempt(self, call: Call[Any], timeout: float) -> Reply | Failure:  # noqa: ASYNC109 # the watch's
+    async def attempt(self, prepared: PreparedRequest[Any], seconds: float) -> Response | Failure:
         """Send the call's bytes once and read the response to its end.
 
         Args:
-            call: What to send.
-            timeout: Seconds that the attempt may take.
+            prepared: What to send.
+            seconds: How long the attempt may take.
 
         Returns:
             The response, whatever its status, or how the attempt failed.
         """
-        headers = call.headers
+        headers = prepared.headers
         pool_name: str | None = None
         if self._borrowed is not None:
-            headers = self._all_headers(call)
-            if call.needs_new_connection:
+            headers = self._all_headers(prepared)
+            if prepared.needs_new_connection:
                 pool_name = self._unused_pool_name()
-        elif call.needs_new_connection:
+        elif prepared.needs_new_connection:
             self._replace_session()
         session = self._session
         assert session is not None  # noqa: S101 # the client opened it
-        method, body = call.operation.method, call.body
-        watch = self._watches.begin(timeout)
+        method, body = prepared.operation.method, prepared.body
+        timeout = self._timeouts.begin(seconds)
         self._in_flight += 1
         try:
             # A plain await instead of `async with`: the connection goes back by itself at the
             # body's end, and `_read` closes it where there is none.
             response = await session.request(
                 method,
-                self._base_url + call.path,
+                self._base_url + prepared.path,
                 data=body if body is None or len(body) <= _MAX_BYTES_BODY else io.BytesIO(body),
-                params=call.params,
+                params=prepared.params,
                 headers=headers,
                 allow_redirects=False,
                 raise_for_status=False,
@@ -214,27 +214,27 @@ class Transport:
                 response.close()  # the server switched protocols, or did not read the request
             if received is None or len(received) > self._limit:
                 return self._too_large(response.status)
-            return Reply(response.status, response.headers, received)
+            return Response(response.status, response.headers, received)
         except asyncio.CancelledError:
-            cause = watch.caused()
-            if cause is None:
+            reason = timeout.cancel_reason()
+            if reason is None:
                 raise
-            return self._failures.interrupted(cause, timeout)
+            return self._failures.interrupted(reason, seconds)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
             # The response's stream keeps the exception, the traceback would keep this frame, and
             # that the response: a cycle for the collector.
             exc.__traceback__ = None
             return self._failures.raised(exc, is_session_open=not session.closed)
         finally:
-            self._watches.end(watch)
+            self._timeouts.end(timeout)
             if session is self._session:
                 self._in_flight -= 1
             else:
                 self._leave(session)
 
-    def _all_headers(self, call: Call[Any]) -> dict[str, str]:
-        headers = {**self._headers, **(call.headers or {})}
-        if call.needs_new_connection:
+    def _all_headers(self, prepared: PreparedRequest[Any]) -> dict[str, str]:
+        headers = {**self._headers, **(prepared.headers or {})}
+        if prepared.needs_new_connection:
             headers["Connection"] = "close"
         return headers
 
@@ -296,4 +296,4 @@ class Transport:
             f"the response is larger than max_response_bytes ({self._limit})",
             status_code=status,
         )
-        return Failure(error, Kind.UNKNOWN, status=status, permanent=True)
+        return Failure(error, WriteStatus.UNKNOWN, status=status, permanent=True)

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from prefactor_http._http.connector import ConnectError
 from prefactor_http._http.redaction import Redactor
-from prefactor_http._http.response import Failure, Kind
-from prefactor_http._http.timeouts import Cause
+from prefactor_http._http.response import Failure, WriteStatus
+from prefactor_http._http.timeouts import CancelReason
 from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorConnectionError,
@@ -27,24 +27,26 @@ class _Meaning(Struct, frozen=True):
     raised: type[Exception]
     error: type[PrefactorHttpError]
     text: str
-    kind: Kind = Kind.UNKNOWN
+    kind: WriteStatus = WriteStatus.UNKNOWN
     disconnected: bool = False
 
 
 # Most specific first.
 _MEANINGS = (
-    _Meaning(aiohttp.InvalidURL, PrefactorClientError, "invalid URL: {detail}", Kind.NOT_SENT),
+    _Meaning(
+        aiohttp.InvalidURL, PrefactorClientError, "invalid URL: {detail}", WriteStatus.NOT_SENT
+    ),
     _Meaning(
         aiohttp.ConnectionTimeoutError,
         PrefactorTimeoutError,
         "no connection to {server} within {connect_timeout:g} s (connect_timeout)",
-        Kind.NOT_SENT,
+        WriteStatus.NOT_SENT,
     ),
     _Meaning(
         ConnectError,
         PrefactorConnectionError,
         "connection to {server} failed: {detail}",
-        Kind.NOT_SENT,
+        WriteStatus.NOT_SENT,
     ),
     _Meaning(TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"),
     _Meaning(
@@ -98,20 +100,20 @@ class FailureFactory:
         self._redactor = redactor
         self._connect_timeout = connect_timeout
 
-    def interrupted(self, cause: Cause, seconds: float) -> Failure:
+    def interrupted(self, reason: CancelReason, seconds: float) -> Failure:
         """Make the failure of an attempt that was cut short.
 
         Args:
-            cause: Why.
+            reason: Why.
             seconds: How long the attempt was allowed to take.
         """
-        if cause is Cause.CLOSING:
+        if reason is CancelReason.CLOSING:
             closing = PrefactorClientError("the client was closed while the request was in flight")
-            return Failure(closing, Kind.UNKNOWN, permanent=True)
+            return Failure(closing, WriteStatus.UNKNOWN, permanent=True)
         late = PrefactorTimeoutError(
             f"no response from {self._server} within {seconds:g} s (request_timeout)"
         )
-        return Failure(late, Kind.UNKNOWN, timed_out=True)
+        return Failure(late, WriteStatus.UNKNOWN, timed_out=True)
 
     def raised(self, exc: Exception, *, is_session_open: bool) -> Failure:
         """Make the failure of an attempt that raised.
@@ -126,7 +128,7 @@ class FailureFactory:
             header = PrefactorResponseContractError(
                 f"response from {self._server} with a header of more than {limit} bytes"
             )
-            return Failure(header, Kind.UNKNOWN, permanent=True)
+            return Failure(header, WriteStatus.UNKNOWN, permanent=True)
         detail = self._quote(_text_of(exc))
         for meaning in _MEANINGS:
             if isinstance(exc, meaning.raised):
@@ -141,12 +143,12 @@ class FailureFactory:
                     timed_out=meaning.error is PrefactorTimeoutError,
                 )
         if isinstance(exc, RuntimeError) and is_session_open:
-            return Failure(PrefactorConnectionError(detail), Kind.UNKNOWN)
+            return Failure(PrefactorConnectionError(detail), WriteStatus.UNKNOWN)
         # A session that its owner closed, or settings of it that contradict the request.
         text = f"the session cannot send the request: {detail}"
         if isinstance(exc, ValueError):
             text += " (does the session, or a netrc file, add credentials of its own?)"
-        return Failure(PrefactorClientError(text), Kind.NOT_SENT, permanent=True)
+        return Failure(PrefactorClientError(text), WriteStatus.NOT_SENT, permanent=True)
 
     def _not_connected(
         self,
@@ -157,7 +159,7 @@ class FailureFactory:
         if isinstance(exc, aiohttp.ClientHttpProxyError):
             detail = self._quote(f"{exc.status} {exc.message}")
             text = f"the proxy did not connect to {self._server}: {detail}"
-            return Failure(PrefactorConnectionError(text), Kind.NOT_SENT)
+            return Failure(PrefactorConnectionError(text), WriteStatus.NOT_SENT)
         server = (
             exc.path if isinstance(exc, UnixClientConnectorError) else address(exc.host, exc.port)
         )
@@ -166,19 +168,19 @@ class FailureFactory:
         if isinstance(exc, aiohttp.ClientConnectorCertificateError):
             detail = self._quote(str(exc.certificate_error))
             return _not_trusted(f"the TLS certificate of {server} is not valid: {detail}")
-        cause = exc.os_error
-        detail = self._quote(cause.strerror or str(cause))
+        os_error = exc.os_error
+        detail = self._quote(os_error.strerror or str(os_error))
         if isinstance(exc, aiohttp.ClientSSLError):
             text = f"TLS handshake with {server} failed: {detail}: does it serve https?"
         elif isinstance(exc, aiohttp.ClientConnectorDNSError):
             text = f"cannot resolve the host name {exc.host}: {detail}: is it spelled correctly?"
         elif isinstance(exc, aiohttp.ClientProxyConnectionError):
             text = f"connection to the proxy {server} failed: {detail}: is the proxy running?"
-        elif isinstance(cause, ConnectionRefusedError):
+        elif isinstance(os_error, ConnectionRefusedError):
             text = f"connection to {server} refused: is the API running there?"
         else:
             text = f"connection to {server} failed: {detail}"
-        return Failure(PrefactorConnectionError(text), Kind.NOT_SENT)
+        return Failure(PrefactorConnectionError(text), WriteStatus.NOT_SENT)
 
     def _quote(self, text: str) -> str:
         # The server may have sent anything, also what it was sent.
@@ -188,7 +190,7 @@ class FailureFactory:
 def _not_trusted(text: str) -> Failure:
     error = PrefactorConnectionError(text)
     error.certificate_error = True
-    return Failure(error, Kind.NOT_SENT, permanent=True)
+    return Failure(error, WriteStatus.NOT_SENT, permanent=True)
 
 
 def _exceeded_header_size(exc: Exception) -> object:

@@ -19,9 +19,9 @@ from prefactor_http import (
     PrefactorResponseContractError,
 )
 from prefactor_http._api import PING
-from prefactor_http._http.codec import Call
+from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.redaction import Redactor
-from prefactor_http._http.timeouts import Watches
+from prefactor_http._http.timeouts import Timeouts
 from prefactor_http._http.transport import Transport
 
 TOKEN = "token-1234"
@@ -212,7 +212,7 @@ class Attempts:
     def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
         config = HttpClientConfig(url, TOKEN)
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        self.transport = Transport(config, headers, Watches(), session, Redactor(TOKEN))
+        self.transport = Transport(config, headers, Timeouts(), session, Redactor(TOKEN))
         self.transport.open()
 
     async def __aenter__(self) -> Self:
@@ -222,7 +222,7 @@ class Attempts:
         await self.transport.close()
 
     async def make(self, *, on_new_connection: bool = False) -> Any:
-        call = Call(PING, PING.path, needs_new_connection=on_new_connection)
+        call = PreparedRequest(PING, PING.path, needs_new_connection=on_new_connection)
         return await self.transport.attempt(call, 5.0)
 
 

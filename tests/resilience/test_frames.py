@@ -13,7 +13,7 @@ from raw_server import reply
 from resilience_support import until
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
-from prefactor_http._http.response import Reply
+from prefactor_http._http.response import Response
 
 HERE = str(Path(__file__).parent)
 TOKEN = "token-of-the-test"
@@ -156,4 +156,4 @@ async def test_a_request_that_is_no_json(raw_server, client_of):
 
 
 def test_a_response_shows_its_status_and_its_length():
-    assert repr(Reply(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Reply 200, 17 bytes>"
+    assert repr(Response(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Reply 200, 17 bytes>"

@@ -1,10 +1,15 @@
 """What several test files ask for."""
 
 import asyncio
+import signal
 
 import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
+
+# A shell starts background jobs with SIGINT ignored, and the commands under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files of this folder that look at what goes over the wire.
 WIRE = {"test_identity", "test_observing", "test_redaction", "test_request"}

@@ -7,7 +7,7 @@ import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
 
-# A shell starts background jobs with SIGINT ignored, and the commands under test would inherit that.
+# A shell starts background jobs with SIGINT ignored, which the commands under test would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -121,7 +121,7 @@ def test_the_snippets_run_one_after_the_other_in_a_console(environment):
     assert "agent_instances.list 1 200" in told
     assert re.search(r"^triage complete None None$", told, re.MULTILINE)
     assert re.search(r"^llm_call complete \w{32} {'answer': 'no'}$", told, re.MULTILINE)
-    assert "told to stop: over budget" in told
+    assert "asked to stop: over budget" in told
     assert "ticket-4713-finish failed" in told
     assert "not attempted: ()" in told
     assert "row 1000 unknown field 'colour'" in told

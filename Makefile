@@ -1,4 +1,4 @@
-# Everything sets itself up: a machine needs Python >= 3.11, make and a package index.
+# Each target installs what it needs. Requirements: Python >= 3.11, make and a package index.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,8 @@ demo: $(VENV)/.ready-cli
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n 4 --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-# On each of 3.11, 3.12 and 3.13 that is on PATH or in pyenv, in an environment of its own.
+# Runs the tests on each of Python 3.11, 3.12 and 3.13 found on PATH or in pyenv, in separate environments.
+# To leave out a version: make test-pythons EXCEPT=3.11
 test-pythons:
 	.ci/test-pythons $(EXCEPT)
 
@@ -24,24 +25,24 @@ check: $(VENV)/.ready-check
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py tests/test_typing.py
 
-# Installs the packages built on the reference into an environment of its own: minutes, and network.
+# Installs packages built on release 0.4.3 into a separate environment. Takes minutes and needs network.
 test-dropin: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m dropin -p no:randomly --timeout 900 tests/dropin $(ARGS)
 
-# A Dask cluster of two worker processes, one of which is killed.
+# Runs a Dask cluster of two worker processes and kills one of them.
 test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
 
-# Lifecycles under faults, on own and borrowed sessions, asyncio and uvloop, against a ledger.
-# For a shorter run: make soak ARGS='--lifecycles 1000 --items 1000'
+# Runs many lifecycles under faults and compares the results with the server's ledger: with own and
+# borrowed sessions, on asyncio and uvloop. For a shorter run: make soak ARGS='--lifecycles 1000 --items 1000'
 soak: $(VENV)/.ready-test
 	$(BIN)/python tests/resilience/soak.py $(ARGS)
 
-# Against the reference and aiohttp's own, in turns. The first run makes environments: network.
+# Compares with release 0.4.3, aiohttp and httpx. The first run creates environments and needs network.
 bench: $(VENV)/.ready-bench
 	$(BIN)/python -m benchmarks quick $(ARGS)
 
-# A quarter of an hour; its results are committed, and tables and plots drawn from them.
+# Takes a quarter of an hour. Commit its results, and the tables and plots that it draws from them.
 bench-full: $(VENV)/.ready-bench
 	$(BIN)/python -m benchmarks full $(ARGS)
 	$(BIN)/python -m benchmarks report
@@ -57,7 +58,7 @@ clean:
 	rm -rf $(VENV) .venv-3.* .venv-dropin benchmarks/.venv* dist build .coverage .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.ready:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required, for example: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	touch $@

@@ -1,4 +1,4 @@
-"""The benchmarks run from end to end, in small, and count what they say they count."""
+"""The benchmarks run end to end at a small scale, and count what they claim to count."""
 
 import json
 import urllib.request
@@ -16,7 +16,7 @@ LOCAL = [environments.OURS, environments.BY_HAND, environments.FLOOR]
 SPREAD = {"median": 2.0, "low": 1.0, "high": 3.0}
 
 
-def found(measure, rows):
+def result_of(measure, rows):
     return results.Result(
         measure=measure,
         scale="quick",
@@ -34,26 +34,26 @@ def compared():
     return results.result("calls", "tiny", settings, calls.measure(settings, LOCAL), LOCAL)
 
 
-def test_calls_of_each_contender_are_compared(compared):
+def test_the_calls_of_each_contender_are_compared(compared):
     assert [row["contender"] for row in compared.rows] == ["ours", "hand", "floor"]
     for row in compared.rows:
         assert row["cpu_us"]["median"] > 0
     assert compared.rows[0]["ours_to_this"]["median"] == 1
 
 
-def test_results_are_the_same_from_their_file(compared, tmp_path):
+def test_results_survive_saving_and_loading(compared, tmp_path):
     results.save(compared, tmp_path)
     assert results.load(tmp_path) == {"calls": compared}
 
 
-def test_results_do_not_tell_where_they_were_made(compared, tmp_path):
+def test_results_contain_no_local_paths(compared, tmp_path):
     results.save(compared, tmp_path)
     text = (tmp_path / "calls.json").read_text()
     assert str(Path.home()) not in text
     assert str(Path(__file__).parents[1]) not in text
 
 
-def test_a_worker_carries_out_every_order():
+def test_a_worker_executes_every_order():
     with serving() as server, workers([environments.OURS], server) as (worker,):
         assert not worker.order(measure="loaded", module="tenacity")
         timed = worker.order(measure="latency", call="register", rate=500, count=5)
@@ -72,7 +72,7 @@ def test_a_worker_carries_out_every_order():
         assert held["unfinished"] == 10
 
 
-def test_lifecycles_are_held_against_the_ledger():
+def test_lifecycles_are_compared_with_the_ledger():
     (row,) = faults.measure(faults.SCALES["tiny"], LOCAL)
     assert row["completed"] == row["lifecycles"] == 10
     assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
@@ -83,8 +83,8 @@ def test_the_ledger_counts_a_doubled_write():
         body = {**workload.register_body(), **more}
         request = urllib.request.Request(server.url + REGISTER_PATH, json.dumps(body).encode())
         request.add_header("Content-Length", str(len(request.data)))
-        with urllib.request.urlopen(request) as reply:
-            return json.load(reply)["details"]["id"]
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)["details"]["id"]
 
     with serving(fault_rate=0.0) as server:
         ids = {register(server, external_identifier="a") for _ in range(2)}
@@ -111,50 +111,50 @@ def test_the_ledger_counts_a_doubled_write():
         ({"name": "nowhere", "raised": "register", "outcome_unknown": True}, {"raised": 1}),
     ],
 )
-def test_what_a_caller_was_told_is_judged_by_what_took_effect(record, count):
+def test_what_a_caller_learned_is_compared_with_what_was_applied(record, count):
     stats = {"doubled": 0, "registered": ["done"], "started": ["done"], "finished": ["done"]}
-    judged = faults.judge([record], stats)
-    assert {name: each for name, each in judged.items() if each} == count
+    counts = faults.judge([record], stats)
+    assert {name: each for name, each in counts.items() if each} == count
 
 
-def test_slices_take_turns():
+def test_the_order_of_slices_rotates_with_each_round():
     order = []
     interleave({name: lambda name=name: order.append(name) for name in "abc"}, 2, warm=False)
     assert "".join(order) == "abcbca"
 
 
-def test_a_ratio_is_taken_round_by_round():
+def test_ratios_are_calculated_within_each_round():
     assert ratio([1, 20, 3], [2, 40, 6]) == Spread(0.5, 0.5, 0.5)
 
 
-def test_a_target_is_met_by_the_median():
+def test_the_median_decides_whether_a_target_is_met():
     spread = {"median": 0.55, "low": 0.5, "high": 0.6}
     table = tables.targets([tables.Finding("a", spread, 0.55), tables.Finding("b", 0.56, 0.55)])
     assert [row[-1] for row in table.rows] == ["yes", "no"]
     assert "0.55 [0.50" in tables.as_text(table)
 
 
-def test_every_measure_has_its_scales():
+def test_every_measure_has_the_three_scales():
     for name in measures.NAMES:
         assert set(measures.named(name).SCALES) == {"tiny", "quick", "full"}
 
 
-def test_the_committed_results_can_be_shown():
+def test_the_committed_results_fill_all_tables():
     committed = results.load(results.FOLDER)
     assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
     assert report.all_targets(committed).rows
     assert len(report.front_page(committed).rows) == 5
 
 
-def test_both_pages_show_the_committed_results():
+def test_both_readmes_show_the_committed_results():
     committed = results.load(results.FOLDER)
     for page in (report.README, report.FRONT_PAGE):
         text = page.read_text(encoding="utf-8")
-        # Where this fails: `make bench-report`.
+        # If this fails, run `make bench-report`.
         assert report.renewed(text, committed) == text
 
 
-def test_tables_replace_what_is_between_their_markers(compared):
+def test_tables_replace_the_text_between_their_markers(compared):
     page = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"
     text = report.renewed(page, {"calls": compared})
     assert text.startswith("before\n<!-- results -->\n\n### CPU per call\n")
@@ -164,7 +164,7 @@ def test_tables_replace_what_is_between_their_markers(compared):
     assert report.renewed(text, {"calls": compared}) == text
 
 
-def test_plots_are_the_same_from_the_same_results(tmp_path):
+def test_the_same_results_give_the_same_plots(tmp_path):
     pytest.importorskip("matplotlib")
     from benchmarks import plots
 
@@ -173,9 +173,9 @@ def test_plots_are_the_same_from_the_same_results(tmp_path):
     rows = {"contender": "ours", "keys": "random", "kilobytes": 0.5, "rows": 10}
     rows["rows_per_second"] = SPREAD
     small = {
-        "calls": found("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
-        "faults": found("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),
-        "register_many": found("register_many", [rows, {**rows, "keys": "derived"}]),
+        "calls": result_of("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
+        "faults": result_of("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),
+        "register_many": result_of("register_many", [rows, {**rows, "keys": "derived"}]),
     }
     first, second = tmp_path / "first", tmp_path / "second"
     names = [file.name for file in plots.draw(small, first)]

@@ -1,4 +1,4 @@
-"""README.md says nothing that is not so: its snippets run, and its tables agree with the code."""
+"""README.md agrees with the code: its snippets run, and its tables are complete."""
 
 import ast
 import dataclasses
@@ -30,13 +30,13 @@ ROOT_ERROR = "PrefactorHttpError"
 
 
 class Block(NamedTuple):
-    """A fenced block, and the line of README.md on which it begins."""
+    """A fenced code block, and the line of README.md where it starts."""
 
     line: int
     text: str
 
     def compiled(self):
-        # Empty lines before it, so that a traceback names the line of README.md.
+        # The empty lines make tracebacks name the line of README.md.
         source = "\n" * (self.line - 1) + self.text
         return compile(source, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
@@ -58,14 +58,14 @@ def rows(title):
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
 
 
-def with_line(block):
+def line_of(block):
     return f"line {block.line}"
 
 
 PYTHON = list(blocks("python"))
 TESTS = [block for block in PYTHON if "def test_" in block.text]
 PROGRAMS = [block for block in PYTHON if "asyncio.run(" in block.text and block not in TESTS]
-# Run by tests/distributed, which installs what it needs.
+# tests/distributed runs this one, because it needs Dask.
 ON_A_CLUSTER = [block for block in PYTHON if "from dask" in block.text]
 CONTINUED = [block for block in PYTHON if block not in TESTS + PROGRAMS + ON_A_CLUSTER]
 COMMANDS = [
@@ -83,12 +83,12 @@ def environment(prefactor_server, monkeypatch):
 
 
 async def run_block(block, namespace):
-    outcome = eval(block.compiled(), namespace)  # README.md is ours
-    if inspect.iscoroutine(outcome):
-        await outcome
+    result = eval(block.compiled(), namespace)  # trusted: README.md is part of this repository
+    if inspect.iscoroutine(result):
+        await result
 
 
-def test_there_are_blocks_of_each_kind():
+def test_readme_has_code_blocks_of_each_kind():
     assert TESTS
     assert PROGRAMS
     assert CONTINUED
@@ -96,17 +96,18 @@ def test_there_are_blocks_of_each_kind():
     assert COMMANDS
 
 
-@pytest.mark.parametrize("block", PROGRAMS, ids=with_line)
-def test_a_program_runs_as_it_stands(environment, block, capsys):
-    exec(block.compiled(), {"__name__": "__main__"})  # README.md is ours
+@pytest.mark.parametrize("block", PROGRAMS, ids=line_of)
+def test_a_program_runs_unchanged(environment, block, capsys):
+    exec(block.compiled(), {"__name__": "__main__"})  # trusted, as above
     assert [instance["status"] for instance in environment.instances.values()] == ["complete"]
     assert " complete " in capsys.readouterr().out
 
 
 @pytest.mark.skipif(
-    sys.version_info >= (3, 13), reason="from a pipe the console of 3.13 takes no block of lines"
+    sys.version_info >= (3, 13),
+    reason="the console of 3.13 accepts no multi-line blocks from a pipe",
 )
-def test_the_snippets_run_one_after_the_other_in_a_console(environment):
+def test_the_snippets_run_in_order_in_a_console(environment):
     snippets = "\n\n".join(block.text for block in CONTINUED)
     console = subprocess.run(
         [sys.executable, "-W", "error", "-m", "asyncio"],
@@ -116,22 +117,22 @@ def test_the_snippets_run_one_after_the_other_in_a_console(environment):
         text=True,
         check=True,
     )
-    assert "Error" not in console.stderr  # which shows prompts and tracebacks
-    told = console.stdout
-    assert "agent_instances.list 1 200" in told
-    assert re.search(r"^triage complete None None$", told, re.MULTILINE)
-    assert re.search(r"^llm_call complete \w{32} {'answer': 'no'}$", told, re.MULTILINE)
-    assert "asked to stop: over budget" in told
-    assert "ticket-4713-finish failed" in told
-    assert "not attempted: ()" in told
-    assert "row 1000 unknown field 'colour'" in told
-    assert "1000 registered, 1 refused" in told
-    finished = re.findall(r"\b(\d+) 2026-06-\d\d 08:05:00\+00:00$", told, re.MULTILINE)
+    assert "Error" not in console.stderr  # it shows prompts and tracebacks
+    output = console.stdout
+    assert "agent_instances.list 1 200" in output
+    assert re.search(r"^triage complete None None$", output, re.MULTILINE)
+    assert re.search(r"^llm_call complete \w{32} {'answer': 'no'}$", output, re.MULTILINE)
+    assert "asked to stop: over budget" in output
+    assert "ticket-4713-finish failed" in output
+    assert "not attempted: ()" in output
+    assert "row 1000 unknown field 'colour'" in output
+    assert "1000 registered, 1 refused" in output
+    finished = re.findall(r"\b(\d+) 2026-06-\d\d 08:05:00\+00:00$", output, re.MULTILINE)
     assert finished == ["2", "32", "62"]
     assert environment.doubled == environment.lost == environment.violations == []
 
 
-async def test_the_repeat_after_an_unknown_outcome_registers_once(environment):
+async def test_repeating_a_call_after_an_unknown_outcome_registers_once(environment):
     (block,) = (block for block in CONTINUED if "outcome_unknown" in block.text)
     environment.fail_next(FaultKind.APPLIED_THEN_RESET)
     config = HttpClientConfig.from_env(max_retries=0)
@@ -146,8 +147,8 @@ async def test_the_repeat_after_an_unknown_outcome_registers_once(environment):
     assert (len(environment.instances), environment.replays) == (1, 1)
 
 
-@pytest.mark.parametrize("block", TESTS, ids=with_line)
-def test_a_test_passes(block, tmp_path):
+@pytest.mark.parametrize("block", TESTS, ids=line_of)
+def test_an_example_test_passes(block, tmp_path):
     (tmp_path / "test_snippet.py").write_text(block.text, encoding="utf-8")
     run = subprocess.run(
         [
@@ -171,13 +172,13 @@ def test_a_test_passes(block, tmp_path):
     assert "1 passed" in run.stdout
 
 
-def test_every_make_target_exists():
+def test_every_make_target_in_readme_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {command[1] for command in COMMANDS if command[:1] == ["make"]}
     assert {"demo", "test", "check", "test-dropin", "test-distributed", "bench"} <= named <= targets
 
 
-def test_every_installed_extra_exists():
+def test_every_package_and_extra_in_readme_exists():
     project = (ROOT / "pyproject.toml").read_text()
     for command in COMMANDS:
         if command[:2] == ["pip", "install"]:
@@ -186,7 +187,7 @@ def test_every_installed_extra_exists():
             assert not extra or re.search(rf"^{extra} = \[", project, re.MULTILINE)
 
 
-def test_every_subcommand_and_option_exists():
+def test_every_subcommand_and_option_in_readme_exists():
     used = [command[1:] for command in COMMANDS if command[:1] == ["prefactor-http"]]
     shared = re.findall(r"`(--[a-z-]+)`", section("The command"))
     used += [["ping", *shared]]
@@ -214,12 +215,12 @@ def operations():
             yield f"{value.method} {value.path.removeprefix(PREFIX)}", value
 
 
-def test_the_surface_has_every_operation_of_the_api():
-    told = {request: bulk for _, request, bulk, _ in surface() if "/" in request}
-    assert told == {request: each.bulk or "none" for request, each in operations()}
+def test_the_table_of_calls_has_every_operation_of_the_api():
+    documented = {request: bulk for _, request, bulk, _ in surface() if "/" in request}
+    assert documented == {request: each.bulk or "none" for request, each in operations()}
 
 
-def test_the_surface_names_each_operation_as_attempts_do():
+def test_the_table_of_calls_names_each_operation_as_attempts_do():
     names: dict[str, set[str]] = {}
     for request, each in operations():
         names.setdefault(request, set()).add(each.name)
@@ -228,7 +229,7 @@ def test_the_surface_names_each_operation_as_attempts_do():
         assert call in known or any(f"`{name}`" in notes for name in known)
 
 
-def test_the_surface_has_every_call_of_every_endpoint():
+def test_the_table_of_calls_has_every_method_of_every_endpoint():
     client = PrefactorHttpClient(HttpClientConfig("https://api.example", "token"))
     resources = [
         name
@@ -242,11 +243,11 @@ def test_the_surface_has_every_call_of_every_endpoint():
         for name, _ in inspect.getmembers(getattr(client, resource), inspect.ismethod)
         if not name.startswith("_")
     ]
-    told = [call for call, _, _, _ in surface() if call != "none"]
-    assert sorted(told) == sorted([*calls, "validate_token", "request"])
+    documented = [call for call, _, _, _ in surface() if call != "none"]
+    assert sorted(documented) == sorted([*calls, "validate_token", "request"])
 
 
-def test_the_surface_marks_verified_outcomes_pages_and_control_signals():
+def test_the_table_of_calls_marks_verified_outcomes_pages_and_control_signals():
     verified = {each.name for _, each in operations() if each.reconciliation is not None}
     for call, _, _, notes in surface():
         resource, _, name = call.partition(".")
@@ -257,47 +258,49 @@ def test_the_surface_marks_verified_outcomes_pages_and_control_signals():
 
 
 def test_the_configuration_table_has_every_field_with_its_default():
-    told = {}
+    documented = {}
     for field, default, _, _ in rows("Configuration"):
         text = default.strip("`")
-        told[field.strip("`")] = (
+        documented[field.strip("`")] = (
             dataclasses.MISSING if text == "required" else ast.literal_eval(text)
         )
-    assert told == {field.name: field.default for field in dataclasses.fields(HttpClientConfig)}
+    assert documented == {
+        field.name: field.default for field in dataclasses.fields(HttpClientConfig)
+    }
 
 
-def test_the_configuration_table_marks_what_a_view_can_change():
+def test_the_configuration_table_marks_the_fields_that_with_options_can_change():
     marked = {row[0].strip("`") for row in rows("Configuration") if row[3] == "yes"}
     assert marked == Options.__annotations__.keys()
 
 
-def test_the_options_of_many_rows_are_those_of_every_stream_with_their_defaults():
-    told = {
+def test_the_table_of_options_has_every_stream_option_with_its_default():
+    documented = {
         option.strip("`"): ast.literal_eval(default.strip("`"))
         for option, default, _ in rows("Many rows")
     }
     defaults = BatchOptions()
-    assert told == {name: getattr(defaults, name) for name in BatchOptions.__struct_fields__}
-    assert told.keys() == StreamOptions.__annotations__.keys() - {"patience"}
+    assert documented == {name: getattr(defaults, name) for name in BatchOptions.__struct_fields__}
+    assert documented.keys() == StreamOptions.__annotations__.keys() - {"patience"}
 
 
-def test_the_tree_has_every_public_error_below_its_base():
-    told = {}
+def test_the_error_tree_has_every_public_error_below_its_base():
+    documented = {}
     bases = {0: ROOT_ERROR}
     for branch, name in re.findall(r"^([│ ]*[├└]── )(\w+)", section("Errors"), re.MULTILINE):
         depth = len(branch) // 4
-        told[name] = bases[depth - 1]
+        documented[name] = bases[depth - 1]
         bases[depth] = name
     public = [getattr(prefactor_http, name) for name in prefactor_http.__all__]
     errors = [each for each in public if inspect.isclass(each) and issubclass(each, Exception)]
-    assert told == {
+    assert documented == {
         error.__name__: error.__bases__[0].__name__
         for error in errors
         if error.__name__ != ROOT_ERROR
     }
 
 
-def test_every_link_into_the_repository_leads_somewhere():
+def test_every_link_into_the_repository_has_a_target():
     targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -1,4 +1,4 @@
-"""An environment of its own, with this package as it is released and what stands on it."""
+"""A separate environment with this package, built as for a release, and packages that use it."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 ENVIRONMENT = CHECKOUT / ".venv-dropin"
 PROGRAMS = Path(__file__).parent
-LONGEST_INSTALLATION = 600
-LONGEST_PROGRAM = 100
+INSTALL_TIMEOUT = 600
+PROGRAM_TIMEOUT = 100
 
 
 def run(*command, timeout, **environment):
-    """Run a command away from the checkout, so that it imports what is installed."""
+    """Run a command outside the checkout, so that it imports the installed package."""
     return subprocess.run(
         [str(part) for part in command],
         cwd=ENVIRONMENT,
@@ -29,30 +29,30 @@ def run(*command, timeout, **environment):
 
 
 class DropIn:
-    """A Python with this package in the place of the one that it replaces."""
+    """A Python environment with this package installed instead of release 0.4.3."""
 
     python = ENVIRONMENT / "bin" / "python"
 
     def install(self, *requirements):
         pip = (self.python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-        done = run(*pip, *requirements, timeout=LONGEST_INSTALLATION)
+        done = run(*pip, *requirements, timeout=INSTALL_TIMEOUT)
         assert done.returncode == 0, done.stderr
 
     def check(self):
-        """Let pip say whether each package has what it requires."""
-        return run(self.python, "-m", "pip", "check", timeout=LONGEST_PROGRAM)
+        """Run `pip check`: are the requirements of each package installed?"""
+        return run(self.python, "-m", "pip", "check", timeout=PROGRAM_TIMEOUT)
 
     def version_of(self, package):
         code = f"from importlib.metadata import version; print(version({package!r}))"
-        return run(self.python, "-c", code, timeout=LONGEST_PROGRAM).stdout.strip()
+        return run(self.python, "-c", code, timeout=PROGRAM_TIMEOUT).stdout.strip()
 
     def run(self, program, api, *, token=None, **options):
-        """Run a program of this folder against a local API; give what it prints."""
+        """Run a program of this folder against a local API and return the JSON that it prints."""
         done = run(
             self.python,
             PROGRAMS / program,
             json.dumps(options),
-            timeout=LONGEST_PROGRAM,
+            timeout=PROGRAM_TIMEOUT,
             PREFACTOR_API_URL=api.url,
             PREFACTOR_API_TOKEN=token or api.token,
         )
@@ -62,19 +62,19 @@ class DropIn:
 
 @pytest.fixture(scope="session")
 def with_core():
-    """``prefactor-core`` over this package; the environment stays for the next time."""
+    """``prefactor-core`` on this package; later runs use the same environment again."""
     drop_in = DropIn()
     if not drop_in.python.exists():
         subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
     drop_in.install(CHECKOUT, "prefactor-core")
-    # The version stays the same while the checkout changes, and pip would keep what is there.
+    # The checkout changes without a new version, so pip would keep the installed package.
     drop_in.install("--force-reinstall", "--no-deps", CHECKOUT)
     return drop_in
 
 
 @pytest.fixture(scope="session")
 def with_langchain(with_core):
-    # The middleware's base class is in `langchain`, which prefactor-langchain does not require.
+    # prefactor-langchain does not require `langchain`, but its middleware subclasses a class of it.
     with_core.install("prefactor-langchain", "langchain")
     return with_core
 

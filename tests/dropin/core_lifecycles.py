@@ -1,6 +1,7 @@
 """Runs lifecycles with nested spans through ``prefactor-core``, and prints what it did.
 
-Runs where ``prefactor-core`` is installed; nothing in it knows which HTTP client is below.
+It runs in the environment of ``prefactor-core`` and does not depend on the version of the HTTP
+client.
 """
 
 import asyncio
@@ -28,14 +29,14 @@ def configuration():
             initial_retry_delay=0.002,
             max_retry_delay=0.05,
         ),
-        # Its workers race each other: with more than one, a finish can overtake its start.
+        # With more than one worker, a finish can be sent before its start.
         queue_config=QueueConfig(num_workers=1),
         schema_registry=registry,
     )
 
 
 async def lifecycle(client, number, agent_id, environment_id):
-    """Run one instance; give its id, its end, and its spans with parent and end."""
+    """Run one instance; return its id, its status, and the parent and status of each span."""
     spans = {}
     instance = await client.create_agent_instance(
         agent_id=agent_id,
@@ -53,14 +54,14 @@ async def lifecycle(client, number, agent_id, environment_id):
                 await span.start({"step": step})
                 spans[span.id] = (turn.id, "failed" if step == "search" else "complete")
                 async with instance.span("agent:tool", payload={"tool": step}) as tool:
-                    pass  # started and finished when the block is left
+                    pass  # started and finished at the end of the block
                 spans[tool.id] = (span.id, "complete")
                 if step == "search":
                     await span.fail({"error": "nothing found"})
                 else:
                     await span.complete({"step": step})
         async with instance.span("agent:step") as skipped:
-            await skipped.cancel()  # created pending, then cancelled
+            await skipped.cancel()  # it was created as pending
         turn.set_result({"answer": number})
     status = "failed" if number % 4 == 0 else "complete"
     await instance.finish(status=status)
@@ -68,15 +69,15 @@ async def lifecycle(client, number, agent_id, environment_id):
 
 
 async def main(clients, lifecycles, agent_id, environment_id):
-    async def in_turn(first):
+    async def run_one_by_one(first):
         async with PrefactorCoreClient(configuration()) as client:
             return [
                 await lifecycle(client, number, agent_id, environment_id)
                 for number in range(first, lifecycles, clients)
             ]
 
-    done = await asyncio.gather(*(in_turn(first) for first in range(clients)))
-    json.dump([one for some in done for one in some], sys.stdout)
+    done = await asyncio.gather(*(run_one_by_one(first) for first in range(clients)))
+    json.dump([each for lifecycles_of_client in done for each in lifecycles_of_client], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lets an instance be terminated from outside, and prints whether ``prefactor-core`` noticed."""
+"""Terminates an instance from outside, and prints what ``prefactor-core`` reports."""
 
 import asyncio
 import json
@@ -23,7 +23,9 @@ async def main(agent_id, environment_id):
         )
         monitor = client._termination_monitor
         terminated = monitor.get_termination_event()
-        await admin.agent_instances.start(instance.id)  # done on return, not queued
+        await admin.agent_instances.start(
+            instance.id
+        )  # not through the queue: it is applied on return
         span_id = await instance.create_span("agent:turn")
         await admin.agent_instances.terminate(instance.id, "over budget")
         await instance.finish_span(span_id)

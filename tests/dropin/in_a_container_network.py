@@ -1,4 +1,4 @@
-"""Runs another program of this folder where ``prefactor-api`` is the name of the API's host."""
+"""Runs another program of this folder with ``prefactor-api`` as the host name of the API."""
 
 import json
 import os
@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 NAME = "prefactor-api"
-look_up = socket.getaddrinfo
+original_getaddrinfo = socket.getaddrinfo
 
 
 def getaddrinfo(host, *args, **kwargs):
-    return look_up("127.0.0.1" if host == NAME else host, *args, **kwargs)
+    return original_getaddrinfo("127.0.0.1" if host == NAME else host, *args, **kwargs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Registers, runs and ends an instance through ``prefactor-langchain``, without a model."""
+"""Registers, runs and finishes an instance through ``prefactor-langchain``, without a model."""
 
 import asyncio
 import json

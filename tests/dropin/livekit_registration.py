@@ -1,4 +1,4 @@
-"""Registers and ends an instance through ``prefactor-livekit``, without a room."""
+"""Registers and finishes an instance through ``prefactor-livekit``, without a room."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Packages built on release 0.4.3 install over this one and work as they are."""
+"""Packages built on release 0.4.3 work unchanged on this version."""
 
 import json
 from collections import Counter
@@ -8,12 +8,12 @@ import pytest
 from prefactor_http import __version__
 from prefactor_http.testing import FaultKind, LocalPrefactor, serving
 
-# All share one environment, so they run one after the other: without -n.
+# All tests share one environment, so run them without -n.
 pytestmark = [pytest.mark.dropin, pytest.mark.timeout(900)]
 
 LIFECYCLES = 24
-SPANS_FINISHED = 7  # a turn, three steps with a tool each
-SPANS = SPANS_FINISHED + 1  # and one that is cancelled before it starts
+SPANS_FINISHED = 7  # a turn, and three steps with a tool each
+SPANS = SPANS_FINISHED + 1  # with one that is cancelled before it starts
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def api():
         yield server
 
 
-def assert_all_written_once(api, effects):
+def assert_everything_was_applied_once(api, effects):
     stats = api.stats()
     assert stats["effects"] == effects
     assert api.doubled == api.lost == api.bytes_changed == api.keys_reused == api.violations == []
@@ -33,14 +33,14 @@ def writes(api, operation):
     return [request for request in api.requests if request.operation == operation]
 
 
-def test_pip_takes_this_package_for_the_one_that_is_asked_for(with_core):
+def test_this_package_satisfies_the_requirements_of_core(with_core):
     checked = with_core.check()
     assert checked.returncode == 0, checked.stdout
     assert with_core.version_of("prefactor-http") == __version__
 
 
 @pytest.mark.parametrize("seed", [4, 20261124])
-def test_core_writes_everything_once_while_a_quarter_of_attempts_fails(with_core, seed):
+def test_core_applies_every_write_once_while_a_quarter_of_attempts_fails(with_core, seed):
     with serving(LocalPrefactor(faults=0.25, seed=seed)) as api:
         done = with_core.run(
             "core_lifecycles.py",
@@ -51,9 +51,9 @@ def test_core_writes_everything_once_while_a_quarter_of_attempts_fails(with_core
             environment_id=api.environment_id,
         )
 
-        assert sum(api.faults_injected.values()) > LIFECYCLES  # the faults were really there
+        assert sum(api.faults_injected.values()) > LIFECYCLES  # faults did happen
         assert api.replays > 0
-        assert_all_written_once(
+        assert_everything_was_applied_once(
             api,
             {
                 "agent_instances.register": LIFECYCLES,
@@ -63,16 +63,16 @@ def test_core_writes_everything_once_while_a_quarter_of_attempts_fails(with_core
                 "agent_spans.finish": LIFECYCLES * SPANS,
             },
         )
-        assert {one["id"]: one["status"] for one in done} == {
+        assert {each["id"]: each["status"] for each in done} == {
             instance["id"]: instance["status"] for instance in api.instances.values()
         }
         assert len(done) == LIFECYCLES
-        written = {
+        recorded = {
             span["id"]: [span["parent_span_id"], span["status"]]
             for span in api.spans.values()
             if span["status"] != "cancelled"
         }
-        assert written == {key: span for one in done for key, span in one["spans"].items()}
+        assert recorded == {key: span for each in done for key, span in each["spans"].items()}
         assert Counter(span["status"] for span in api.spans.values()) == {
             "complete": LIFECYCLES * (SPANS_FINISHED - 1),
             "failed": LIFECYCLES,
@@ -80,21 +80,21 @@ def test_core_writes_everything_once_while_a_quarter_of_attempts_fails(with_core
         }
 
 
-def test_core_hears_that_its_instance_was_terminated(with_core, api):
-    heard = with_core.run(
+def test_core_notices_that_its_instance_was_terminated(with_core, api):
+    result = with_core.run(
         "core_termination.py", api, agent_id=api.agent_id, environment_id=api.environment_id
     )
-    assert heard == {"reason": "over budget"}
+    assert result == {"reason": "over budget"}
 
 
-def test_langchain_registers_and_records_once_though_replies_are_lost(with_langchain, api):
+def test_langchain_registers_and_records_once_although_responses_are_lost(with_langchain, api):
     for operation in ("agent_instances.register", "agent_instances.finish", "agent_spans.create"):
         api.fail_next(FaultKind.APPLIED_THEN_RESET, operation=operation)
     done = with_langchain.run(
         "langchain_registration.py", api, agent_id=api.agent_id, environment_id=api.environment_id
     )
     assert api.faults_pending == 0
-    assert_all_written_once(
+    assert_everything_was_applied_once(
         api,
         {
             "agent_instances.register": 1,
@@ -105,17 +105,17 @@ def test_langchain_registers_and_records_once_though_replies_are_lost(with_langc
         },
     )
     assert api.instances[done["id"]]["status"] == "complete"
-    assert_names_itself_first(api, done["sdk"])
+    assert_adapter_is_named_first(api, done["sdk"])
 
 
-def test_livekit_registers_once_though_replies_are_lost(with_livekit, api):
+def test_livekit_registers_once_although_responses_are_lost(with_livekit, api):
     for operation in ("agent_instances.register", "agent_instances.start"):
         api.fail_next(FaultKind.APPLIED_THEN_RESET, operation=operation)
     done = with_livekit.run(
         "livekit_registration.py", api, token=api.deployment_token, agent_id=None
     )
     assert api.faults_pending == 0
-    assert_all_written_once(
+    assert_everything_was_applied_once(
         api,
         {
             "agent_instances.register": 1,
@@ -124,7 +124,7 @@ def test_livekit_registers_once_though_replies_are_lost(with_livekit, api):
         },
     )
     assert api.instances[done["id"]]["status"] == "complete"
-    assert_names_itself_first(api, done["sdk"])
+    assert_adapter_is_named_first(api, done["sdk"])
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,12 @@ def test_livekit_registers_once_though_replies_are_lost(with_livekit, api):
         ("with_livekit", "livekit_registration.py"),
     ],
 )
-def test_each_calls_an_api_by_its_name_in_a_container_network(request, api, fixture, program):
+def test_each_package_calls_an_api_by_its_host_name_in_a_container_network(
+    request, api, fixture, program
+):
     drop_in = request.getfixturevalue(fixture)
     ids = {"agent_id": api.agent_id, "environment_id": api.environment_id}
-    livekit = fixture == "with_livekit"  # whose configuration has no environment
+    livekit = fixture == "with_livekit"  # its configuration has no environment_id
     drop_in.run(
         "in_a_container_network.py",
         api,
@@ -152,7 +154,7 @@ def test_each_calls_an_api_by_its_name_in_a_container_network(request, api, fixt
     assert len(api.instances) == 1
 
 
-def assert_names_itself_first(api, entry):
+def assert_adapter_is_named_first(api, entry):
     register = writes(api, "agent_instances.register")[0]
     assert register.headers["X-Prefactor-SDK"].split()[0] == entry
     runtime = json.loads(register.body)["agent_version"]["runtime_environment"]
@@ -160,6 +162,6 @@ def assert_names_itself_first(api, entry):
     assert f"prefactor-http@{__version__}" in runtime["prefactor_sdk"]
 
 
-def test_all_of_them_live_together(with_langchain, with_livekit):
+def test_all_packages_can_be_installed_together(with_langchain, with_livekit):
     checked = with_livekit.check()
     assert checked.returncode == 0, checked.stdout

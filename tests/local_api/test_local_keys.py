@@ -171,7 +171,7 @@ async def test_a_key_whose_reply_is_lost_can_be_forgotten(api, call):
 def test_keys_expire_by_the_clock():
     now = 100.0
     store = KeyStore(IdempotencyPolicy(expires_after=60.0), lambda: now)
-    store.keep("action", "key", b"digest", Success(None))
+    store.store("action", "key", b"digest", Success(None))
     now = 159.0
     assert store.find("action", "key") is not None
     now = 160.0

@@ -145,7 +145,7 @@ async def test_what_was_written_outlives_a_restart_on_the_same_port(session, cal
     api = LocalPrefactor()
     await api.stop()
     await api.start()
-    with pytest.raises(RuntimeError, match="listens already"):
+    with pytest.raises(RuntimeError, match="already listening"):
         await api.start()
     url, other = api.url, type(call)(api, session)
     body = other.registration()

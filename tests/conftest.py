@@ -1,4 +1,4 @@
-"""What several test files ask for."""
+"""Fixtures shared by several test modules."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
 
-# Files of this folder that look at what goes over the wire.
+# Modules that check what is sent on the wire. They run on every event loop.
 WIRE = {"test_identity", "test_observing", "test_redaction", "test_request"}
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks run from end to end, in small, and count what they say they count."""
+"""The benchmarks run end to end at a small scale, and their counts are correct."""
 
 import json
 import urllib.request
@@ -34,45 +34,45 @@ def compared():
     return results.result("calls", "tiny", settings, calls.measure(settings, LOCAL), LOCAL)
 
 
-def test_calls_of_each_contender_are_compared(compared):
+def test_the_calls_of_all_contenders_are_compared(compared):
     assert [row["contender"] for row in compared.rows] == ["ours", "hand", "floor"]
     for row in compared.rows:
         assert row["cpu_us"]["median"] > 0
     assert compared.rows[0]["ours_to_this"]["median"] == 1
 
 
-def test_results_are_the_same_from_their_file(compared, tmp_path):
+def test_saved_results_are_loaded_unchanged(compared, tmp_path):
     results.save(compared, tmp_path)
     assert results.load(tmp_path) == {"calls": compared}
 
 
-def test_results_do_not_tell_where_they_were_made(compared, tmp_path):
+def test_results_do_not_contain_local_paths(compared, tmp_path):
     results.save(compared, tmp_path)
     text = (tmp_path / "calls.json").read_text()
     assert str(Path.home()) not in text
     assert str(Path(__file__).parents[1]) not in text
 
 
-def test_a_worker_carries_out_every_order():
+def test_a_worker_runs_every_command():
     with serving() as server, workers([environments.OURS], server) as (worker,):
-        assert not worker.order(measure="loaded", module="tenacity")
-        timed = worker.order(measure="latency", call="register", rate=500, count=5)
+        assert not worker.run("is_imported", module="tenacity")
+        timed = worker.run("latency", call="register", rate=500, count=5)
         assert len(timed["seconds"]) == 5
-        assert worker.order(measure="rows", count=150)["cpu"] > 0
+        assert worker.run("rows", count=150)["cpu"] > 0
         bulk = {"call": "bulk", "number": 2, "kilobytes": 20, "count": 1, "read": True}
-        assert worker.order(measure="cost", **bulk)["wall"] > 0
-        flooded = worker.order(measure="flood", count=5, callers=2, seconds=5)
+        assert worker.run("cost", **bulk)["wall"] > 0
+        flooded = worker.run("flood", count=5, callers=2, seconds=5)
         assert (flooded["finished"], flooded["raised"]) == (5, 0)
         assert server.stats()["requests"] == 5 + 2 + 1 + 5
     with (
         serving(delay=60) as server,
         workers([environments.OURS], server, max_connections=5) as (worker,),
     ):
-        held = worker.order(measure="held", count=10, seconds=0.1)
-        assert held["unfinished"] == 10
+        memory = worker.run("memory", count=10, seconds=0.1)
+        assert memory["unfinished"] == 10
 
 
-def test_lifecycles_are_held_against_the_ledger():
+def test_lifecycles_are_compared_with_the_ledger():
     (row,) = faults.measure(faults.SCALES["tiny"], LOCAL)
     assert row["completed"] == row["lifecycles"] == 10
     assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
@@ -83,8 +83,8 @@ def test_the_ledger_counts_a_doubled_write():
         body = {**workload.register_body(), **more}
         request = urllib.request.Request(server.url + REGISTER_PATH, json.dumps(body).encode())
         request.add_header("Content-Length", str(len(request.data)))
-        with urllib.request.urlopen(request) as reply:
-            return json.load(reply)["details"]["id"]
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)["details"]["id"]
 
     with serving(fault_rate=0.0) as server:
         ids = {register(server, external_identifier="a") for _ in range(2)}
@@ -111,13 +111,13 @@ def test_the_ledger_counts_a_doubled_write():
         ({"name": "nowhere", "raised": "register", "outcome_unknown": True}, {"raised": 1}),
     ],
 )
-def test_what_a_caller_was_told_is_judged_by_what_took_effect(record, count):
+def test_outcomes_are_compared_with_what_took_effect(record, count):
     stats = {"doubled": 0, "registered": ["done"], "started": ["done"], "finished": ["done"]}
-    judged = faults.judge([record], stats)
-    assert {name: each for name, each in judged.items() if each} == count
+    counts = faults.count_outcomes([record], stats)
+    assert {name: each for name, each in counts.items() if each} == count
 
 
-def test_slices_take_turns():
+def test_slices_are_interleaved_in_rotating_order():
     order = []
     interleave({name: lambda name=name: order.append(name) for name in "abc"}, 2, warm=False)
     assert "".join(order) == "abcbca"
@@ -127,19 +127,19 @@ def test_a_ratio_is_taken_round_by_round():
     assert ratio([1, 20, 3], [2, 40, 6]) == Spread(0.5, 0.5, 0.5)
 
 
-def test_a_target_is_met_by_the_median():
+def test_the_median_decides_whether_a_target_is_met():
     spread = {"median": 0.55, "low": 0.5, "high": 0.6}
     table = tables.targets([tables.Finding("a", spread, 0.55), tables.Finding("b", 0.56, 0.55)])
     assert [row[-1] for row in table.rows] == ["yes", "no"]
     assert "0.55 [0.50" in tables.as_text(table)
 
 
-def test_every_measure_has_its_scales():
+def test_every_measure_has_all_scales():
     for name in measures.NAMES:
         assert set(measures.named(name).SCALES) == {"tiny", "quick", "full"}
 
 
-def test_the_committed_results_can_be_shown():
+def test_the_committed_results_cover_every_measure():
     committed = results.load(results.FOLDER)
     assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
     assert report.all_targets(committed).rows
@@ -150,21 +150,21 @@ def test_both_pages_show_the_committed_results():
     committed = results.load(results.FOLDER)
     for page in (report.README, report.FRONT_PAGE):
         text = page.read_text(encoding="utf-8")
-        # Where this fails: `make bench-report`.
-        assert report.renewed(text, committed) == text
+        # If this fails, run `make bench-report`.
+        assert report.with_results(text, committed) == text
 
 
 def test_tables_replace_what_is_between_their_markers(compared):
     page = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"
-    text = report.renewed(page, {"calls": compared})
-    assert text.startswith("before\n<!-- results -->\n\n### CPU per call\n")
+    text = report.with_results(page, {"calls": compared})
+    assert text.startswith("before\n<!-- results -->\n\n### CPU time per call\n")
     assert text.endswith("\n<!-- end of results -->\nafter\n")
     assert "old" not in text
     assert "aiohttp by hand" in text
-    assert report.renewed(text, {"calls": compared}) == text
+    assert report.with_results(text, {"calls": compared}) == text
 
 
-def test_plots_are_the_same_from_the_same_results(tmp_path):
+def test_the_same_results_give_the_same_plots(tmp_path):
     pytest.importorskip("matplotlib")
     from benchmarks import plots
 

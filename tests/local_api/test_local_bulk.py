@@ -17,7 +17,7 @@ async def test_items_run_in_order_and_outputs_are_keyed(api, caller):
 
 
 async def test_the_first_error_is_reported_and_stops_the_request(api, caller):
-    good, bad, tail = caller.item(), caller.item(agent_id="nobody"), caller.item()
+    good, bad, tail = caller.item(), caller.item(agent_id="unknown"), caller.item()
     outputs = (await caller.bulk(good, bad, tail)).json["outputs"]
     assert list(outputs) == [good["idempotency_key"], bad["idempotency_key"]]
     assert outputs[bad["idempotency_key"]]["code"] == "not_found"

@@ -262,7 +262,7 @@ async def test_an_oversized_response_can_be_compressed(api):
 
 async def test_an_error_response_is_not_altered(api, caller):
     api.fail_next(FaultKind.INVALID_JSON)
-    response = await caller.register(agent_id="nobody")
+    response = await caller.register(agent_id="unknown")
     assert (response.status, response.code) == (404, "not_found")
     assert api.replies_lost == 0
 

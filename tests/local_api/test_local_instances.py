@@ -187,7 +187,7 @@ async def test_an_invalid_field_of_a_register_is_reported_by_name(api, caller, c
 
 
 async def test_an_unknown_agent_or_environment_is_not_found(caller):
-    assert (await caller.register(agent_id="nobody")).status == 404
+    assert (await caller.register(agent_id="unknown")).status == 404
     assert (await caller.register(environment_id="nowhere")).status == 404
     assert (await caller.get("/agent_instance/nothing")).status == 404
 

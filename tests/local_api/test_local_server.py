@@ -65,7 +65,7 @@ async def test_stats_are_available_over_http(api, caller, session):
     body = caller.registration()
     await caller.post("/agent_instance/register", body)
     await caller.post("/agent_instance/register", body)
-    await caller.register(agent_id="nobody")
+    await caller.register(agent_id="unknown")
     await caller.get("/ping")
     async with session.get(f"{api.url}/_local/stats") as response:
         stats = await response.json()

@@ -89,7 +89,7 @@ async def test_span_counts_are_kept_up_to_date(caller):
         ({"result_payload": {}}, "result_payload"),
         ({"sensitive_encoding": 1}, "sensitive_encoding"),
         ({"started_at": "2024-01-01T00:00:00"}, "started_at"),
-        ({"parent_span_id": "nobody"}, "parent_span_id"),
+        ({"parent_span_id": "unknown"}, "parent_span_id"),
         ({"id": "mine"}, "id"),
         (
             {

@@ -19,9 +19,9 @@ class Context:
 
     Attributes:
         account: The resources.
-        versions: The agent versions and schema versions.
-        deployments: The deployments.
-        token: The token of the request.
+        versions: Finds agent and schema versions.
+        deployments: Finds deployments.
+        token: Whom the request speaks for.
     """
 
     account: Account

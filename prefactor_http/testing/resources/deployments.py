@@ -1,4 +1,4 @@
-"""Deployments: an agent in an environment, with a pinned version (contract §12)."""
+"""Deployments tie an agent to an environment and pin a version (contract §12)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from prefactor_http.testing.resources.response import JsonObject
 
 
 class Deployments:
-    """Finds or creates the deployment of an agent in an environment."""
+    """Finds the deployment of an agent in an environment, or makes it."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._by_agent_and_environment: dict[tuple[str, str], JsonObject] = {}
+        self._by_place: dict[tuple[str, str], JsonObject] = {}
 
     def find_or_create(self, agent_id: str, environment_id: str) -> JsonObject:
-        deployment = self._by_agent_and_environment.get((agent_id, environment_id))
+        """Return the one deployment of the agent in the environment."""
+        deployment = self._by_place.get((agent_id, environment_id))
         if deployment is None:
             deployment = self._account.stamped(
                 {
@@ -26,12 +27,12 @@ class Deployments:
                     "current_version_id": None,
                 }
             )
-            self._by_agent_and_environment[agent_id, environment_id] = deployment
+            self._by_place[agent_id, environment_id] = deployment
             self._account.deployments[deployment["id"]] = deployment
         return deployment
 
     def pin(self, deployment: JsonObject, version_id: str) -> None:
-        """Set the current agent version of a deployment."""
+        """Make an agent version the deployment's current one."""
         previous_id = deployment["current_version_id"]
         if previous_id == version_id:
             return
@@ -42,7 +43,7 @@ class Deployments:
         self._account.touch(deployment)
 
     def _refs(self, version_id: str) -> list[str]:
-        """Return the ids of the deployments that currently use the version's schema."""
+        """Return the deployments that run the schema of an agent version now."""
         version = self._account.agent_versions[version_id]
         schema = self._account.schema_versions[version["agent_schema_version_id"]]
         refs: list[str] = schema["current_agent_deployment_refs"]

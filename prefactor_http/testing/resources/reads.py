@@ -1,4 +1,4 @@
-"""Reads of accounts, versions and deployments (contract §12)."""
+"""What else a registering client may look at: account, versions and deployments (contract §12)."""
 
 from __future__ import annotations
 

@@ -37,5 +37,5 @@ class ServerState:
         )
 
     def context(self, token: Token) -> Context:
-        """Return the context for the actions of one request."""
+        """Return what the actions of a request work with."""
         return Context(self.account, self._versions, self._deployments, token)

@@ -1,4 +1,4 @@
-"""API tokens and authentication (contract §1)."""
+"""API tokens: whom a request speaks for (contract §1)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Token:
     """One API token.
 
     Attributes:
-        secret: The value sent in the ``Authorization`` header.
-        deployment: The deployment of a deployment token; None for an account token.
-        active: False if suspended, revoked or expired.
+        secret: What goes into the header.
+        deployment: The deployment that the token is bound to; None for an account token.
+        active: False once suspended, revoked or expired.
     """
 
     secret: str
@@ -24,17 +24,17 @@ class Token:
     active: bool = True
 
     def target(self, field: str, given: str | None) -> str | None:
-        """Return the id of the agent or environment of a call.
+        """Return the agent or environment that a call is about.
 
         Args:
             field: ``agent_id`` or ``environment_id``.
-            given: The id sent by the caller, or None.
+            given: What the caller said.
 
         Returns:
-            The id sent by the caller, or the id of the token's deployment.
+            What the caller said, or what the deployment of the token says.
 
         Raises:
-            ApiError: 403, the two ids differ.
+            ApiError: 403, the two contradict each other.
         """
         if self.deployment is None:
             return given
@@ -56,10 +56,11 @@ class TokenRing:
         return secret
 
     def set_active(self, secret: str, active: bool) -> None:
+        """Suspend or reactivate a token."""
         self._tokens[secret].active = active
 
     def bearer(self, authorization: str | None) -> Token:
-        """Authenticate a request and return its token.
+        """Return the token of a request.
 
         Raises:
             ApiError: 401 ``bad_authtoken``.

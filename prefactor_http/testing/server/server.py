@@ -15,11 +15,11 @@ from prefactor_http.testing.faults.script import FaultScript
 from prefactor_http.testing.resources.response import JsonObject, encode
 from prefactor_http.testing.resources.state import ServerState
 from prefactor_http.testing.server.dispatcher import Dispatcher
-from prefactor_http.testing.server.handler import RequestHandler
 from prefactor_http.testing.server.key_store import IdempotencyPolicy, KeyStore
 from prefactor_http.testing.server.ledger import Effect, Ledger, Write
 from prefactor_http.testing.server.rate_limit import RateLimit, TokenBucket
 from prefactor_http.testing.server.recorded_request import RecordedRequest
+from prefactor_http.testing.server.request_handler import RequestHandler
 from prefactor_http.testing.server.stats import build_stats
 
 _STATS_PATH = "/_local/stats"

@@ -14,12 +14,12 @@ from prefactor_http.testing.faults.item_faults import ItemFaults
 from prefactor_http.testing.faults.script import FaultScript
 from prefactor_http.testing.resources.response import JsonObject, encode
 from prefactor_http.testing.resources.state import ServerState
+from prefactor_http.testing.server.application import Application
 from prefactor_http.testing.server.dispatcher import Dispatcher
 from prefactor_http.testing.server.key_store import IdempotencyPolicy, KeyStore
 from prefactor_http.testing.server.ledger import Effect, Ledger, Write
 from prefactor_http.testing.server.rate_limit import RateLimit, TokenBucket
 from prefactor_http.testing.server.recorded_request import RecordedRequest
-from prefactor_http.testing.server.request_handler import RequestHandler
 from prefactor_http.testing.server.stats import build_stats
 
 _STATS_PATH = "/_local/stats"
@@ -115,7 +115,7 @@ class LocalPrefactor:
             bucket=None if rate_limit is None else TokenBucket(rate_limit, time.monotonic),
             max_request_size=largest_request,
         )
-        self._handler = RequestHandler(
+        self._application = Application(
             dispatcher=dispatcher,
             keys=self._keys,
             script=self._script,
@@ -147,7 +147,7 @@ class LocalPrefactor:
         """
         if self._runner is not None:
             raise RuntimeError("The local API is already listening.")
-        self._handler.open()
+        self._application.open()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
@@ -160,13 +160,13 @@ class LocalPrefactor:
         """Stop listening, end all stalls and close all connections. Safe to call more than once."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            await self._handler.close()
+            await self._application.close()
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == _STATS_PATH:
             return web.Response(body=encode(self.stats()), content_type="application/json")
-        return await self._handler.handle(request)
+        return await self._application.handle(request)
 
     @property
     def url(self) -> str:
@@ -246,7 +246,7 @@ class LocalPrefactor:
     @property
     def requests(self) -> list[RecordedRequest]:
         """Every attempt in the order of arrival; empty with ``record=False``."""
-        return self._handler.log.requests
+        return self._application.log.requests
 
     @property
     def effects(self) -> list[Effect]:
@@ -289,12 +289,12 @@ class LocalPrefactor:
     @property
     def replies_lost(self) -> int:
         """The number of responses to successful writes that the client could not read."""
-        return self._handler.log.responses_lost
+        return self._application.log.responses_lost
 
     @property
     def faults_injected(self) -> Counter[FaultKind]:
         """The number of injected faults by kind."""
-        return self._handler.log.faults
+        return self._application.log.faults
 
     @property
     def instances(self) -> dict[str, JsonObject]:
@@ -313,4 +313,4 @@ class LocalPrefactor:
 
     def stats(self) -> JsonObject:
         """Return the counters that ``GET /_local/stats`` responds with."""
-        return build_stats(self._handler.log, self._ledger)
+        return build_stats(self._application.log, self._ledger)

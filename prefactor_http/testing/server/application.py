@@ -1,4 +1,4 @@
-"""Handles HTTP requests: reads the request, dispatches it, and injects the fault, if any."""
+"""The HTTP application: reads requests, dispatches them, and injects faults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DELAY = 0.1
 _OK = 200
 
 
-class RequestHandler:
+class Application:
     """Handles the requests of a running server.
 
     Attributes:

@@ -119,9 +119,9 @@ def test_a_token_bucket_refills_over_time_up_to_its_capacity():
     bucket = TokenBucket(RateLimit(2.0, says_when=False), lambda: now)
     bucket.take()
     bucket.take()
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as rejected:
         bucket.take()
-    assert refused.value.retry_after is None
+    assert rejected.value.retry_after is None
     now = 0.5
     bucket.take()
     now = 100.0

@@ -1,7 +1,7 @@
 """A pytest plugin: the fixture ``prefactor_server``, a local Prefactor API.
 
-The plugin costs a test run nothing until the fixture is asked for: everything it needs is
-imported then.
+Everything the fixture needs is imported when a test first uses it, so the plugin costs other test
+runs nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def prefactor_server() -> Iterator[LocalPrefactor]:
-    """Yield a running local Prefactor API, fresh for each test.
+    """Yield a running local Prefactor API, a new one for each test.
 
-    It listens in a thread of its own, so that tests with and without an event loop can use it,
-    and tests need no asyncio plugin. ``url``, ``token`` and the ids are plain attributes; state
-    and counts may be looked at whenever no request is under way.
+    It listens in a background thread, so tests need neither an event loop nor an asyncio plugin.
+    ``url``, ``token`` and the ids are plain attributes. State and counters may be read while no
+    request is in progress.
     """
-    from prefactor_http.testing import (  # noqa: PLC0415 # costs nothing until used
+    from prefactor_http.testing import (  # noqa: PLC0415 # imported on first use
         LocalPrefactor,
         serving,
     )

@@ -1,1 +1,1 @@
-"""How much a call costs, and what a fault does to it: ours, the reference, and the bare limits."""
+"""Benchmarks: the cost of a call and the effect of faults, compared with other clients."""

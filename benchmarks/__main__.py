@@ -1,4 +1,4 @@
-"""`python -m benchmarks quick|full|report|call`."""
+"""The command line: `python -m benchmarks quick|full|report|call`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from benchmarks.tables import as_text, targets
 
 
 def main() -> None:
-    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for scale, text in (("quick", "under two minutes"), ("full", "fifteen minutes or more")):
-        command = commands.add_parser(scale, help=f"measure everything: {text}")
+        command = commands.add_parser(scale, help=f"run all measures, {text}")
         command.add_argument(
             "--only", action="append", choices=measures.NAMES, metavar="MEASURE", default=[]
         )
-    commands.add_parser("report", help="redraw tables and plots from the results files")
-    call.add_arguments(commands.add_parser("call", help="compare one call in the terminal"))
+    commands.add_parser("report", help="regenerate tables and plots from the results files")
+    call.add_arguments(commands.add_parser("call", help="compare one call and print the result"))
     args = parser.parse_args()
     if args.command == "call":
         call.run(args)
@@ -36,10 +35,10 @@ def main() -> None:
 
 
 def run(scale: str, only: Sequence[str]) -> None:
-    """Measure, keep what was found, and show it with what was kept before."""
+    """Run measures, save the results and print them."""
     folder = results.QUICK if scale == "quick" else results.FOLDER
-    contenders = environments.everyone()
-    began = time.monotonic()
+    contenders = environments.all_contenders()
+    run_started = time.monotonic()
     for name in only or measures.NAMES:
         started = time.monotonic()
         print(f"{name} …", end=" ", flush=True, file=sys.stderr)
@@ -49,11 +48,11 @@ def run(scale: str, only: Sequence[str]) -> None:
         results.save(results.result(name, scale, settings, rows, contenders), folder)
         print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     show(folder, only or measures.NAMES)
-    print(f"\n{time.monotonic() - began:.0f} s; files in {folder.relative_to(ROOT)}")
+    print(f"\n{time.monotonic() - run_started:.0f} s; results in {folder.relative_to(ROOT)}")
 
 
 def show(folder: Path, names: Sequence[str]) -> None:
-    """Print tables, and at the end what was set a target."""
+    """Print the tables, then the figures that have a target."""
     found = results.load(folder)
     findings = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Applications of the benchmark server; the plain one answers with prepared bytes."""
+"""Applications of the benchmark server. They respond with bytes encoded in advance."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from itertools import cycle
 import msgspec
 from msgspec import Struct
 
-from benchmarks import replies, workload
+from benchmarks import responses, workload
 
 OK = "200 OK"
 
 
-class End(Enum):
-    """What becomes of the connection after an answer."""
+class ConnectionAction(Enum):
+    """What happens to the connection after a response."""
 
     KEEP = auto()
     CLOSE = auto()
     RESET = auto()
 
 
-class Answer(Struct):
-    """How a reply is sent.
+class Response(Struct):
+    """A response and how to send it.
 
     Attributes:
-        data: The bytes, which may be none, or a part of a response.
-        delay: Seconds to wait first.
-        end: What becomes of the connection.
+        data: The bytes to send: a whole response, a part of one, or none.
+        delay: Seconds to wait before sending.
+        then: What happens to the connection afterwards.
     """
 
     data: bytes
     delay: float = 0.0
-    end: End = End.KEEP
+    then: ConnectionAction = ConnectionAction.KEEP
 
 
 class _Item(Struct):
@@ -47,30 +47,29 @@ _read_bulk = msgspec.json.Decoder(_Bulk).decode
 
 
 _IDS = [f"{workload.INSTANCE_ID[:-4]}{number:04d}" for number in range(1024)]
-"""Clients compare ids: a register must not be answered like the one before it."""
+"""Clients compare ids, so consecutive registers must get different ones."""
 
 
 class Canned:
-    """Answers every write at once with prepared bytes.
+    """Responds to every write with canned bytes.
 
     Args:
-        delay: Seconds before each reply to a register.
+        delay: Seconds before each response to a register.
     """
 
     def __init__(self, delay: float = 0.0) -> None:
         self._delay = delay
         self._by_ending = {
-            b"start": replies.http(OK, replies.success(replies.instance("active"))),
-            b"finish": replies.http(OK, replies.success(replies.instance("complete"))),
-            b"agent_spans": replies.http(OK, replies.success(replies.span("active"))),
-            b"span_finish": replies.http(OK, replies.success(replies.span("complete"))),
+            b"start": responses.http(OK, responses.success(responses.instance("active"))),
+            b"finish": responses.http(OK, responses.success(responses.instance("complete"))),
+            b"agent_spans": responses.http(OK, responses.success(responses.span("active"))),
+            b"span_finish": responses.http(OK, responses.success(responses.span("complete"))),
         }
-        registered = [replies.registered(instance_id) for instance_id in _IDS]
-        self._registered = cycle([replies.http(OK, reply) for reply in registered])
-        self._outputs = cycle([b'":' + reply + b',"' for reply in registered])
+        registered = [responses.registered(instance_id) for instance_id in _IDS]
+        self._registered = cycle([responses.http(OK, body) for body in registered])
+        self._outputs = cycle([b'":' + body + b',"' for body in registered])
 
-    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
-        """Answer a request."""
+    def respond(self, path: bytes, body: bytes) -> Response | bytes:
         ending = path[path.rfind(b"/") + 1 :]
         if ending == b"register":
             data = next(self._registered)
@@ -81,41 +80,38 @@ class Canned:
         else:
             data = self._by_ending[ending]
         if self._delay and ending == b"register":
-            return Answer(data, self._delay)
+            return Response(data, self._delay)
         return data
 
     def stats(self) -> dict[str, object]:
-        """Count nothing."""
         return {}
 
     def _bulk(self, body: bytes) -> bytes:
-        # Every item is a register: only keys are read.
+        # Every item is a register, so only the keys matter.
         outputs = self._outputs
         parts = [b'{"status":"success","outputs":{"']
         for item in _read_bulk(body).items:
             parts += item.idempotency_key.encode(), next(outputs)
         parts[-1] = parts[-1][:-2] + b"}}"
-        return replies.http(OK, b"".join(parts))
+        return responses.http(OK, b"".join(parts))
 
 
-class BusyEveryOtherTime:
-    """Answers 503 to a request and carries out the next: with one caller, each call has one retry.
+class EveryOtherUnavailable:
+    """Responds with a 503 to every other request, so a single caller retries each call once.
 
     Args:
-        application: Answers the other requests.
+        application: Handles the other requests.
     """
 
     def __init__(self, application: Canned) -> None:
         self._application = application
-        self._refuse = False
-        busy = replies.error("unavailable", "Busy")
-        self._refusal = replies.http("503 Service Unavailable", busy)
+        self._unavailable = False
+        body = responses.error("unavailable", "Busy")
+        self._error = responses.http("503 Service Unavailable", body)
 
-    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
-        """Answer a request, or refuse it."""
-        self._refuse = not self._refuse
-        return self._refusal if self._refuse else self._application.respond(path, body)
+    def respond(self, path: bytes, body: bytes) -> Response | bytes:
+        self._unavailable = not self._unavailable
+        return self._error if self._unavailable else self._application.respond(path, body)
 
     def stats(self) -> dict[str, object]:
-        """Count nothing."""
         return {}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks call CALL`: what one call costs each contender, in the terminal."""
+"""`python -m benchmarks call CALL`: prints the CPU time of one call for each contender."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ CALLS = ("register", "start", "finish", "span", "span_finish")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command line may say."""
     parser.add_argument("call", choices=CALLS)
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--launches", type=int, default=2, help="new processes each time")
-    parser.add_argument("--rounds", type=int, default=8, help="of each launch")
-    parser.add_argument("--count", type=int, default=600, help="calls of a slice")
+    parser.add_argument("--launches", type=int, default=2, help="how often to start new processes")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds per launch")
+    parser.add_argument("--count", type=int, default=600, help="calls per slice")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument("--allocator", choices=ALLOCATORS, action="append")
-    parser.add_argument("--only", help="keys: reference,ours,hand,floor,httpx,bare")
+    parser.add_argument("--only", help="comma-separated: reference,ours,hand,floor,httpx,bare")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare in each state of the allocator."""
     wanted = args.only.split(",") if args.only else None
-    contenders = [each for each in environments.everyone() if not wanted or each.key in wanted]
+    contenders = [
+        each for each in environments.all_contenders() if not wanted or each.key in wanted
+    ]
     for allocator in args.allocator or ("mapping", "settled"):
         _compare(args, allocator, contenders)
 
 
 def _compare(args: argparse.Namespace, allocator: str, contenders: Sequence[Contender]) -> None:
-    """Print CPU per call of each contender, and ours as a share of it, round by round."""
+    """Print the CPU time per call of each contender, and the ratio of ours to it."""
     values: dict[str, list[float]] = {}
     cpu = requests = 0.0
     for _ in range(args.launches):
@@ -50,9 +50,9 @@ def _compare(args: argparse.Namespace, allocator: str, contenders: Sequence[Cont
         for key, each in measured.items():
             values.setdefault(key, []).extend(each)
     print(
-        f"\n{args.call}, {args.concurrency} at a time, {args.loop}, allocator {allocator};"
-        f" the server takes {1e6 * cpu / requests:.1f} µs a request\n"
-        f"{'':26}{'CPU a call, µs':>24}{'ours / this':>26}"
+        f"\n{args.call}, {args.concurrency} concurrent, {args.loop}, allocator {allocator};"
+        f" the server uses {1e6 * cpu / requests:.1f} µs per request\n"
+        f"{'':26}{'CPU per call, µs':>24}{'ours / contender':>26}"
     )
     for contender in contenders:
         mine = values[contender.key]

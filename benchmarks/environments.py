@@ -1,4 +1,7 @@
-"""Which interpreter runs which contender; each interpreter but this one gets an environment."""
+"""The contenders and their virtual environments.
+
+The reference and other Python versions run in environments that are created on first use.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ _REPORTED = (
 
 
 class Contender(Struct, frozen=True):
-    """Someone to measure.
+    """A client to measure.
 
     Attributes:
-        key: On the command line and in results.
-        name: In tables and plots.
-        module: Under `benchmarks.contenders`.
+        key: Its name on the command line and in results files.
+        name: Its name in tables and plots.
+        module: Its module in `benchmarks.contenders`.
         python: The interpreter that runs it.
     """
 
@@ -48,29 +51,28 @@ BY_HAND = Contender("hand", "aiohttp by hand", "aiohttp_json")
 FLOOR = Contender("floor", "aiohttp, constant bytes", "aiohttp_bytes")
 HTTPX = Contender("httpx", "httpx by hand", "httpx_json")
 BARE = Contender("bare", "bare protocol", "bare")
-# Ours once more, in a process that begins with README's line; it has a part in one measure only.
-SETTLED = Contender("settled", "prefactor_http 1.0 after the line", "prefactor_settled")
+# Ours in a process that settles its allocator first, for the measure `first_line`.
+SETTLED = Contender("settled", "prefactor_http 1.0, settled", "prefactor_settled")
 REFERENCE_NAME = "prefactor-http 0.4.3"
-# For tables and plots, which are drawn from files alone.
+# Tables and plots are generated from results files, which have only the keys.
 NAMES = {each.key: each.name for each in (OURS, SETTLED, BY_HAND, FLOOR, HTTPX, BARE)}
 NAMES["reference"] = REFERENCE_NAME
 
 
 def reference(python: str = HERE) -> Contender:
-    """Give the reference, in an environment that is made with the first use."""
+    """Return the reference in its environment, which is created on first use."""
     executable = _environment("reference", python, [REFERENCE, *_pins("aiohttp", "uvloop")])
     return Contender("reference", REFERENCE_NAME, "prefactor", executable)
 
 
-def everyone() -> list[Contender]:
-    """List the contenders."""
+def all_contenders() -> list[Contender]:
     return [reference(), OURS, BY_HAND, FLOOR, HTTPX, BARE]
 
 
 def on_python(python: str) -> list[Contender]:
-    """Give reference, ours and the floor on another Python, with the same packages in each.
+    """Return the reference, ours and the floor on another Python version.
 
-    Ours is no package of its environment: it is found in this checkout, as everywhere.
+    Both environments have the same package versions. Ours is imported from this checkout.
     """
     if python == HERE:
         return [reference(), OURS, FLOOR]
@@ -80,7 +82,7 @@ def on_python(python: str) -> list[Contender]:
 
 
 def pythons() -> dict[str, str]:
-    """Find interpreters by version: this one, those on PATH, and those of pyenv."""
+    """Find interpreters by version: the current one, those on PATH, and those of pyenv."""
     found = {HERE: sys.executable}
     for version in PYTHONS:
         for candidate in _candidates(version):
@@ -90,7 +92,7 @@ def pythons() -> dict[str, str]:
 
 
 def versions(executable: str) -> dict[str, str]:
-    """Tell what is installed beside an interpreter, of what matters here."""
+    """Return the versions of an interpreter and its relevant packages."""
     code = (
         "import importlib.metadata as m, json, platform, sys\n"
         "found = {d.metadata['Name']: d.version for d in m.distributions()}\n"
@@ -113,7 +115,7 @@ def _environment(name: str, python: str, packages: Sequence[str]) -> str:
     stamp = folder / "installed.txt"
     wanted = "\n".join(packages)
     if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {folder.name}: {', '.join(packages)}", file=sys.stderr)
+        print(f"creating {folder.name}: {', '.join(packages)}", file=sys.stderr)
         if python == HERE:
             venv.create(folder, with_pip=True, clear=True)
         else:
@@ -131,12 +133,12 @@ def _candidates(version: str) -> Iterator[str]:
         yield on_path
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for folder in sorted(root.glob(f"{version}.*")):
-        if re.fullmatch(r"[\d.]+", folder.name):  # no pre-release, no free-threaded build
+        if re.fullmatch(r"[\d.]+", folder.name):  # no pre-releases, no free-threaded builds
             yield str(folder / "bin" / "python")
 
 
 def _runs(executable: str, version: str) -> bool:
-    # A shim of pyenv is on PATH also where its version is not chosen, and then fails.
+    # A pyenv shim is on PATH even if its version is not selected. Running it fails then.
     code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
     try:
         run = subprocess.run(

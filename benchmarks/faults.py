@@ -1,4 +1,4 @@
-"""An API that remembers what took effect while a seeded share of its attempts goes wrong."""
+"""An API that injects seeded random faults and records which writes took effect."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from benchmarks import replies
-from benchmarks.applications import OK, Answer, End
+from benchmarks import responses
+from benchmarks.applications import OK, ConnectionAction, Response
 
-_STALL = 3600.0  # longer than any contender waits
+_STALL = 3600.0  # longer than the timeout of every contender
 
 
 class _Write(Struct):
@@ -26,50 +26,49 @@ _read_write = msgspec.json.Decoder(_Write).decode
 
 
 class Ledger:
-    """The writes that took effect: registers by their caller's name, instances by their state."""
+    """The writes that took effect: instance ids by `external_identifier`, and states by id."""
 
     def __init__(self) -> None:
-        self._state: dict[str, str] = {}
+        self._states: dict[str, str] = {}
         self._registered: dict[str, list[str]] = {}
-        self._replies: dict[str, bytes] = {}
+        self._responses_by_key: dict[str, bytes] = {}
         self._ids = itertools.count()
         self.replayed = 0
 
     def apply(self, path: bytes, body: bytes) -> bytes:
-        """Carry out a write, or replay it where its key is known; returns the whole response."""
+        """Apply a write, or replay the response of a known key; return the whole response."""
         write = _read_write(body)
         key = write.idempotency_key
-        if key is not None and key in self._replies:
+        if key is not None and key in self._responses_by_key:
             self.replayed += 1
-            return self._replies[key]
+            return self._responses_by_key[key]
         *_, owner, action = path.decode().split("/")
         if action == "register":
-            reply = self._register(write.external_identifier or "")
-        elif (action, self._state[owner]) in {("start", "pending"), ("finish", "active")}:
-            reply = self._move(owner, "active" if action == "start" else write.status)
+            response = self._register(write.external_identifier or "")
+        elif (action, self._states[owner]) in {("start", "pending"), ("finish", "active")}:
+            response = self._move(owner, "active" if action == "start" else write.status)
         else:
-            return replies.http("409 Conflict", replies.error("invalid_action", "Wrong state"))
+            return responses.http("409 Conflict", responses.error("invalid_action", "Wrong state"))
         if key is not None:
-            self._replies[key] = reply
-        return reply
+            self._responses_by_key[key] = response
+        return response
 
     def read(self, path: bytes) -> bytes:
-        """Show an instance."""
         instance_id = path.decode().rpartition("/")[2]
-        details = replies.instance(self._state[instance_id], instance_id)
-        return replies.http(OK, replies.success(details))
+        details = responses.instance(self._states[instance_id], instance_id)
+        return responses.http(OK, responses.success(details))
 
     def stats(self) -> dict[str, object]:
-        """Tell what exists: instances by state, and how often each register took effect."""
-        states = Counter(self._state.values())
-        surplus = sum(len(ids) - 1 for ids in self._registered.values())
+        """Return the number of instances by state, and which writes took effect."""
+        states = Counter(self._states.values())
+        duplicates = sum(len(ids) - 1 for ids in self._registered.values())
         states_of = {
-            name: {self._state[each] for each in ids} for name, ids in self._registered.items()
+            name: {self._states[each] for each in ids} for name, ids in self._registered.items()
         }
         return {
-            "instances": len(self._state),
+            "instances": len(self._states),
             "states": states,
-            "doubled": surplus,
+            "doubled": duplicates,
             "registered": list(self._registered),
             "started": [name for name, those in states_of.items() if those - {"pending"}],
             "finished": [name for name, those in states_of.items() if "complete" in those],
@@ -78,45 +77,47 @@ class Ledger:
 
     def _register(self, name: str) -> bytes:
         instance_id = f"01hx3v9k2f00000cs{next(self._ids):015d}"
-        self._state[instance_id] = "pending"
+        self._states[instance_id] = "pending"
         self._registered.setdefault(name, []).append(instance_id)
-        return replies.http(OK, replies.registered(instance_id))
+        return responses.http(OK, responses.registered(instance_id))
 
     def _move(self, instance_id: str, status: str | None) -> bytes:
-        self._state[instance_id] = state = status or "complete"
-        return replies.http(OK, replies.success(replies.instance(state, instance_id)))
+        self._states[instance_id] = state = status or "complete"
+        return responses.http(OK, responses.success(responses.instance(state, instance_id)))
 
 
-class Faulty:
-    """A ledger behind a network that fails.
+class FaultyApi:
+    """A ledger behind an unreliable network.
 
     Args:
-        rate: Share of attempts that go wrong.
-        seed: Of the dice.
-        retry_after: Seconds in ``Retry-After``.
+        rate: Fraction of attempts that fail, 0 to 1.
+        seed: Seed of the random faults.
+        retry_after: Seconds in the ``Retry-After`` of a 429 or 503.
     """
 
     def __init__(self, rate: float, seed: int, retry_after: int) -> None:
         self._ledger = Ledger()
         self._rate = rate
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._counts: Counter[str] = Counter()
-        after = f"Retry-After: {retry_after}"
-        busy = replies.error("unavailable", "Busy")
+        retry_after_header = f"Retry-After: {retry_after}"
+        busy = responses.error("unavailable", "Busy")
         page = b"<html><body>502 Bad Gateway</body></html>"
         self._responses = {
-            "busy": replies.http("503 Service Unavailable", busy, after),
-            "limited": replies.http("429 Too Many Requests", busy, after),
-            "page": replies.http("502 Bad Gateway", page, content_type="text/html"),
-            "empty": replies.http("504 Gateway Timeout", b""),
-            "crash": replies.http("500 Internal Server Error", replies.error("internal", "Oops")),
+            "busy": responses.http("503 Service Unavailable", busy, retry_after_header),
+            "limited": responses.http("429 Too Many Requests", busy, retry_after_header),
+            "page": responses.http("502 Bad Gateway", page, content_type="text/html"),
+            "empty": responses.http("504 Gateway Timeout", b""),
+            "crash": responses.http(
+                "500 Internal Server Error", responses.error("internal", "Oops")
+            ),
         }
-        self._faults: tuple[Callable[[bytes, bytes], Answer | bytes], ...] = (
+        self._faults: tuple[Callable[[bytes, bytes], Response | bytes], ...] = (
             self._reset_before,
             self._reset_after,
             self._cut_off,
             self._stall_before,
-            self._stall_within,
+            self._stall_in_body,
             self._busy,
             self._limited,
             self._page,
@@ -125,36 +126,35 @@ class Faulty:
             self._close_after,
         )
 
-    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
-        """Answer a request, or fail to."""
-        if self._dice.random() < self._rate:
-            fault = self._dice.choice(self._faults)
+    def respond(self, path: bytes, body: bytes) -> Response | bytes:
+        if self._random.random() < self._rate:
+            fault = self._random.choice(self._faults)
             self._counts[fault.__name__.strip("_")] += 1
             return fault(path, body)
-        return self._reply(path, body)
+        return self._apply(path, body)
 
     def stats(self) -> dict[str, object]:
-        """Tell what took effect, and which faults were made."""
+        """Return the counts of the ledger and of the injected faults."""
         return {**self._ledger.stats(), "faults": self._counts}
 
-    def _reply(self, path: bytes, body: bytes) -> bytes:
+    def _apply(self, path: bytes, body: bytes) -> bytes:
         return self._ledger.apply(path, body) if body else self._ledger.read(path)
 
-    def _reset_before(self, _path: bytes, _body: bytes) -> Answer:
-        return Answer(b"", end=End.RESET)
+    def _reset_before(self, _path: bytes, _body: bytes) -> Response:
+        return Response(b"", then=ConnectionAction.RESET)
 
-    def _reset_after(self, path: bytes, body: bytes) -> Answer:
-        self._reply(path, body)
-        return Answer(b"", end=End.RESET)
+    def _reset_after(self, path: bytes, body: bytes) -> Response:
+        self._apply(path, body)
+        return Response(b"", then=ConnectionAction.RESET)
 
-    def _cut_off(self, path: bytes, body: bytes) -> Answer:
-        return Answer(self._reply(path, body)[:-40], end=End.CLOSE)
+    def _cut_off(self, path: bytes, body: bytes) -> Response:
+        return Response(self._apply(path, body)[:-40], then=ConnectionAction.CLOSE)
 
-    def _stall_before(self, _path: bytes, _body: bytes) -> Answer:
-        return Answer(b"", delay=_STALL)
+    def _stall_before(self, _path: bytes, _body: bytes) -> Response:
+        return Response(b"", delay=_STALL)
 
-    def _stall_within(self, path: bytes, body: bytes) -> Answer:
-        return Answer(self._reply(path, body)[:-40])
+    def _stall_in_body(self, path: bytes, body: bytes) -> Response:
+        return Response(self._apply(path, body)[:-40])
 
     def _busy(self, _path: bytes, _body: bytes) -> bytes:
         return self._responses["busy"]
@@ -169,8 +169,8 @@ class Faulty:
         return self._responses["empty"]
 
     def _crash_after(self, path: bytes, body: bytes) -> bytes:
-        self._reply(path, body)
+        self._apply(path, body)
         return self._responses["crash"]
 
-    def _close_after(self, path: bytes, body: bytes) -> Answer:
-        return Answer(self._reply(path, body), end=End.CLOSE)
+    def _close_after(self, path: bytes, body: bytes) -> Response:
+        return Response(self._apply(path, body), then=ConnectionAction.CLOSE)

@@ -1,4 +1,4 @@
-"""The plots, as SVG: drawn the same from the same results, to the byte."""
+"""Draws the plots as SVG. The same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matplotlib.ticker import NullLocator
 from benchmarks.environments import NAMES
 from benchmarks.results import Result, Rows
 
-# Okabe and Ito's blue and vermilion: told apart by everyone, also in print.
+# Blue and vermilion of the Okabe-Ito palette, which is safe for colour-blind readers.
 OURS, REFERENCE, OTHER, INK = "#0072B2", "#D55E00", "#B8BDC4", "#33373D"
 _STYLE: dict[Any, Any] = {
-    "backend": "svg",  # no screen is needed
+    "backend": "svg",  # no display needed
     "svg.hashsalt": "prefactor-http",
-    "svg.fonttype": "path",  # GitHub shows an SVG as an image, without fonts of its page
+    "svg.fonttype": "path",  # GitHub shows an SVG as an image, without web fonts
     "font.size": 10.5,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def draw(found: Mapping[str, Result], folder: Path) -> Iterator[Path]:
-    """Draw the plots whose results are there; gives the files."""
+    """Draw the plots whose results exist, and yield their files."""
     folder.mkdir(parents=True, exist_ok=True)
     for measure, name, plot in _PLOTS:
         if measure not in found:
@@ -50,19 +50,19 @@ def draw(found: Mapping[str, Result], folder: Path) -> Iterator[Path]:
             file = folder / f"{name}.svg"
             figure.savefig(file, metadata={"Date": None, "Creator": None}, bbox_inches="tight")
             plt.close(figure)
-        # Matplotlib leaves blanks at the ends of lines, which not everyone's tools leave alone.
+        # Matplotlib writes trailing spaces, which some editors and hooks remove.
         lines = file.read_text(encoding="utf-8").splitlines()
         file.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
         yield file
 
 
 def cost_per_call(rows: Rows) -> Figure:
-    """Draw a bar for each contender: CPU of a register."""
+    """Draw the CPU time of a register as one bar per contender."""
     case = {"call": "register", "concurrency": 16, "allocator": "settled"}
     mine = [row for row in rows if case.items() <= row.items()]
     mine.sort(key=lambda row: -row["cpu_us"]["median"])
     figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(mine) + 0.9))
-    # httpx takes ten times as long: its bar is cut, and says so.
+    # httpx takes ten times as long. Its bar is cut and labelled.
     medians = [row["cpu_us"]["median"] for row in mine]
     end = 1.12 * max([each for each in medians if each < 500] or medians)
     for at, (row, median) in enumerate(zip(mine, medians, strict=True)):
@@ -84,13 +84,16 @@ SMALL = 0.5
 
 
 def rows_per_second(rows: Rows) -> Figure:
-    """Draw how many rows a second are registered, by their number."""
+    """Draw rows per second by the number of rows."""
     figure, axes = plt.subplots(figsize=(7.2, 3.4))
     reference = next((row for row in rows if row["contender"] == "reference"), None)
     many = [row for row in rows if row["contender"] == "ours" and row["kilobytes"] == SMALL]
     ends = [many[0]["rows"], many[-1]["rows"]]
     labels: list[tuple[float, str, str]] = []
-    styles = {"random": ("o", "-", "register_many"), "derived": ("s", "--", "… with a job's keys")}
+    styles = {
+        "random": ("o", "-", "register_many"),
+        "derived": ("s", "--", "with keys derived from a job"),
+    }
     for keys, (marker, line, name) in styles.items():
         mine = [row for row in many if row["keys"] == keys]
         y = [row["rows_per_second"]["median"] for row in mine]
@@ -107,15 +110,18 @@ def rows_per_second(rows: Rows) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="y")
-    axes.set_xlabel("rows in the run")
+    axes.set_xlabel("number of rows")
     axes.set_title("Rows registered per second", x=0.0)
     _label_ends(axes, ends[1], labels)
     return figure
 
 
 def doubled_writes(rows: Rows) -> Figure:
-    """Draw what goes wrong by the share of faulty attempts."""
-    panels = (("doubled", "Registered twice"), ("wrongly_raised", "Failed, though it took effect"))
+    """Draw doubled and wrongly reported writes by the fraction of faulty attempts."""
+    panels = (
+        ("doubled", "Registered twice"),
+        ("wrongly_raised", "Reported as failed, but applied"),
+    )
     figure, both = plt.subplots(1, 2, figsize=(8.6, 3.2), sharex=True)
     setting = rows[0]["setting"]
     for axes, (key, title) in zip(both, panels, strict=True):
@@ -146,7 +152,7 @@ def doubled_writes(rows: Rows) -> Figure:
 
 
 def _label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Name lines where they end, none on top of another."""
+    """Label lines at their end without overlaps."""
     gap = 0.08 * axes.get_ylim()[1]
     lowest = 0.0
     for y, text, color in sorted(labels):

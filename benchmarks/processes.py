@@ -1,4 +1,4 @@
-"""The processes of a benchmark: the server, and a worker for each contender."""
+"""Starts the processes of a benchmark: the server and a worker for each contender."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from msgspec import Struct
 from benchmarks.environments import Contender
 
 ROOT = Path(__file__).parent.parent
-# glibc maps and unmaps a block above its threshold, and raises the threshold when such a block is
-# freed whole. asyncio reads into 256 KiB that it frees shrunk, so a small process maps for each
-# read until something else has freed a large block. Contenders are compared in the same state.
+# glibc allocates blocks above a threshold with mmap, and raises the threshold when such a block is
+# freed at full size. asyncio reads into a buffer of 256 KiB and shrinks it before it is freed, so
+# the threshold stays, and each read costs an mmap and a munmap until something else frees a large
+# block. Contenders are compared in the same state.
 ALLOCATORS = {
-    "as it comes": {},
+    "default": {},
     "mapping": {"MALLOC_MMAP_THRESHOLD_": str(128 << 10)},
     "settled": {
         "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
@@ -37,8 +38,8 @@ class Server:
     """A running server.
 
     Args:
-        url: Where it listens.
-        certificate: What it shows, where it speaks TLS.
+        url: Its base URL.
+        certificate: Its certificate, if it uses TLS.
     """
 
     def __init__(self, url: str, certificate: Path | None) -> None:
@@ -47,47 +48,52 @@ class Server:
         self._context = ssl.create_default_context(cafile=certificate) if certificate else None
 
     def stats(self) -> dict[str, Any]:
-        """Ask what it has done since the last reset."""
+        """Return the counters since the last reset."""
         return self._get("/_stats")
 
     def reset(self) -> None:
-        """Start anew."""
+        """Reset the counters and the state."""
         self._get("/_reset")
 
     def _get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self.url + path, context=self._context) as reply:
-            return cast("dict[str, Any]", json.load(reply))
+        with urllib.request.urlopen(self.url + path, context=self._context) as response:
+            return cast("dict[str, Any]", json.load(response))
 
 
 class Worker(Struct):
-    """A running contender."""
+    """A running worker process."""
 
     contender: Contender
     process: subprocess.Popen[str]
 
-    def order(self, **order: object) -> dict[str, Any]:
-        """Give an order and wait for what comes of it."""
+    def run(self, command: str, **arguments: object) -> dict[str, Any]:
+        """Run a command of `commands` in the worker and return its result."""
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None
         assert stdout is not None
         line = ""
         with suppress(BrokenPipeError):
-            stdin.write(json.dumps(order) + "\n")
+            stdin.write(json.dumps({"command": command, **arguments}) + "\n")
             stdin.flush()
             line = stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.contender.name} has died: see above")
+            raise RuntimeError(f"{self.contender.name} has exited: see its output above")
         return cast("dict[str, Any]", json.loads(line))
 
-    def cost(self, count: int, call: str = "register", **more: object) -> float:
-        """Let it make calls, and tell what CPU each took, in microseconds."""
-        done = self.order(measure="cost", call=call, count=count, **more)
+    def cost(self, count: int, call: str = "register", **arguments: object) -> float:
+        """Return the CPU time per call in microseconds."""
+        done = self.run("cost", call=call, count=count, **arguments)
         return 1e6 * float(done["cpu"]) / count
 
 
 @contextmanager
 def serving(*, tls: bool = False, **options: object) -> Iterator[Server]:
-    """Run a server for the block; the options are those of `server.Options`."""
+    """Run a server for the duration of the block.
+
+    Args:
+        tls: Whether the server uses TLS.
+        **options: Fields of `server.Options`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         certificate = _certificate(Path(folder)) if tls else None
         if certificate:
@@ -107,7 +113,15 @@ def workers(
     allocator: str = "settled",
     **settings: object,
 ) -> Iterator[list[Worker]]:
-    """Run a process for each contender for the block; the settings are those of its client."""
+    """Run a worker for each contender for the duration of the block.
+
+    Args:
+        contenders: The contenders.
+        server: The server that they call.
+        loop: `asyncio` or `uvloop`.
+        allocator: A key of `ALLOCATORS`.
+        **settings: Settings of the clients.
+    """
     environ = {**os.environ, **server.environ, **ALLOCATORS[allocator]}
     with ExitStack() as stack:
         yield [
@@ -126,7 +140,7 @@ def _worker(contender: Contender) -> list[str]:
 
 
 def _certificate(folder: Path) -> Path:
-    """Make a certificate for the loopback address, good for a day, with its key in one file."""
+    """Create a certificate for 127.0.0.1, valid for a day, in one file with its key."""
     file = folder / "certificate.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext"
     more = ["subjectAltName=IP:127.0.0.1", "-keyout", str(file), "-out", str(folder / "cert")]
@@ -145,5 +159,5 @@ def _process(
     try:
         yield process
     finally:
-        with suppress(BrokenPipeError):  # it has died, and an order is still in the pipe
-            process.communicate()  # closes its stdin, which ends it
+        with suppress(BrokenPipeError):  # it has exited with a command still in the pipe
+            process.communicate()  # closes stdin, which makes the process exit

@@ -1,4 +1,4 @@
-"""Redraws the tables of both READMEs and the plots, from the results files alone."""
+"""Regenerates the tables of both READMEs and the plots from the results files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ PLOTS = Path(__file__).parent / "plots"
 
 
 def write() -> None:
-    """Renew everything."""
-    from benchmarks import plots  # matplotlib: an extra, and nothing else needs it
+    from benchmarks import plots  # matplotlib is an optional dependency
 
     found = load(FOLDER)
     for file in (README, FRONT_PAGE):
         page = file.read_text(encoding="utf-8")
-        file.write_text(renewed(page, found), encoding="utf-8")
+        file.write_text(with_results(page, found), encoding="utf-8")
     for file in plots.draw(found, PLOTS):
         print(f"drawn: {file.name}")
 
 
-def renewed(page: str, found: Mapping[str, Result]) -> str:
-    """Put the results where a page says `<!-- targets -->` … `<!-- end of targets -->`."""
+def with_results(page: str, found: Mapping[str, Result]) -> str:
+    """Replace what is between markers such as `<!-- targets -->` and `<!-- end of targets -->`."""
     tables: dict[str, Callable[[], str]] = {
         "targets": lambda: as_markdown(all_targets(found)),
         "results": lambda: all_tables(found),
@@ -45,7 +44,7 @@ def renewed(page: str, found: Mapping[str, Result]) -> str:
 
 
 def all_targets(found: Mapping[str, Result]) -> Table:
-    """Hold the results against the targets."""
+    """Compare the results with the targets."""
     table = targets(
         [
             finding
@@ -58,7 +57,7 @@ def all_targets(found: Mapping[str, Result]) -> Table:
 
 
 def all_tables(found: Mapping[str, Result]) -> str:
-    """Draw each measure's tables, and on what they were measured."""
+    """Return the tables of each measure with their provenance, as Markdown."""
     parts: list[str] = []
     for name in measures.NAMES:
         if name not in found:
@@ -70,7 +69,7 @@ def all_tables(found: Mapping[str, Result]) -> str:
 
 
 def provenance(result: Result) -> str:
-    """Tell when and where a result was measured."""
+    """Return when and where a result was measured, as one line."""
     ours = result.versions["ours and the others"]
     packages = ", ".join(
         f"{name} {ours[name]}"
@@ -85,12 +84,12 @@ def provenance(result: Result) -> str:
 
 
 def front_page(found: Mapping[str, Result]) -> Table:
-    """Pick five lines for the front page."""
+    """Return the table of the front page, which has five rows."""
     lines: list[tuple[str, str, str]] = []
     if "calls" in found:
         case = {"call": "register", "concurrency": 16, "allocator": "settled"}
         register = _by_contender(found["calls"], case)
-        lines.append(("CPU of a register", *_pair(register, "cpu_us", "{:.0f} µs")))
+        lines.append(("CPU time of a register", *_pair(register, "cpu_us", "{:.0f} µs")))
     if "register_many" in found:
         rows = found["register_many"].rows
         small = [row for row in rows if row["keys"] == "random" and row["kilobytes"] < 1]
@@ -101,7 +100,10 @@ def front_page(found: Mapping[str, Result]) -> Table:
     if "faults" in found:
         faults = _by_contender(found["faults"], {"rate": 0.3, "setting": "as it comes"})
         count = faults["ours"]["lifecycles"]
-        for what, key in (("Registered twice", "doubled"), ("Wrongly failed", "wrongly_raised")):
+        for what, key in (
+            ("Registered twice", "doubled"),
+            ("Reported as failed, but applied", "wrongly_raised"),
+        ):
             name = f"{what}, of {count:,} lifecycles at 30 % faulty attempts"
             lines.append((name, *_pair(faults, key, "{:.0f}")))
     if "imports" in found:

@@ -1,4 +1,4 @@
-"""The results files: one a measure, with the machine, the versions and the date."""
+"""Results files: one per measure, with the date, the machine and package versions."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Rows = list[dict[str, Any]]
 
 
 class Result(Struct):
-    """What a measure found.
+    """The result of a measure.
 
     Attributes:
-        measure: Its name.
+        measure: Name of the measure.
         scale: `quick` or `full`.
-        date: When, UTC.
-        machine: What it ran on.
-        versions: Packages by environment.
-        settings: How much was measured.
+        date: Date and time in UTC.
+        machine: CPU, number of cores, kernel and C library.
+        versions: Package versions by environment.
+        settings: The scale's settings.
         rows: The figures.
     """
 
@@ -47,7 +47,7 @@ class Result(Struct):
 def result(
     measure: str, scale: str, settings: Struct, rows: Rows, contenders: Sequence[Contender]
 ) -> Result:
-    """Describe what was measured; spreads become dicts, as in the file."""
+    """Return a result; spreads become dicts, as in the file."""
     pythons = {
         "reference" if each.key == "reference" else "ours and the others": each.python
         for each in contenders
@@ -63,20 +63,19 @@ def result(
 
 
 def save(found: Result, folder: Path) -> None:
-    """Write a measure's file."""
     folder.mkdir(parents=True, exist_ok=True)
     data = msgspec.json.format(msgspec.json.encode(found), indent=1)
     (folder / f"{found.measure}.json").write_bytes(data + b"\n")
 
 
 def load(folder: Path) -> dict[str, Result]:
-    """Read the files that are there, by measure."""
+    """Read all results files of a folder, by measure."""
     read = msgspec.json.Decoder(Result).decode
     return {file.stem: read(file.read_bytes()) for file in sorted(folder.glob("*.json"))}
 
 
 def machine() -> dict[str, str]:
-    """Tell what matters of this machine, and nothing that names it."""
+    """Describe this machine without anything that identifies it."""
     release = re.match(r"[\d.]*\d", platform.release())
     return {
         "cpu": _cpu(),

@@ -1,4 +1,7 @@
-"""Interleaved rounds: A B C, A B C, ..., so that what disturbs the machine disturbs all alike."""
+"""Interleaves slices of several contenders, so that a disturbance affects all of them alike.
+
+The order rotates: A B C, B C A, C A B, ... Ratios are taken within a round and then summarised.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ class Spread(Struct):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise values."""
         if len(values) < 2:
             return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -31,27 +33,27 @@ class Spread(Struct):
 def interleave(
     slices: Mapping[Key, Callable[[], Value]], rounds: int, *, warm: bool = True
 ) -> dict[Key, list[Value]]:
-    """Measure each slice once a round, after a round that only warms up.
+    """Measure each slice once per round, after a warm-up round.
 
-    The order turns by one each round: nobody always comes after the same neighbour's cache.
+    The order rotates by one each round, so that no slice always runs after the same other one.
 
     Args:
-        slices: By key, what measures one slice.
-        rounds: Rounds that count.
-        warm: Whether to make the round that does not.
+        slices: Functions that measure one slice, by key.
+        rounds: Number of rounds, without the warm-up.
+        warm: Whether to run a warm-up round.
     """
     values: dict[Key, list[Value]] = {key: [] for key in slices}
     if warm:
         for measure in slices.values():
             measure()
     order = list(slices)
-    for turn in range(rounds):
-        shift = turn % len(order)
+    for number in range(rounds):
+        shift = number % len(order)
         for key in [*order[shift:], *order[:shift]]:
             values[key].append(slices[key]())
     return values
 
 
 def ratio(values: Sequence[float], base: Sequence[float]) -> Spread:
-    """Compare round by round, so that a slow moment of the machine cancels out."""
+    """Compare values of the same round, so that slow moments of the machine cancel out."""
     return Spread.of([mine / theirs for mine, theirs in zip(values, base, strict=True)])

@@ -1,7 +1,7 @@
-"""The server of the benchmarks: a bare protocol in a process of its own, never the bottleneck.
+"""The benchmark server: a minimal HTTP protocol in a separate process, never the bottleneck.
 
-`python -m benchmarks.server` prints its port as a line of JSON and serves until its stdin ends.
-`GET /_stats` tells what it has done and what it has cost; `POST /_reset` starts anew.
+`python -m benchmarks.server` prints its port as a line of JSON and serves until stdin is closed.
+`GET /_stats` returns the counters and the CPU time used; `GET /_reset` resets them.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from typing import Protocol, cast
 
 from msgspec import Struct
 
-from benchmarks import replies
-from benchmarks.applications import Answer, BusyEveryOtherTime, Canned, End
-from benchmarks.faults import Faulty
+from benchmarks import responses
+from benchmarks.applications import Canned, ConnectionAction, EveryOtherUnavailable, Response
+from benchmarks.faults import FaultyApi
 from benchmarks.rate_limit import RateLimited
 
 OK = "200 OK"
 
 
 class Application(Protocol):
-    """Answers requests; what is behind the protocol."""
+    """Handles requests."""
 
-    def respond(self, path: bytes, body: bytes) -> Answer | bytes:
-        """Answer a request: with a whole response, or with how it is to be sent."""
+    def respond(self, path: bytes, body: bytes) -> Response | bytes:
+        """Return a whole response, or a `Response` that says how to send it."""
         ...
 
     def stats(self) -> dict[str, object]:
-        """Tell what was counted."""
+        """Return the counters."""
         ...
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What the server does beyond answering.
+    """Options of the server.
 
     Attributes:
-        delay: Seconds before each reply to a register.
-        fault_rate: Share of attempts that go wrong; writes are then accounted for.
-        seed: For the faults.
-        busy: Whether every other request is refused with a 503.
-        rate: Requests admitted per second, 0 for all.
-        retry_after: Seconds in ``Retry-After`` of a 503 or 429 among the faults.
-        certificate: File with a certificate and its key, to speak TLS.
+        delay: Seconds before each response to a register.
+        fault_rate: Fraction of attempts that fail, 0 to 1; None for a server without a ledger.
+        seed: Seed of the faults.
+        busy: Whether every other request gets a 503.
+        rate: Requests admitted per second; 0 for no limit.
+        retry_after: Seconds in the ``Retry-After`` of injected 503 and 429 responses.
+        certificate: File with a certificate and its key; enables TLS.
     """
 
     delay: float = 0.0
@@ -60,52 +60,50 @@ class Options(Struct, frozen=True, kw_only=True):
     certificate: str | None = None
 
     def application(self) -> Application:
-        """Make the application for these options."""
         if self.fault_rate is not None:
-            return Faulty(self.fault_rate, self.seed, self.retry_after)
+            return FaultyApi(self.fault_rate, self.seed, self.retry_after)
         canned = Canned(self.delay)
         if self.busy:
-            return BusyEveryOtherTime(canned)
+            return EveryOtherUnavailable(canned)
         return RateLimited(canned, self.rate) if self.rate else canned
 
 
 class Service:
-    """The application and what it cost since the last reset."""
+    """The application and its cost since the last reset."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
         self.application = self._options.application()
         self.requests = 0
         self._cpu = time.process_time()
 
     def control(self, path: bytes) -> bytes:
-        """Answer a request about the server itself."""
+        """Respond to `/_stats` and `/_reset`."""
         if path == b"/_reset":
             self.reset()
         cpu = time.process_time() - self._cpu
         stats = {"requests": self.requests, "cpu": cpu, **self.application.stats()}
-        return replies.http(OK, json.dumps(stats).encode())
+        return responses.http(OK, json.dumps(stats).encode())
 
 
 class Connection(asyncio.Protocol):
-    """Speaks as much HTTP/1.1 as the contenders do: requests with a length, one after another."""
+    """Supports the part of HTTP/1.1 that the contenders use: requests with `Content-Length`."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._parts: list[bytes] = []
-        self._have = 0
-        self._need = 0
+        self._received = 0
+        self._expected = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
-        self._have += len(data)
-        if self._have < self._need:  # a large body still on its way is not joined for each piece
+        self._received += len(data)
+        if self._received < self._expected:  # avoids joining an incomplete body for each chunk
             self._parts.append(data)
             return
         if self._parts:
@@ -118,36 +116,36 @@ class Connection(asyncio.Protocol):
                 break
             end = body_at + _content_length(data, body_at)
             if len(data) < end:
-                self._need = end
+                self._expected = end
                 break
-            self._answer(data.split(b" ", 2)[1], data[body_at:end])
+            self._respond(data.split(b" ", 2)[1], data[body_at:end])
             data = data[end:]
-            self._need = 0
-        self._have = len(data)
+            self._expected = 0
+        self._received = len(data)
         if data:
             self._parts.append(data)
 
-    def _answer(self, path: bytes, body: bytes) -> None:
+    def _respond(self, path: bytes, body: bytes) -> None:
         service = self._service
         if path.startswith(b"/_"):
             self._transport.write(service.control(path))
             return
         service.requests += 1
-        answer = service.application.respond(path, body)
-        if isinstance(answer, bytes):
-            self._transport.write(answer)
-        elif answer.delay:
-            asyncio.get_running_loop().call_later(answer.delay, self._send, answer)
+        response = service.application.respond(path, body)
+        if isinstance(response, bytes):
+            self._transport.write(response)
+        elif response.delay:
+            asyncio.get_running_loop().call_later(response.delay, self._send, response)
         else:
-            self._send(answer)
+            self._send(response)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, response: Response) -> None:
         if self._transport.is_closing():
             return
-        self._transport.write(answer.data)
-        if answer.end is End.CLOSE:
+        self._transport.write(response.data)
+        if response.then is ConnectionAction.CLOSE:
             self._transport.close()
-        elif answer.end is End.RESET:
+        elif response.then is ConnectionAction.RESET:
             self._transport.abort()
 
 
@@ -155,14 +153,15 @@ def _content_length(data: bytes, head_end: int) -> int:
     at = data.find(b"Content-Length: ", 0, head_end)
     if at < 0:
         if data.find(b"Transfer-Encoding", 0, head_end) >= 0:
-            raise NotImplementedError("this server reads requests with a length only")
+            raise NotImplementedError("the benchmark server requires Content-Length")
         return 0
     return int(data[at + 16 : data.index(b"\r", at)])
 
 
 async def _serve(options: Options) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each connection is a file
+    # Each connection needs a file descriptor.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = asyncio.get_running_loop()
     service = Service(options)
     context = None
@@ -178,7 +177,6 @@ async def _serve(options: Options) -> None:
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Find the event loop called `asyncio` or `uvloop`."""
     if name == "uvloop":
         import uvloop
 
@@ -195,7 +193,6 @@ def _fastest_loop() -> str:
 
 
 def main() -> None:
-    """Serve with the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("options", nargs="?", default="{}", help="Options, as JSON")
     options = Options(**json.loads(parser.parse_args().options))

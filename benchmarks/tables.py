@@ -1,4 +1,4 @@
-"""Tables and findings, for the terminal and for Markdown."""
+"""Tables for the terminal and for Markdown, and figures with targets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 from msgspec import Struct
 
-# A figure of the results file: a number, or a spread as a dict.
+# A figure of a results file: a number, or a spread as a dict.
 Figure = Any
 
 
 class Table(Struct):
-    """Rows of text under a title.
+    """A table of text.
 
     Attributes:
-        title: One line.
-        columns: Heads.
-        rows: Cells.
-        left: Columns aligned left; the others are figures.
-        note: What a reader needs to know, or nothing.
+        title: The title.
+        columns: The column headings.
+        rows: The cells of each row.
+        left: Number of leading columns that are aligned left; the others are aligned right.
+        note: A note for the reader, or an empty string.
     """
 
     title: str
@@ -30,13 +30,13 @@ class Table(Struct):
 
 
 class Finding(Struct):
-    """A figure that was set a target.
+    """A figure that has a target.
 
     Attributes:
         what: What was measured.
-        figure: What came out.
-        limit: The target: at most this.
-        digits: Decimals shown.
+        figure: The measured figure.
+        limit: The target, an upper bound.
+        digits: Number of decimals to show.
     """
 
     what: str
@@ -46,17 +46,15 @@ class Finding(Struct):
 
     @property
     def met(self) -> bool:
-        """Whether the median is within the target."""
         return median(self.figure) <= self.limit
 
 
 def median(figure: Figure) -> float:
-    """Give a spread's median, or the number itself."""
     return float(figure["median"] if isinstance(figure, dict) else figure)
 
 
 def show(figure: Figure, digits: int = 2) -> str:
-    """Write a figure, with its quartiles where it has them."""
+    """Format a figure, with quartiles if it is a spread."""
     if not isinstance(figure, dict):
         return f"{figure:,.{digits}f}"
     low, high = figure["low"], figure["high"]
@@ -64,7 +62,6 @@ def show(figure: Figure, digits: int = 2) -> str:
 
 
 def targets(findings: Sequence[Finding]) -> Table:
-    """Put what was measured beside its target."""
     rows = [
         (
             each.what,
@@ -78,7 +75,6 @@ def targets(findings: Sequence[Finding]) -> Table:
 
 
 def as_text(table: Table) -> str:
-    """Draw for a terminal."""
     grid = [table.columns, *table.rows]
     widths = [max(len(row[column]) for row in grid) for column in range(len(table.columns))]
     lines = [table.title, "─" * max(len(table.title), sum(widths) + 2 * len(widths) - 2)]
@@ -94,7 +90,6 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Draw for a README."""
     lines = [f"**{table.title}**", ""] if table.title else []
     if table.note:
         lines += [table.note, ""]

@@ -1,9 +1,8 @@
-"""A contender in a process of its own: takes orders from stdin, one JSON object a line.
+"""Runs one contender in a separate process: reads commands from stdin, one JSON object per line.
 
-`python -P worker.py CONTENDER URL LOOP SETTINGS`. It answers each order with a line of JSON. The
-client lives as long as the process, as it does in an application; between two orders it idles. It
-runs as a file, without its folder on the path: the reference must not find this checkout's
-package.
+`python -P worker.py CONTENDER URL LOOP SETTINGS`. Each result is written as one line of JSON. The
+client lives as long as the process, as in an application. The worker runs as a file and without its
+folder on `sys.path`, so that the reference does not import the package of this checkout.
 """
 
 from __future__ import annotations
@@ -18,24 +17,23 @@ from pathlib import Path
 from typing import Any
 
 
-async def obey(contender: str, url: str, settings: dict[str, Any]) -> None:
-    """Open the contender's client and carry out orders until stdin ends."""
-    orders = importlib.import_module("benchmarks.orders")
+async def run_commands(contender: str, url: str, settings: dict[str, Any]) -> None:
+    """Open the contender's client and run commands until stdin is closed."""
+    commands = importlib.import_module("benchmarks.commands")
     module = importlib.import_module(f"benchmarks.contenders.{contender}")
     async with module.open_calls(url, **settings) as calls:
-        # Reading blocks the loop on purpose: nothing else is to happen between two orders.
+        # Blocks the loop on purpose: nothing else should run between two commands.
         for line in sys.stdin:
-            order = json.loads(line)
-            carry_out = orders.ORDERS[order.pop("measure")]
-            print(json.dumps(await carry_out(calls, **order)), flush=True)
+            arguments = json.loads(line)
+            command = commands.COMMANDS[arguments.pop("command")]
+            print(json.dumps(await command(calls, **arguments)), flush=True)
 
 
 def main() -> None:
-    """Run on the event loop that the command line names."""
     contender, url, loop, settings = sys.argv[1:]
-    # Ours logs each call that gave up: hundreds, on purpose.
+    # Ours logs every failed call, and some measures make hundreds of calls fail.
     logging.getLogger().addHandler(logging.NullHandler())
-    # Last, behind site-packages: there the reference finds itself, and here its contender.
+    # After site-packages: the reference's package is found there, the contenders here.
     sys.path.append(str(Path(__file__).parent.parent))
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if loop == "uvloop":
@@ -43,7 +41,7 @@ def main() -> None:
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(obey(contender, url, json.loads(settings)))
+        runner.run(run_commands(contender, url, json.loads(settings)))
 
 
 if __name__ == "__main__":

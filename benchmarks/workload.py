@@ -1,6 +1,6 @@
-"""What every contender sends: one agent, its schema, a span. Standard library only.
+"""The requests of every contender: one agent, its schema, a span. Standard library only.
 
-The module runs in environments that hold nothing but a contender and its dependencies.
+The module also runs in environments that contain only a contender and its dependencies.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SPAN_RESULT: dict[str, Any] = {
 
 
 def schema_version(kilobytes: float = 0.5) -> dict[str, Any]:
-    """Build an `agent_schema_version` whose JSON takes about that much room."""
+    """Build an `agent_schema_version` whose JSON has about this size."""
     schema: dict[str, Any] = {"external_identifier": "support-triage-schema-7"}
     types: list[dict[str, Any]] = [_span_type(0, 2)]
     schema["span_type_schemas"] = types
@@ -68,7 +68,7 @@ _SCHEMA_VERSIONS = {0.5: SCHEMA_VERSION, 4: schema_version(4), 20: schema_versio
 
 
 def register_body(kilobytes: float = 0.5) -> dict[str, Any]:
-    """Build the JSON object of a register, without its key; its schema has 0.5 or 20 kB."""
+    """Build the body of a register without a key; its schema has 0.5, 4 or 20 kB."""
     return {
         "agent_id": AGENT_ID,
         "environment_id": ENVIRONMENT_ID,
@@ -79,7 +79,6 @@ def register_body(kilobytes: float = 0.5) -> dict[str, Any]:
 
 
 def span_details() -> dict[str, Any]:
-    """Build the `details` of a span."""
     return {
         "agent_instance_id": INSTANCE_ID,
         "schema_name": "support:llm",

@@ -1,4 +1,4 @@
-"""What several test files ask for."""
+"""Fixtures shared by several test modules."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ from raw_server import RawServer
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files of this folder that look at what goes over the wire.
+# Modules that check what is sent on the wire. They run on every event loop.
 WIRE = {"test_identity", "test_observing", "test_redaction", "test_request"}
 
 

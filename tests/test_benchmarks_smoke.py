@@ -1,4 +1,4 @@
-"""The benchmarks run end to end at a small scale, and count what they claim to count."""
+"""The benchmarks run end to end at a small scale, and their counts are correct."""
 
 import json
 import urllib.request
@@ -34,42 +34,42 @@ def compared():
     return results.result("calls", "tiny", settings, calls.measure(settings, LOCAL), LOCAL)
 
 
-def test_the_calls_of_each_contender_are_compared(compared):
+def test_the_calls_of_all_contenders_are_compared(compared):
     assert [row["contender"] for row in compared.rows] == ["ours", "hand", "floor"]
     for row in compared.rows:
         assert row["cpu_us"]["median"] > 0
     assert compared.rows[0]["ours_to_this"]["median"] == 1
 
 
-def test_results_survive_saving_and_loading(compared, tmp_path):
+def test_saved_results_are_loaded_unchanged(compared, tmp_path):
     results.save(compared, tmp_path)
     assert results.load(tmp_path) == {"calls": compared}
 
 
-def test_results_contain_no_local_paths(compared, tmp_path):
+def test_results_do_not_contain_local_paths(compared, tmp_path):
     results.save(compared, tmp_path)
     text = (tmp_path / "calls.json").read_text()
     assert str(Path.home()) not in text
     assert str(Path(__file__).parents[1]) not in text
 
 
-def test_a_worker_executes_every_order():
+def test_a_worker_runs_every_command():
     with serving() as server, workers([environments.OURS], server) as (worker,):
-        assert not worker.order(measure="loaded", module="tenacity")
-        timed = worker.order(measure="latency", call="register", rate=500, count=5)
+        assert not worker.run("is_imported", module="tenacity")
+        timed = worker.run("latency", call="register", rate=500, count=5)
         assert len(timed["seconds"]) == 5
-        assert worker.order(measure="rows", count=150)["cpu"] > 0
+        assert worker.run("rows", count=150)["cpu"] > 0
         bulk = {"call": "bulk", "number": 2, "kilobytes": 20, "count": 1, "read": True}
-        assert worker.order(measure="cost", **bulk)["wall"] > 0
-        flooded = worker.order(measure="flood", count=5, callers=2, seconds=5)
+        assert worker.run("cost", **bulk)["wall"] > 0
+        flooded = worker.run("flood", count=5, callers=2, seconds=5)
         assert (flooded["finished"], flooded["raised"]) == (5, 0)
         assert server.stats()["requests"] == 5 + 2 + 1 + 5
     with (
         serving(delay=60) as server,
         workers([environments.OURS], server, max_connections=5) as (worker,),
     ):
-        held = worker.order(measure="held", count=10, seconds=0.1)
-        assert held["unfinished"] == 10
+        memory = worker.run("memory", count=10, seconds=0.1)
+        assert memory["unfinished"] == 10
 
 
 def test_lifecycles_are_compared_with_the_ledger():
@@ -111,13 +111,13 @@ def test_the_ledger_counts_a_doubled_write():
         ({"name": "nowhere", "raised": "register", "outcome_unknown": True}, {"raised": 1}),
     ],
 )
-def test_what_a_caller_learned_is_compared_with_what_was_applied(record, count):
+def test_outcomes_are_compared_with_what_took_effect(record, count):
     stats = {"doubled": 0, "registered": ["done"], "started": ["done"], "finished": ["done"]}
-    counts = faults.judge([record], stats)
+    counts = faults.count_outcomes([record], stats)
     assert {name: each for name, each in counts.items() if each} == count
 
 
-def test_the_order_of_slices_rotates_with_each_round():
+def test_slices_are_interleaved_in_rotating_order():
     order = []
     interleave({name: lambda name=name: order.append(name) for name in "abc"}, 2, warm=False)
     assert "".join(order) == "abcbca"
@@ -134,12 +134,12 @@ def test_the_median_decides_whether_a_target_is_met():
     assert "0.55 [0.50" in tables.as_text(table)
 
 
-def test_every_measure_has_the_three_scales():
+def test_every_measure_has_all_scales():
     for name in measures.NAMES:
         assert set(measures.named(name).SCALES) == {"tiny", "quick", "full"}
 
 
-def test_the_committed_results_fill_all_tables():
+def test_the_committed_results_cover_every_measure():
     committed = results.load(results.FOLDER)
     assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
     assert report.all_targets(committed).rows
@@ -151,17 +151,17 @@ def test_both_readmes_show_the_committed_results():
     for page in (report.README, report.FRONT_PAGE):
         text = page.read_text(encoding="utf-8")
         # If this fails, run `make bench-report`.
-        assert report.renewed(text, committed) == text
+        assert report.with_results(text, committed) == text
 
 
 def test_tables_replace_the_text_between_their_markers(compared):
     page = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"
-    text = report.renewed(page, {"calls": compared})
-    assert text.startswith("before\n<!-- results -->\n\n### CPU per call\n")
+    text = report.with_results(page, {"calls": compared})
+    assert text.startswith("before\n<!-- results -->\n\n### CPU time per call\n")
     assert text.endswith("\n<!-- end of results -->\nafter\n")
     assert "old" not in text
     assert "aiohttp by hand" in text
-    assert report.renewed(text, {"calls": compared}) == text
+    assert report.with_results(text, {"calls": compared}) == text
 
 
 def test_the_same_results_give_the_same_plots(tmp_path):

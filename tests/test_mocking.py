@@ -1,4 +1,4 @@
-"""The client under aioresponses, with which users mock it in tests of their own."""
+"""The client can be mocked with aioresponses, as users do in their own tests."""
 
 from typing import Any
 from unittest.mock import Mock
@@ -42,20 +42,20 @@ SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 
 
 class MockedResponse(aiohttp.ClientResponse):
-    """Supplies the argument that aioresponses 0.7.9 does not know."""
+    """Passes `stream_writer`, which aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, stream_writer=Mock(AbstractStreamWriter, output_size=0), **kwargs)
 
 
 class Mocked:
-    """aioresponses, with the response class that aiohttp 3.14 needs."""
+    """aioresponses with a response class that works with aiohttp 3.14."""
 
     def __init__(self, mock: aioresponses) -> None:
         self._mock = mock
 
-    def add(self, method, path, **reply):
-        self._mock.add(f"{API}{path}", method, response_class=MockedResponse, **reply)
+    def add(self, method, path, **response):
+        self._mock.add(f"{API}{path}", method, response_class=MockedResponse, **response)
 
     def add_details(self, method, path, **fields):
         self.add(method, path, payload={"status": "success", "details": {**INSTANCE, **fields}})
@@ -145,7 +145,7 @@ def listing(offset):
     return f"/agent_instance?{filters}&pagination[offset]={offset}&pagination[page_size]=2"
 
 
-async def test_a_list_goes_through_its_pages(mocked, client):
+async def test_iterating_a_list_reads_all_pages(mocked, client):
     mocked.add("GET", listing(0), payload=page("i-1", "i-2", offset=0, next_offset=2))
     mocked.add("GET", listing(2), payload=page("i-3", offset=2, next_offset=None))
     first = await client.agent_instances.list("a-1", "v-1", "-id", page_size=2)
@@ -157,7 +157,7 @@ async def test_a_list_goes_through_its_pages(mocked, client):
     assert len(mocked.calls) == 2
 
 
-async def test_pages_can_be_read_one_by_one(mocked, client):
+async def test_pages_can_be_read_one_at_a_time(mocked, client):
     mocked.add("GET", listing(0), payload=page("i-1", "i-2", offset=0, next_offset=2))
     mocked.add("GET", listing(2), payload=page("i-3", offset=2, next_offset=None))
     first = await client.agent_instances.list("a-1", "v-1", "-id", 0, 2)
@@ -167,7 +167,7 @@ async def test_pages_can_be_read_one_by_one(mocked, client):
 
 
 @pytest.mark.parametrize("next_offset", [2, None])
-async def test_a_page_that_leads_to_itself_is_the_last(mocked, client, next_offset):
+async def test_a_page_whose_next_offset_does_not_increase_is_the_last(mocked, client, next_offset):
     mocked.add("GET", listing(2), payload=page("i-3", offset=2, next_offset=next_offset))
     last = await client.agent_instances.list("a-1", "v-1", "-id", 2, 2)
     assert [item.id async for item in last] == ["i-3"]
@@ -188,11 +188,11 @@ async def test_the_token_check_can_be_mocked(mocked, client):
 
 async def test_a_call_by_path_can_be_mocked(mocked, client):
     mocked.add("GET", "/agent?q=a+b", payload={"summaries": []})
-    reply = await client.request("get", "/api/v1/agent", params={"q": "a b"})
-    assert reply == {"summaries": []}
+    response = await client.request("get", "/api/v1/agent", params={"q": "a b"})
+    assert response == {"summaries": []}
 
 
-async def test_a_mock_sees_the_body_that_goes_out(mocked, client):
+async def test_a_mock_receives_the_request_body(mocked, client):
     bodies = []
 
     def callback(url, **arguments):
@@ -219,8 +219,8 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("status", "code", "error"), ERRORS)
-async def test_an_error_status_has_its_error(mocked, client, status, code, error):
-    body = {"status": "error", "code": code, "message": "so it is", "errors": {"id": ["is odd"]}}
+async def test_each_error_status_raises_its_exception(mocked, client, status, code, error):
+    body = {"status": "error", "code": code, "message": "no", "errors": {"id": ["is bad"]}}
     headers = {"X-Request-Id": "r-1", "Retry-After": "1.5"}
     path = "/agent_instance/register"
     mocked.add("POST", path, status=status, payload=body, headers=headers)
@@ -228,10 +228,10 @@ async def test_an_error_status_has_its_error(mocked, client, status, code, error
         await client.agent_instances.register("a-1", VERSION, SCHEMA, idempotency_key="key-1")
     raised = caught.value
     assert type(raised) is error
-    assert str(raised) == f"{status} {code}: id is odd (request r-1)"
-    assert raised.message == "so it is"
+    assert str(raised) == f"{status} {code}: id is bad (request r-1)"
+    assert raised.message == "no"
     assert raised.from_api
-    assert (raised.status_code, raised.code, raised.errors) == (status, code, {"id": ["is odd"]})
+    assert (raised.status_code, raised.code, raised.errors) == (status, code, {"id": ["is bad"]})
     assert (raised.request_id, raised.retry_after, raised.body_snippet) == ("r-1", 1.5, None)
     assert (raised.method, raised.path) == ("POST", f"/api/v1{path}")
     assert (raised.attempts, raised.idempotency_key) == (1, "key-1")
@@ -239,7 +239,7 @@ async def test_an_error_status_has_its_error(mocked, client, status, code, error
 
 
 @pytest.mark.parametrize(("status", "code", "error"), ERRORS)
-async def test_a_proxys_page_has_the_error_of_its_status(mocked, client, status, code, error):
+async def test_an_html_error_page_raises_by_status(mocked, client, status, code, error):
     mocked.add("GET", "/agent_instance/i-1", status=status, body="<html>\n<p>Sorry</p>")
     with pytest.raises(PrefactorApiError) as caught:
         await client.agent_instances.get("i-1")
@@ -262,7 +262,7 @@ async def test_a_proxys_page_has_the_error_of_its_status(mocked, client, status,
         (aiohttp.ConnectionTimeoutError(), PrefactorTimeoutError, False),
     ],
 )
-async def test_a_mocked_fault_is_told_in_our_words(mocked, client, raised, error, unknown):
+async def test_a_mocked_transport_error_is_converted(mocked, client, raised, error, unknown):
     mocked.add("POST", "/agent_instance/i-1/start", exception=raised)
     with pytest.raises(error) as caught:
         await client.agent_instances.start("i-1")

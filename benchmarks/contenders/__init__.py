@@ -1,9 +1,9 @@
-"""The contenders: each module opens a client and hands out its calls.
+"""The contenders: each module opens a client and yields its calls.
 
-`open_calls(url, **settings)` is an async context manager that yields a `Calls`: by name,
-functions that make one call and return what its caller would work with. Those of single calls
-take no arguments; `bulk`, `rows` and `lifecycle` are told what to make. A module imports nothing
-of another contender, for each runs in an environment of its own.
+`open_calls(url, **settings)` is an async context manager that yields a `Calls`: functions by name
+that make one call and return its result. Functions of single calls take no arguments; `bulk`,
+`rows` and `lifecycle` do. A module does not import other contenders, because each runs in its own
+environment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""aiohttp with constant bytes, its reply read and not looked at: the floor of the transport."""
+"""aiohttp with constant bytes; the response is read but not decoded. The floor of the transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aiohttp as a competent person writes it by hand: JSON in, JSON out, a key, no retry."""
+"""Hand-written aiohttp code: JSON in, JSON out, a key, no retries."""
 
 from __future__ import annotations
 

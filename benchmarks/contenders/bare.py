@@ -1,6 +1,6 @@
-"""A bare asyncio protocol with msgspec on both sides: what no HTTP library can come below.
+"""A minimal asyncio protocol with msgspec encoding and decoding: a lower bound for HTTP libraries.
 
-It reads the status and the length of a reply and nothing else of its head.
+It parses only the status and the length of a response.
 """
 
 from __future__ import annotations
@@ -68,26 +68,26 @@ class _SpanDetails(Struct):
     finished_at: str | None = None
 
 
-class _InstanceReply(Struct):
+class _InstanceResponse(Struct):
     details: _Instance
 
 
-class _SpanReply(Struct):
+class _SpanResponse(Struct):
     details: _SpanDetails
 
 
 class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._data = b""
-        self._reply: asyncio.Future[bytes] | None = None
+        self._response: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
 
     def send(self, data: bytes) -> asyncio.Future[bytes]:
-        self._reply = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         self.transport.write(data)
-        return self._reply
+        return self._response
 
     def data_received(self, data: bytes) -> None:
         if self._data:
@@ -97,8 +97,8 @@ class _Connection(asyncio.Protocol):
             at = data.index(b"Content-Length: ") + 16
             if len(data) >= body_at + int(data[at : data.index(b"\r", at)]):
                 assert data.startswith(b"HTTP/1.1 200")
-                assert self._reply is not None
-                self._reply.set_result(data[body_at:])
+                assert self._response is not None
+                self._response.set_result(data[body_at:])
                 data = b""
         self._data = data
 
@@ -119,9 +119,9 @@ class _Pool:
         async with self._slots:
             connection = self._free.pop() if self._free else await self._connect()
             head = f"POST {path}{self._head}{len(body)}\r\n\r\n"
-            reply = await connection.send(head.encode() + body)
+            response = await connection.send(head.encode() + body)
             self._free.append(connection)
-            return reply
+            return response
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -136,8 +136,8 @@ class _Pool:
 async def open_calls(url: str) -> AsyncIterator[Calls]:
     pool = _Pool(url)
     encode = msgspec.json.Encoder().encode
-    read_instance = msgspec.json.Decoder(_InstanceReply).decode
-    read_span = msgspec.json.Decoder(_SpanReply).decode
+    read_instance = msgspec.json.Decoder(_InstanceResponse).decode
+    read_span = msgspec.json.Decoder(_SpanResponse).decode
     instance = f"/api/v1/agent_instance/{workload.INSTANCE_ID}"
     span_path = f"{SPANS_PATH}/{workload.SPAN_ID}/finish"
 

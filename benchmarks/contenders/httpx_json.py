@@ -1,4 +1,4 @@
-"""httpx by hand: JSON in, JSON out, a key, no retry."""
+"""Hand-written httpx code: JSON in, JSON out, a key, no retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.contenders import REGISTER_PATH, SPANS_PATH, Calls
 @asynccontextmanager
 async def open_calls(url: str) -> AsyncIterator[Calls]:
     headers = {"Authorization": f"Bearer {workload.TOKEN}", "Accept": "application/json"}
-    # As many kept connections as aiohttp keeps, and no timeout for waiting for one of them.
+    # The connection limit of aiohttp, and no timeout for acquiring a connection.
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     timeout = httpx.Timeout(30, connect=10, pool=None)
     async with httpx.AsyncClient(

@@ -1,4 +1,4 @@
-"""`prefactor_http`: ours or the reference, whichever the environment holds; one code for both."""
+"""`prefactor_http`: ours or the reference, depending on the environment. The code is the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def open_calls(url: str, **settings: Any) -> AsyncIterator[Calls]:
     config = HttpClientConfig(api_url=url, api_token=workload.TOKEN, **given)
     async with PrefactorHttpClient(config) as client:
         if "max_connections" in settings.keys() - known:
-            await _widen(client, settings["max_connections"])
+            await _raise_connection_limit(client, settings["max_connections"])
         yield {**_single_calls(client), **_many_calls(client)}
 
 
@@ -84,7 +84,7 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
         return len({each.details["id"] for each in good}) if read else len(good)
 
     async def rows(count: int, job: str | None, kilobytes: float) -> int:
-        """Register rows the way of ours; the reference has no other than `bulk`."""
+        """Register rows with `register_many`, which only ours has."""
         source: Iterator[dict[str, Any]] = (
             {"external_identifier": f"ticket-{number}"} for number in range(count)
         )
@@ -95,7 +95,7 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
         return ok
 
     async def lifecycle(name: str) -> dict[str, Any]:
-        """Register, start and finish; tell where it ended, and what the error said."""
+        """Register, start and finish; return the failed step and what the error says."""
         step = "register"
         try:
             instance = await instances.register(
@@ -109,7 +109,7 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
             await instances.start(instance.id)
             step = "finish"
             await instances.finish(instance.id, "complete")
-        except Exception as error:  # noqa: BLE001 # whatever a caller would have to catch
+        except Exception as error:  # noqa: BLE001 # any error that a caller would have to catch
             unknown = getattr(error, "outcome_unknown", False)
             kind = type(error).__name__
             return {"name": name, "raised": step, "error": kind, "outcome_unknown": unknown}
@@ -118,8 +118,8 @@ def _many_calls(client: PrefactorHttpClient) -> Calls:
     return {"bulk": bulk, "rows": rows, "lifecycle": lifecycle}
 
 
-async def _widen(client: Any, connections: int) -> None:
-    """Lift the reference's limit of 100 connections, for which it has no setting."""
+async def _raise_connection_limit(client: Any, connections: int) -> None:
+    """Raise the reference's limit of 100 connections, for which it has no setting."""
     timeout = client._session.timeout  # noqa: SLF001
     await client._session.close()  # noqa: SLF001
     connector = aiohttp.TCPConnector(limit=connections)

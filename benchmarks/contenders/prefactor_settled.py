@@ -1,4 +1,4 @@
-"""`prefactor_http` in a process that has allocated, and freed, one large block as README says."""
+"""`prefactor_http` with a settled allocator: it first allocates and frees a large block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures, each a file: how much to measure, what is found, and how it is shown."""
+"""The measures, one per module: settings, measurement, tables and targets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.environments import Contender
 from benchmarks.results import Rows
 from benchmarks.tables import Finding, Table
 
-# In the order in which they run and are shown.
+# In the order in which they run and appear in reports.
 NAMES = (
     "calls",
     "latency",
@@ -30,11 +30,11 @@ NAMES = (
 
 
 class Measure(Protocol):
-    """What each module of this package offers.
+    """The interface of each module of this package.
 
     Attributes:
-        TITLE: In a few words.
-        SCALES: How much to measure, by `tiny` (tests), `quick` and `full`.
+        TITLE: The heading in the report.
+        SCALES: Settings by scale: `tiny` (for tests), `quick` and `full`.
     """
 
     TITLE: str
@@ -42,20 +42,19 @@ class Measure(Protocol):
 
     @staticmethod
     def measure(scale: Struct, contenders: Sequence[Contender]) -> Rows:
-        """Measure; a contender that has no part in it is left out."""
+        """Run the measure; contenders that do not take part are ignored."""
         ...
 
     @staticmethod
     def tables(rows: Rows) -> list[Table]:
-        """Show the rows as they are in the file."""
+        """Return the tables for the rows of a results file."""
         ...
 
     @staticmethod
     def findings(rows: Rows) -> list[Finding]:
-        """Hold the rows against the targets."""
+        """Return the figures that have a target."""
         ...
 
 
 def named(name: str) -> Measure:
-    """Find a measure."""
     return cast("Measure", import_module(f"benchmarks.measures.{name}"))

@@ -1,4 +1,4 @@
-"""What glibc's mapping of asyncio's 256 KiB read buffer costs a call: the floor, in both states."""
+"""The cost of glibc mapping the 256 KiB read buffer of asyncio, measured with the floor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLE = "The allocator"
 
 
 class Scale(Struct):
-    """How much to measure."""
+    """Settings."""
 
     loops: list[str]
     tls: list[bool]
@@ -34,7 +34,7 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Let processes in both states take turns."""
+    """Interleave processes in both states of the allocator."""
     floor = [each for each in contenders if each.key == "floor"]
     with ExitStack() as stack:
         slices = {}
@@ -59,7 +59,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show both states."""
     lines = [
         (
             f"{row['loop']}, {'TLS' if row['tls'] else 'plain HTTP'}",
@@ -70,9 +69,15 @@ def tables(rows: Rows) -> list[Table]:
         for row in rows
     ]
     columns = ("", "settled, µs", "mapping, µs", "mapping / settled")
-    return [Table("aiohttp with constant bytes, CPU per call, by allocator", columns, lines)]
+    return [
+        Table(
+            "CPU time per call of aiohttp with constant bytes, by state of the allocator",
+            columns,
+            lines,
+        )
+    ]
 
 
 def findings(_rows: Rows) -> list[Finding]:
-    """Nothing was set a target."""
+    """Return nothing: this measure has no targets."""
     return []

@@ -1,4 +1,4 @@
-"""CPU per item of `bulk.execute`, with keys made by the caller."""
+"""CPU time per item of `bulk.execute`, with keys from the caller."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 0.28
 
 
 class Scale(Struct):
-    """How much to measure: `cases` are items, kilobytes of schema, requests of a slice."""
+    """Settings. A case is (items, kilobytes of schema, requests per slice)."""
 
     cases: list[tuple[int, float, int]]
     rounds: int
@@ -34,10 +34,10 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Make items and execute them; `read` also takes the id out of each output."""
-    taking_part = [each for each in contenders if each.key in PARTICIPANTS]
+    """Build items and execute them; `read` also reads the id from each output."""
+    participants = [each for each in contenders if each.key in PARTICIPANTS]
     rows: Rows = []
-    with serving() as server, workers(taking_part, server) as running:
+    with serving() as server, workers(participants, server) as running:
         for items, kilobytes, requests in scale.cases:
             for read in (False, True):
                 slices = {
@@ -60,14 +60,13 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def _cost(worker: Worker, items: int, kilobytes: float, requests: int, *, read: bool) -> float:
-    done = worker.order(
-        measure="cost", call="bulk", number=items, kilobytes=kilobytes, count=requests, read=read
+    done = worker.run(
+        "cost", call="bulk", number=items, kilobytes=kilobytes, count=requests, read=read
     )
     return 1e6 * float(done["cpu"]) / (items * requests)
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show the cost of an item."""
     cases: dict[str, dict[str, dict[str, object]]] = {}
     for row in rows:
         case = f"{row['items']} items, {row['kilobytes']:g} kB{', ids read' * row['read']}"
@@ -83,14 +82,16 @@ def tables(rows: Rows) -> list[Table]:
         for case, by_key in cases.items()
     ]
     columns = ("µs", *(NAMES[key] for key in present), *(f"ours / {NAMES[key]}" for key in others))
-    return [Table("bulk.execute, CPU per item", columns, lines)]
+    return [Table("bulk.execute, CPU time per item", columns, lines)]
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold 100 items against the reference's."""
+    """Return the ratio to the reference for 100 items."""
     return [
         Finding(
-            f"bulk.execute of 100 items, CPU, to {NAMES['reference']}", row["ours_to_this"], LIMIT
+            f"bulk.execute of 100 items, CPU time relative to {NAMES['reference']}",
+            row["ours_to_this"],
+            LIMIT,
         )
         for row in rows
         if (row["items"], row["kilobytes"], row["read"]) == (100, 0.5, False)

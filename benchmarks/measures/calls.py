@@ -1,4 +1,4 @@
-"""CPU of one call: by call, by calls in flight, by contender."""
+"""CPU time of one call, by call, concurrency and contender."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.results import Rows
 from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
 
-TITLE = "CPU per call"
+TITLE = "CPU time per call"
 CALLS = ("register", "start", "finish", "span")
 LIMITS = {"reference": 0.55, "hand": 0.65, "floor": 0.90}
 
 
 class Scale(Struct):
-    """How much to measure: `cases` are call, calls in flight and state of the allocator."""
+    """Settings. A case is (call, concurrency, state of the allocator)."""
 
     cases: list[tuple[str, int, str]]
     launches: int
@@ -55,7 +55,7 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Measure in turns, so that each ratio is of slices that ran one after another."""
+    """Interleave the contenders, so that each ratio compares slices that ran back to back."""
     values: dict[tuple[str, int, str, str], list[float]] = {}
     for _ in range(scale.launches):
         for allocator in dict.fromkeys(case[2] for case in scale.cases):
@@ -74,7 +74,7 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def _cost(worker: Worker, call: str, concurrency: int, scale: Scale) -> float:
-    # httpx takes ten times as long as the others: it makes do with fewer.
+    # httpx takes ten times as long as the others, so it makes fewer calls.
     slow = worker.contender.key == "httpx"
     count = max(scale.count // 4, concurrency) if slow else max(scale.count, 4 * concurrency)
     return worker.cost(count, call, concurrency=concurrency)
@@ -98,14 +98,13 @@ def _row(values: dict[Any, list[float]], key: tuple[str, int, str, str]) -> dict
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show a call by contender, and then how it grows."""
     concurrency = 16 if any(row["concurrency"] == 16 for row in rows) else rows[0]["concurrency"]
     found = []
     for allocator in ("settled", "mapping"):
         case = {"concurrency": concurrency, "allocator": allocator}
         mine = [row for row in rows if case.items() <= row.items()]
         if mine:
-            where = f"{concurrency} at a time, allocator {allocator}"
+            where = f"{concurrency} concurrent, allocator {allocator}"
             found += [_costs(mine, where), _ratios(mine, where)]
     return [*found, _growth(rows)]
 
@@ -116,17 +115,17 @@ def _costs(rows: Rows, where: str) -> Table:
         (call, *(show(row["cpu_us"]["median"], 1) for row in rows if row["call"] == call))
         for call in _column(rows, "call")
     ]
-    return Table(f"CPU per call, {where}", columns, lines)
+    return Table(f"CPU time per call, {where}", columns, lines)
 
 
 def _ratios(rows: Rows, where: str) -> Table:
     others = [row for row in rows if row["contender"] != "ours"]
-    columns = ("ours / this", *(NAMES[key] for key in _column(others, "contender")))
+    columns = ("ours / contender", *(NAMES[key] for key in _column(others, "contender")))
     lines = [
         (call, *(show(row["ours_to_this"]) for row in others if row["call"] == call))
         for call in _column(rows, "call")
     ]
-    return Table(f"Ours as a share, {where}", columns, lines)
+    return Table(f"Ours relative to the other contenders, {where}", columns, lines)
 
 
 def _column(rows: Rows, name: str) -> list[str]:
@@ -144,20 +143,20 @@ def _growth(rows: Rows) -> Table:
         figures = [at.get((contender, call, each, allocator)) for each in (1, 16)]
         cells = [show(each["cpu_us"], 1) if each else "" for each in (*figures, row)]
         lines.append((call, NAMES[contender], *cells, show(row["growth_from_16"])))
-    columns = ("call", "contender", "1", "16", "256 in flight, µs", "256 / 16")
-    return Table("CPU per call as more are in flight", columns, lines, left=2)
+    columns = ("call", "contender", "1", "16", "256 concurrent, µs", "256 / 16")
+    return Table("CPU time per call by concurrency", columns, lines, left=2)
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold a register against its targets."""
+    """Return the ratios of a register, and its growth with concurrency."""
     found = []
     for row in rows:
         if (row["call"], row["concurrency"], row["allocator"]) == ("register", 16, "settled"):
             limit = LIMITS.get(row["contender"])
             if limit:
-                name = f"register, CPU, to {NAMES[row['contender']]}"
+                name = f"register, CPU time relative to {NAMES[row['contender']]}"
                 found.append(Finding(name, row["ours_to_this"], limit))
         if row["contender"] == "ours" and row["call"] == "register" and "growth_from_16" in row:
-            name = f"register, CPU at 256 in flight to 16 ({row['allocator']})"
+            name = f"register, CPU time at 256 concurrent relative to 16 ({row['allocator']})"
             found.append(Finding(name, row["growth_from_16"], 1.15))
     return found

@@ -1,4 +1,4 @@
-"""What a caller is told, and what took effect, while a share of all attempts goes wrong."""
+"""Compares what callers see with what took effect, while a fraction of all attempts fails."""
 
 from __future__ import annotations
 
@@ -15,41 +15,46 @@ from benchmarks.results import Rows
 from benchmarks.tables import Finding, Table
 
 TITLE = "Faults"
-# Short waits and a short timeout, the same for both, so that a run takes seconds.
-PACE: dict[str, Any] = {"request_timeout": 0.5, "initial_retry_delay": 0.02, "max_retry_delay": 0.5}
-# Ours alone has a budget: so many failures are what it is made to stop, so it is off here.
-PATIENT = {**PACE, "max_retries": 12, "retry_budget": None}
-SETTINGS = {"as it comes": PACE, "12 retries": PATIENT}
+# The same short waits and timeout for both, so that a run takes seconds.
+FAST: dict[str, Any] = {"request_timeout": 0.5, "initial_retry_delay": 0.02, "max_retry_delay": 0.5}
+# Only ours has a retry budget. It would stop these many retries, as intended, so it is off here.
+MANY_RETRIES = {**FAST, "max_retries": 12, "retry_budget": None}
+SETTINGS = {"as it comes": FAST, "12 retries": MANY_RETRIES}
+# Keys are stored in results files; tables show the names.
+SETTING_NAMES = {"as it comes": "3 retries", "12 retries": "12 retries"}
 _STEPS = ("register", "start", "finish")
 _EFFECTS = ("registered", "started", "finished")
+_TARGETS = {"doubled": "doubled", "lost": "lost", "wrongly_raised": "failed but applied"}
 _COUNTS = ("completed", "doubled", "lost", "raised", "wrongly_raised", "raised_unknown")
 
 
 class Scale(Struct):
-    """How much to measure: `count` lifecycles for each seed, rate and setting."""
+    """Settings: `count` lifecycles for each seed, rate and setting."""
 
     rates: list[float]
     seeds: list[int]
     settings: list[str]
     count: int
     concurrency: int
-    at_once: int
+    parallel_runs: int
 
 
 _RATES = [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 SCALES = {
-    "tiny": Scale([0.3], [1], ["12 retries"], count=10, concurrency=10, at_once=1),
-    "quick": Scale(_RATES, [1], ["12 retries"], count=150, concurrency=50, at_once=4),
-    "full": Scale(_RATES, list(range(1, 7)), list(SETTINGS), count=300, concurrency=50, at_once=3),
+    "tiny": Scale([0.3], [1], ["12 retries"], count=10, concurrency=10, parallel_runs=1),
+    "quick": Scale(_RATES, [1], ["12 retries"], count=150, concurrency=50, parallel_runs=4),
+    "full": Scale(
+        _RATES, list(range(1, 7)), list(SETTINGS), count=300, concurrency=50, parallel_runs=3
+    ),
 }
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Carry out lifecycles; several runs at once, each with a server of its own."""
-    taking_part = [each for each in contenders if each.key in {"ours", "reference"}]
-    cases = list(product(scale.settings, scale.rates, taking_part))
+    """Run lifecycles; several runs in parallel, each with its own server."""
+    participants = [each for each in contenders if each.key in {"ours", "reference"}]
+    cases = list(product(scale.settings, scale.rates, participants))
     runs = [(*case, seed) for case in cases for seed in scale.seeds]
-    with ThreadPoolExecutor(scale.at_once) as pool:
+    with ThreadPoolExecutor(scale.parallel_runs) as pool:
         done = list(pool.map(lambda run: _run(scale, *run), runs))
     rows: Rows = []
     for at, (setting, rate, contender) in enumerate(cases):
@@ -72,29 +77,29 @@ def _run(scale: Scale, setting: str, rate: float, contender: Contender, seed: in
         serving(fault_rate=rate, seed=seed) as server,
         workers([contender], server, **SETTINGS[setting]) as (worker,),
     ):
-        done = worker.order(measure="lifecycles", count=scale.count, concurrency=scale.concurrency)
+        done = worker.run("lifecycles", count=scale.count, concurrency=scale.concurrency)
         stats = server.stats()
-    return {"seed": seed, "seconds": done["wall"], **judge(done["records"], stats)}
+    return {"seed": seed, "seconds": done["wall"], **count_outcomes(done["records"], stats)}
 
 
-def judge(records: Sequence[dict[str, Any]], stats: dict[str, Any]) -> dict[str, int]:
-    """Hold what each caller was told against what took effect.
+def count_outcomes(records: Sequence[dict[str, Any]], stats: dict[str, Any]) -> dict[str, int]:
+    """Compare the outcome that each caller saw with what took effect.
 
-    doubled: registers that took effect once too often. lost: writes reported as done that did not
-    take effect. raised: errors. wrongly_raised: of these, errors for a write that took effect
-    which do not say so (`outcome_unknown`). raised_unknown: those for such a write which do.
+    doubled: registers that took effect twice. lost: writes that succeeded for the caller but did
+    not take effect. raised: errors. Of these, for writes that took effect: wrongly_raised without
+    `outcome_unknown`, raised_unknown with it.
     """
-    took_effect = {name: set(stats[name]) for name in _EFFECTS}
+    applied_steps = {name: set(stats[name]) for name in _EFFECTS}
     counts = dict.fromkeys(_COUNTS, 0)
     counts["doubled"] = stats["doubled"]
     for record in records:
         for step, effect in zip(_STEPS, _EFFECTS, strict=True):
-            happened = record["name"] in took_effect[effect]
+            applied = record["name"] in applied_steps[effect]
             if record["raised"] != step:
-                counts["lost"] += not happened
+                counts["lost"] += not applied
                 continue
             counts["raised"] += 1
-            if happened:
+            if applied:
                 counts["raised_unknown" if record["outcome_unknown"] else "wrongly_raised"] += 1
             break
         else:
@@ -103,15 +108,15 @@ def judge(records: Sequence[dict[str, Any]], stats: dict[str, Any]) -> dict[str,
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show a line for each rate, and each setting in a table of its own."""
+    """Return one table per setting, with a row for each rate and contender."""
     columns = (
         "faulty attempts",
         "contender",
         "doubled",
         "lost",
-        "wrongly raised",
-        "raised as unknown",
-        "raised in all",
+        "failed but applied",
+        "failed as unknown",
+        "failed in total",
         "completed",
         "completed per second",
     )
@@ -132,18 +137,18 @@ def tables(rows: Rows) -> list[Table]:
             for row in rows
             if row["setting"] == setting
         ]
-        title = f"{rows[0]['lifecycles']:,} lifecycles: register, start, finish; {setting}"
+        count = rows[0]["lifecycles"]
+        name = SETTING_NAMES[setting]
+        title = f"{count:,} lifecycles: register, start, finish; {name}"
         found.append(Table(title, columns, lines, left=2))
     return found
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold ours at 30 % against the target, which is nought."""
+    """Return the errors of ours at a fault rate of 30 %; the target is zero."""
     return [
-        Finding(
-            f"{name.replace('_', ' ')} at 30 % faulty attempts, {row['setting']}", row[name], 0, 0
-        )
+        Finding(f"{name} at 30 % faulty attempts, {SETTING_NAMES[row['setting']]}", row[key], 0, 0)
         for row in rows
-        for name in ("doubled", "lost", "wrongly_raised")
+        for key, name in _TARGETS.items()
         if row["contender"] == "ours" and row["rate"] == 0.3
     ]

@@ -1,7 +1,7 @@
-"""A register in processes as they come, and in one that settles its allocator with a line.
+"""CPU time of a register with the default allocator, and in a process that settles it first.
 
-Whether glibc maps asyncio's read buffer anew for each read is left to chance here, as it is in an
-application. So there are many launches of few rounds.
+Whether glibc maps the read buffer of asyncio for each read is left to chance here, as in an
+application. Therefore this measure uses many launches with few rounds each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TITLE = "The first line of a program"
 
 
 class Scale(Struct):
-    """How much to measure."""
+    """Settings."""
 
     launches: int
     rounds: int
@@ -37,13 +37,13 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Measure all but the slow and the bare, and ours once more after the line."""
+    """Measure the contenders that have a target, and ours with and without the line."""
     wanted = [each for each in contenders if each.key in {"ours", *LIMITS}]
     values: dict[str, list[float]] = {}
     for _ in range(scale.launches):
         with (
             serving() as server,
-            workers([*wanted, SETTLED], server, allocator="as it comes") as running,
+            workers([*wanted, SETTLED], server, allocator="default") as running,
         ):
             slices = {
                 worker.contender.key: partial(worker.cost, scale.count, concurrency=16)
@@ -63,7 +63,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show ours as it comes and after the line, as shares of the others."""
     lines = [
         (
             NAMES[row["contender"]],
@@ -73,16 +72,18 @@ def tables(rows: Rows) -> list[Table]:
         )
         for row in rows
     ]
-    columns = ("", "CPU, µs", "ours / this", "ours after the line / this")
-    note = "The line is `bytes(4 << 20)`; it has an effect on glibc only."
-    return [Table("A register, 16 at a time, processes as they come", columns, lines, note=note)]
+    columns = ("", "CPU, µs", "ours / contender", "ours, settled / contender")
+    note = "Settled means that the program begins with `bytes(4 << 20)`, which only affects glibc."
+    return [
+        Table("CPU time of a register, 16 concurrent, default allocator", columns, lines, note=note)
+    ]
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold ours after the line against the targets of a register."""
+    """Compare ours, settled, with the targets of a register."""
     return [
         Finding(
-            f"register, CPU, after `bytes(4 << 20)`, to {NAMES[row['contender']]} as it comes",
+            f"register, CPU time after `bytes(4 << 20)` relative to {NAMES[row['contender']]}",
             row["settled_to_this"],
             LIMITS[row["contender"]],
         )

@@ -1,4 +1,4 @@
-"""How long an import takes."""
+"""CPU time of the import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CODE = "import time; t = time.process_time(); import {}; print(time.process_tim
 
 
 class Scale(Struct):
-    """How much to measure."""
+    """Settings."""
 
     rounds: int
 
@@ -30,7 +30,7 @@ SCALES = {"tiny": Scale(rounds=2), "quick": Scale(rounds=11), "full": Scale(roun
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Import in a new process each time, from bytecode: the round that warms up compiles."""
+    """Import in a new process each time, from bytecode, which the warm-up round compiles."""
     pythons = {each.key: each.python for each in contenders}
     cases = {
         "aiohttp alone": (pythons.get("ours", OURS.python), "aiohttp"),
@@ -55,7 +55,7 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 def _import(python: str, module: str) -> float:
     environ = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    # This checkout comes last on the path: the reference finds its own package before.
+    # This checkout is last on the path, so the reference's own package takes precedence.
     code = f"import sys; sys.path.append({str(ROOT)!r}); " + _CODE.format(module)
     run = subprocess.run(
         [python, "-P", "-c", code], check=True, capture_output=True, text=True, env=environ
@@ -64,7 +64,6 @@ def _import(python: str, module: str) -> float:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show medians and the best."""
     lines = [
         (
             row["import"],
@@ -75,14 +74,14 @@ def tables(rows: Rows) -> list[Table]:
         )
         for row in rows
     ]
-    columns = ("", "CPU, ms", "to aiohttp", "best, ms", "best to best")
-    return [Table("Import, from bytecode, in a new process", columns, lines)]
+    columns = ("", "CPU, ms", "relative to aiohttp", "best, ms", "best / best of aiohttp")
+    return [Table("Import from bytecode in a new process", columns, lines)]
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold ours against aiohttp's own."""
+    """Return the ratio to the import of aiohttp alone."""
     return [
-        Finding("import, CPU, to aiohttp's own", row["to_aiohttp"], LIMIT)
+        Finding("import, CPU time relative to aiohttp alone", row["to_aiohttp"], LIMIT)
         for row in rows
         if row["import"] == "prefactor_http 1.0"
     ]

@@ -1,4 +1,4 @@
-"""How long a call takes its caller, over loopback, at a load that is offered whatever happens."""
+"""Latency of a call over loopback at a fixed rate of calls (open loop)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLE = "Latency"
 
 
 class Scale(Struct):
-    """How much to measure: `rate` calls a second are started, `count` in a slice."""
+    """Settings: `rate` calls per second are started, `count` per slice."""
 
     rate: int
     count: int
@@ -33,7 +33,7 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Offer each contender the same load in turns; percentiles are of a slice, then medians."""
+    """Interleave contenders under the same load; report the median of each slice's percentiles."""
     with serving() as server, workers(contenders, server) as running:
         slices = {each.contender.key: partial(_slice, each, scale) for each in running}
         found = interleave(slices, scale.rounds)
@@ -48,7 +48,7 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def _slice(worker: Worker, scale: Scale) -> dict[str, float]:
-    done = worker.order(measure="latency", call="register", rate=scale.rate, count=scale.count)
+    done = worker.run("latency", call="register", rate=scale.rate, count=scale.count)
     percent = statistics.quantiles(done["seconds"], n=100, method="inclusive")
     return {
         "p50_ms": 1e3 * percent[49],
@@ -58,12 +58,11 @@ def _slice(worker: Worker, scale: Scale) -> dict[str, float]:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show the percentiles."""
     lines = [(NAMES[row["contender"]], show(row["p50_ms"]), show(row["p99_ms"])) for row in rows]
-    title = f"Latency of a register, {rows[0]['rate']} started a second"
+    title = f"Latency of a register, {rows[0]['rate']} started per second"
     return [Table(title, ("", "p50, ms", "p99, ms"), lines)]
 
 
 def findings(_rows: Rows) -> list[Finding]:
-    """Nothing was set a target."""
+    """Return nothing: this measure has no targets."""
     return []

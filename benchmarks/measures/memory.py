@@ -1,4 +1,4 @@
-"""Memory of a call in flight."""
+"""Resident memory of a call in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTICIPANTS = ("reference", "ours", "hand")
 
 
 class Scale(Struct):
-    """How much to measure: `count` calls are in flight, and looked at after `seconds`."""
+    """Settings: memory is read when `count` calls have been in flight for `seconds`."""
 
     count: int
     seconds: float
@@ -32,16 +32,16 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Compare resident memory before and during, in a new process each time.
+    """Compare resident memory before and during the calls, in a new process each time.
 
-    Once each call has a connection, and once all but the 100 of each contender's default wait.
+    Measured with one connection per call, and with the default of 100 connections.
     """
-    taking_part = [each for each in contenders if each.key in PARTICIPANTS]
+    participants = [each for each in contenders if each.key in PARTICIPANTS]
     found: dict[tuple[str, int], list[float]] = {}
     for _ in range(scale.launches):
         for connections in (scale.count, 100):
-            for each in taking_part:
-                grown = _held(each, scale, connections)
+            for each in participants:
+                grown = _memory(each, scale, connections)
                 found.setdefault((each.key, connections), []).append(grown)
     return [
         {
@@ -54,29 +54,28 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
     ]
 
 
-def _held(contender: Contender, scale: Scale, connections: int) -> float:
+def _memory(contender: Contender, scale: Scale, connections: int) -> float:
     with (
         serving(delay=600) as server,
         workers([contender], server, max_connections=connections) as (worker,),
     ):
-        done = worker.order(measure="held", count=scale.count, seconds=scale.seconds)
+        done = worker.run("memory", count=scale.count, seconds=scale.seconds)
     if done["unfinished"] != scale.count:
         raise RuntimeError(f"{contender.name}: only {done['unfinished']} calls are in flight")
     return float(done["grown"]) / scale.count / 1000
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show what a call takes, on the wire and waiting."""
     by_case = {(row["contender"], row["connections"]): row["kb_per_call"] for row in rows}
     calls = rows[0]["calls"]
     lines = [
         (NAMES[key], show(by_case[key, calls], 1), show(by_case[key, 100], 1))
         for key in dict.fromkeys(row["contender"] for row in rows)
     ]
-    columns = ("", f"{calls:,} connections, kB a call", "100 connections, kB a call")
+    columns = ("", f"{calls:,} connections, kB per call", "100 connections, kB per call")
     return [Table(f"Resident memory per call, {calls:,} in flight", columns, lines)]
 
 
 def findings(_rows: Rows) -> list[Finding]:
-    """Nothing was set a target."""
+    """Return nothing: this measure has no targets."""
     return []

@@ -1,4 +1,4 @@
-"""A register on each Python that is found, on asyncio and uvloop."""
+"""CPU time of a register on each installed Python, on asyncio and uvloop."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ TITLE = "Pythons and event loops"
 
 
 class Scale(Struct):
-    """How much to measure; without `elsewhere` on this Python alone."""
+    """Settings. Without `other_pythons` only this Python is measured."""
 
-    elsewhere: bool
+    other_pythons: bool
     loops: list[str]
     count: int
     rounds: int
 
 
 SCALES = {
-    "tiny": Scale(elsewhere=False, loops=["asyncio"], count=8, rounds=2),
-    "quick": Scale(elsewhere=False, loops=["uvloop"], count=200, rounds=6),
-    "full": Scale(elsewhere=True, loops=["asyncio", "uvloop"], count=400, rounds=24),
+    "tiny": Scale(other_pythons=False, loops=["asyncio"], count=8, rounds=2),
+    "quick": Scale(other_pythons=False, loops=["uvloop"], count=200, rounds=6),
+    "full": Scale(other_pythons=True, loops=["asyncio", "uvloop"], count=400, rounds=24),
 }
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Measure the contenders of one Python and loop in turns."""
+    """Interleave the contenders of one Python and event loop."""
     found: Rows = []
-    taking_part = [each for each in contenders if each.key in {"reference", "ours", "floor"}]
-    by_python = {environments.HERE: taking_part}
-    if scale.elsewhere:
+    participants = [each for each in contenders if each.key in {"reference", "ours", "floor"}]
+    by_python = {environments.HERE: participants}
+    if scale.other_pythons:
         others = [each for each in environments.pythons() if each != environments.HERE]
         by_python |= {each: environments.on_python(each) for each in others}
     for python, chosen in by_python.items():
@@ -63,7 +63,6 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show a line for each Python and loop."""
     cases: dict[tuple[str, str], dict[str, dict[str, object]]] = {}
     for row in rows:
         cases.setdefault((row["python"], row["loop"]), {})[row["contender"]] = row
@@ -78,9 +77,11 @@ def tables(rows: Rows) -> list[Table]:
             )
         )
     columns = ("", "ours, µs", *(f"ours / {NAMES[key]}" for key in others))
-    return [Table("A register, 16 at a time, CPU, by Python and event loop", columns, lines)]
+    return [
+        Table("CPU time of a register, 16 concurrent, by Python and event loop", columns, lines)
+    ]
 
 
 def findings(_rows: Rows) -> list[Finding]:
-    """The targets are for Python 3.11 on asyncio."""
+    """Return nothing: the targets are for Python 3.11 on asyncio."""
     return []

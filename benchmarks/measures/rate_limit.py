@@ -1,4 +1,4 @@
-"""Requests per finished row at a server that admits 200 a second, and says when to come back."""
+"""Requests per finished row at a server with a rate limit that sends `Retry-After`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 1.05
 
 
 class Scale(Struct):
-    """How much to measure: until `count` rows are taken, or `seconds` are over."""
+    """Settings: a run ends after `count` rows or `seconds`; `rate` is the limit per second."""
 
     callers: list[int]
     rate: int
@@ -34,7 +34,7 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Run all at once, each with a server of its own: they wait far more than they work."""
+    """Run all cases in parallel, each with its own server: they spend their time waiting."""
     cases = [
         (callers, each)
         for callers in scale.callers
@@ -42,15 +42,13 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
         if each.key in {"ours", "reference"}
     ]
     with ThreadPoolExecutor(len(cases)) as pool:
-        return list(pool.map(lambda case: _flood(scale, *case), cases))
+        return list(pool.map(lambda case: _run(scale, *case), cases))
 
 
-def _flood(scale: Scale, callers: int, contender: Contender) -> dict[str, Any]:
+def _run(scale: Scale, callers: int, contender: Contender) -> dict[str, Any]:
     with serving(rate=scale.rate) as server, workers([contender], server) as (worker,):
         server.reset()
-        done = worker.order(
-            measure="flood", count=scale.count, callers=callers, seconds=scale.seconds
-        )
+        done = worker.run("flood", count=scale.count, callers=callers, seconds=scale.seconds)
         stats = server.stats()
     return {
         "contender": contender.key,
@@ -58,7 +56,7 @@ def _flood(scale: Scale, callers: int, contender: Contender) -> dict[str, Any]:
         "finished": done["finished"],
         "raised": done["raised"],
         "requests": stats["requests"],
-        "refused": stats["refused"],
+        "refused": stats["rejected"],
         "seconds": done["wall"],
         "requests_per_row": stats["requests"] / done["finished"],
         "share_of_rate": done["finished"] / done["wall"] / scale.rate,
@@ -66,7 +64,6 @@ def _flood(scale: Scale, callers: int, contender: Contender) -> dict[str, Any]:
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show what the server saw and what the caller got."""
     lines = [
         (
             f"{row['callers']} callers, {NAMES[row['contender']]}",
@@ -83,19 +80,21 @@ def tables(rows: Rows) -> list[Table]:
         "",
         "requests per finished row",
         "finished",
-        "raised",
+        "failed",
         "requests",
-        "refused",
-        "of what is admitted",
+        "rejected",
+        "share of the limit",
     )
-    note = "The first burst counts: in a short run it also lifts the rate above what is admitted."
+    note = "The first burst is included; in a short run it raises the share of the limit."
     return [
-        Table("200 requests a second admitted, 429 with Retry-After: 1", columns, lines, note=note)
+        Table(
+            "Limit of 200 requests per second, 429 with Retry-After: 1", columns, lines, note=note
+        )
     ]
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold ours against the target."""
+    """Return the requests per finished row of ours."""
     return [
         Finding(
             f"requests per finished row, {row['callers']} callers",

@@ -1,4 +1,4 @@
-"""`register_many`: rows a second, CPU per row and memory, as rows become many."""
+"""`register_many`: CPU time per row, rows per second and memory, by number of rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT = 0.13
 
 
 class Variant(Struct):
-    """What is registered: with keys of which kind, and a schema of which size."""
+    """The kind of keys and the size of the schema."""
 
     keys: str
     job: str | None
@@ -35,9 +35,9 @@ _VARIANTS = (
 
 
 class Scale(Struct):
-    """How much to measure: `cases` are rows, and how often they are registered in a slice.
+    """Settings. A case is (number of rows, repetitions per slice).
 
-    With the larger schema only `large` is measured.
+    With the larger schema only the case `large` is measured.
     """
 
     cases: list[tuple[int, int]]
@@ -61,12 +61,12 @@ SCALES = {
 
 
 def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
-    """Register rows, beside the reference's `bulk.execute` of 100 items; the process is warm."""
-    taking_part = [each for each in contenders if each.key in {"ours", "reference"}]
+    """Interleave `register_many` and the reference's `bulk.execute` of 100 items."""
+    participants = [each for each in contenders if each.key in {"ours", "reference"}]
     rows: Rows = []
     for variant in _VARIANTS:
         cases = scale.cases if variant.kilobytes == _SMALL else [scale.large]
-        with serving() as server, workers(taking_part, server) as running:
+        with serving() as server, workers(participants, server) as running:
             slices = {}
             for worker in running:
                 if worker.contender.key == "reference":
@@ -88,25 +88,23 @@ def measure(scale: Scale, contenders: Sequence[Contender]) -> Rows:
             row["growth"] = ratio(_column(values, 0), _column(least, 0))
             if reference:
                 row["ours_to_reference"] = ratio(_column(values, 0), _column(reference, 0))
-            rows.append(row | {"peak_mb": _peak(taking_part, int(count), variant)})
+            rows.append(row | {"peak_mb": _peak(participants, int(count), variant)})
     return rows
 
 
 def _rows(worker: Worker, count: int, times: int, variant: Variant) -> tuple[float, float]:
-    done = _order(worker, count, times, variant)
+    done = _run(worker, count, times, variant)
     return done["cpu"] / (count * times), done["wall"] / (count * times)
 
 
-def _order(worker: Worker, count: int, times: int, variant: Variant) -> dict[str, float]:
-    return worker.order(
-        measure="rows", count=count, times=times, job=variant.job, kilobytes=variant.kilobytes
+def _run(worker: Worker, count: int, times: int, variant: Variant) -> dict[str, float]:
+    return worker.run(
+        "rows", count=count, times=times, job=variant.job, kilobytes=variant.kilobytes
     )
 
 
 def _bulk(worker: Worker, requests: int, variant: Variant) -> tuple[float, float]:
-    done = worker.order(
-        measure="cost", call="bulk", number=100, kilobytes=variant.kilobytes, count=requests
-    )
+    done = worker.run("cost", call="bulk", number=100, kilobytes=variant.kilobytes, count=requests)
     return done["cpu"] / (100 * requests), done["wall"] / (100 * requests)
 
 
@@ -123,15 +121,14 @@ def _column(values: Sequence[tuple[float, float]], number: int) -> list[float]:
 
 
 def _peak(contenders: Sequence[Contender], count: int, variant: Variant) -> float:
-    """Tell how far a process's peak memory rises above that of one that registered 1000 rows."""
+    """Return the growth of peak memory in MB, after 1,000 rows have been registered."""
     ours = [each for each in contenders if each.key == "ours"]
     with serving() as server, workers(ours, server) as (worker,):
-        _order(worker, 1000, 1, variant)
-        return _order(worker, count, 1, variant)["grown"] / 1e6
+        _run(worker, 1000, 1, variant)
+        return _run(worker, count, 1, variant)["grown"] / 1e6
 
 
 def tables(rows: Rows) -> list[Table]:
-    """Show the rates by rows."""
     lines = [
         (
             _name(row),
@@ -145,11 +142,11 @@ def tables(rows: Rows) -> list[Table]:
     ]
     columns = (
         "",
-        "CPU per row, µs",
+        "CPU time per row, µs",
         "ours / reference",
         "rows per CPU second",
         "rows per second",
-        "peak above warm, MB",
+        "growth of peak memory, MB",
     )
     return [Table("register_many", columns, lines)]
 
@@ -162,13 +159,14 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Hold the longest run against the reference, and against the shortest."""
+    """Compare the longest run with the reference and with the shortest run."""
     random = [row for row in rows if row["contender"] == "ours" and row["keys"] == "random"]
     ours = [row for row in random if row["kilobytes"] == _SMALL]
     last = ours[-1]
     found = [
         Finding(
-            f"register_many, CPU per row at {last['rows']:,} to {ours[0]['rows']:,} rows",
+            f"register_many, CPU time per row at {last['rows']:,} rows"
+            f" relative to {ours[0]['rows']:,}",
             last["growth"],
             1.1,
         )
@@ -176,6 +174,9 @@ def findings(rows: Rows) -> list[Finding]:
     for row in (random[-1], last):
         if "ours_to_reference" in row:
             schema = f"schema of {row['kilobytes']:g} kB"
-            name = f"register_many, CPU per row, {schema}, to {NAMES['reference']}'s bulk.execute"
+            name = (
+                f"register_many, CPU time per row, {schema},"
+                f" relative to {NAMES['reference']}'s bulk.execute"
+            )
             found.insert(0, Finding(name, row["ours_to_reference"], LIMIT, 3))
     return found

@@ -1,11 +1,11 @@
-"""A local Prefactor API for tests and demonstrations, which breaks when told to."""
+"""A local Prefactor API with fault injection, for tests and demonstrations."""
 
 from prefactor_http.testing.faults.faults import RANDOM_FAULTS, ErrorBody, Fault, FaultKind
 from prefactor_http.testing.faults.item_faults import TRANSIENT_CODES
 from prefactor_http.testing.server.key_store import IdempotencyPolicy, OnConcurrent, OnMismatch
 from prefactor_http.testing.server.ledger import Effect, Write
 from prefactor_http.testing.server.rate_limit import RateLimit
-from prefactor_http.testing.server.record import RecordedRequest
+from prefactor_http.testing.server.recorded_request import RecordedRequest
 from prefactor_http.testing.server.server import LocalPrefactor
 from prefactor_http.testing.server.thread import serving
 

@@ -1,4 +1,4 @@
-"""A running local API and a caller that knows nothing of the client."""
+"""Fixtures: a running local API and a plain aiohttp caller."""
 
 import aiohttp
 import pytest
@@ -20,5 +20,5 @@ async def session():
 
 
 @pytest.fixture
-def call(api, session):
+def caller(api, session):
     return Caller(api, session)

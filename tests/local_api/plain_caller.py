@@ -1,4 +1,4 @@
-"""Calls the local API by plain aiohttp, so that the client under test is not its own judge."""
+"""Calls the local API with plain aiohttp, independently of the client under test."""
 
 import asyncio
 import itertools
@@ -21,8 +21,8 @@ VERSION = {"external_identifier": "v1", "name": "Version 1"}
 
 
 @dataclass
-class Reply:
-    """What came back, whole."""
+class Response:
+    """A complete response."""
 
     status: int
     headers: Any
@@ -39,14 +39,14 @@ class Reply:
         return self.json["code"]
 
 
-async def arrival_of(api, count):
-    """Wait until so many attempts have arrived at the server."""
+async def wait_for_attempts(api, count):
+    """Wait until the server has received this many attempts."""
     while len(api.requests) < count:  # noqa: ASYNC110 # the server has no event for tests
         await asyncio.sleep(0)
 
 
 class Caller:
-    """A client without retries, keys or opinions."""
+    """A client without retries."""
 
     def __init__(self, api, session):
         self.api = api
@@ -56,14 +56,14 @@ class Caller:
     def key(self):
         return f"test-key-{next(self._keys):06}"
 
-    async def send(self, method, path, *, token=None, max_outage=5.0, **options):
+    async def send(self, method, path, *, token=None, total_timeout=5.0, **options):
         headers = {"Authorization": f"Bearer {token or self.api.token}"}
         headers.update(options.pop("headers", {}))
         async with self._session.request(
             method,
             self.api.url + "/api/v1" + path,
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=max_outage),
+            timeout=aiohttp.ClientTimeout(total=total_timeout),
             allow_redirects=False,
             **options,
         ) as response:
@@ -72,7 +72,7 @@ class Caller:
             if response.content_type == "application/json" and body:
                 with suppress(ValueError):
                     decoded = json.loads(body)
-            return Reply(response.status, response.headers, body, decoded)
+            return Response(response.status, response.headers, body, decoded)
 
     async def get(self, path, **options):
         return await self.send("GET", path, **options)
@@ -96,7 +96,7 @@ class Caller:
         return await self.post("/agent_instance/register", self.registration(**changes), **options)
 
     async def instance(self, status="pending"):
-        """Make an instance in a state and return its id."""
+        """Create an instance with the given status and return its id."""
         instance_id = (await self.register()).details["id"]
         path = f"/agent_instance/{instance_id}"
         if status == "cancelled":

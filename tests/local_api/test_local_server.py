@@ -1,4 +1,4 @@
-"""The server itself: what it records and counts, limits, life and the pytest fixture."""
+"""The server itself: recording, statistics, limits, lifecycle and the pytest fixture."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import urllib.request
 
 import aiohttp
 import pytest
+from plain_caller import Caller
 from yarl import URL
 
 from prefactor_http.testing import FaultKind, LocalPrefactor, RateLimit, serving
@@ -15,9 +16,9 @@ from prefactor_http.testing.server.rate_limit import TokenBucket
 pytest_plugins = ["pytester"]
 
 
-async def test_a_request_is_recorded_as_it_stood_on_the_wire(api, call):
-    body = call.registration(idempotency_key="recorded-key", purpose=None)
-    await call.post("/agent_instance/register", body, headers={"X-Prefactor-SDK": "a@1 b@2"})
+async def test_a_request_is_recorded_as_sent_with_the_token_masked(api, caller):
+    body = caller.registration(idempotency_key="recorded-key", purpose=None)
+    await caller.post("/agent_instance/register", body, headers={"X-Prefactor-SDK": "a@1 b@2"})
     (request,) = api.requests
     assert request.method == "POST"
     assert request.path == request.raw_path == "/api/v1/agent_instance/register"
@@ -30,11 +31,11 @@ async def test_a_request_is_recorded_as_it_stood_on_the_wire(api, call):
     assert api.token not in repr(api.requests)
 
 
-async def test_paths_and_queries_are_recorded_undecoded_and_decoded(api, call, session):
+async def test_queries_are_recorded_raw_and_decoded(api, caller, session):
     path = "/api/v1/agent_instance?pagination%5Boffset%5D=0&agent_id=a%2Fb"
     async with session.get(URL(api.url + path, encoded=True)):
         pass
-    await call.get("/nowhere")
+    await caller.get("/nowhere")
     listed, unknown = api.requests
     assert listed.raw_path == path
     assert listed.query == [("pagination[offset]", "0"), ("agent_id", "a/b")]
@@ -48,9 +49,9 @@ async def test_a_request_without_a_token_is_recorded_without_one(api, session):
     assert "Authorization" not in api.requests[0].headers
 
 
-async def test_nothing_is_recorded_where_nobody_looks(session, call):
+async def test_requests_are_not_kept_when_recording_is_off(session):
     async with LocalPrefactor(record=False) as api:
-        other = type(call)(api, session)
+        other = Caller(api, session)
         await other.register()
         api.fail_next(FaultKind.APPLIED_THEN_RESET)
         with pytest.raises((aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)):
@@ -59,13 +60,13 @@ async def test_nothing_is_recorded_where_nobody_looks(session, call):
         assert len(api.effects) == 2
 
 
-async def test_counts_can_be_asked_for_over_the_wire(api, call, session):
+async def test_stats_are_available_over_http(api, caller, session):
     api.fail_next(FaultKind.APPLIED_THEN_500)
-    body = call.registration()
-    await call.post("/agent_instance/register", body)
-    await call.post("/agent_instance/register", body)
-    await call.register(agent_id="nobody")
-    await call.get("/ping")
+    body = caller.registration()
+    await caller.post("/agent_instance/register", body)
+    await caller.post("/agent_instance/register", body)
+    await caller.register(agent_id="unknown")
+    await caller.get("/ping")
     async with session.get(f"{api.url}/_local/stats") as response:
         stats = await response.json()
     assert stats == api.stats()
@@ -87,40 +88,40 @@ async def test_counts_can_be_asked_for_over_the_wire(api, call, session):
     }
 
 
-async def test_an_effect_names_what_it_made(api, call):
-    body = call.registration()
-    made = (await call.post("/agent_instance/register", body)).details["id"]
+async def test_an_effect_has_the_id_of_the_created_resource(api, caller):
+    body = caller.registration()
+    made = (await caller.post("/agent_instance/register", body)).details["id"]
     assert [tuple(effect) for effect in api.effects] == [
         ("agent_instances.register", body["idempotency_key"], made)
     ]
 
 
-async def test_a_request_too_large_is_refused_but_its_rows_are_not_lost_for_good(session, call):
+async def test_a_request_over_the_size_limit_gets_a_413(session):
     async with LocalPrefactor(largest_request=2_000) as api:
-        other = type(call)(api, session)
+        other = Caller(api, session)
         items = [other.item() for _ in range(5)]
         assert (await other.bulk(*items)).status == 413
         assert (await other.bulk(items[0])).status == 200
 
 
-async def test_a_rate_limit_says_when_to_come_again(session, call):
+async def test_a_rate_limited_response_has_retry_after(session):
     async with LocalPrefactor(rate_limit=RateLimit(0.01, burst=2)) as api:
-        other = type(call)(api, session)
-        replies = [await other.register() for _ in range(3)]
-        assert [reply.status for reply in replies] == [200, 200, 429]
-        assert replies[2].code == "rate_limited"
-        assert 90 <= int(replies[2].headers["Retry-After"]) <= 100
+        other = Caller(api, session)
+        responses = [await other.register() for _ in range(3)]
+        assert [response.status for response in responses] == [200, 200, 429]
+        assert responses[2].code == "rate_limited"
+        assert 90 <= int(responses[2].headers["Retry-After"]) <= 100
         assert api.lost == []
 
 
-def test_a_token_bucket_fills_with_time():
+def test_a_token_bucket_refills_over_time_up_to_its_capacity():
     now = 0.0
     bucket = TokenBucket(RateLimit(2.0, says_when=False), lambda: now)
     bucket.take()
     bucket.take()
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as rejected:
         bucket.take()
-    assert refused.value.retry_after is None
+    assert rejected.value.retry_after is None
     now = 0.5
     bucket.take()
     now = 100.0
@@ -130,24 +131,24 @@ def test_a_token_bucket_fills_with_time():
         bucket.take()
 
 
-async def test_older_servers_refuse_a_version_with_other_content(session, call):
+async def test_a_version_clash_can_be_refused_as_by_older_servers(session):
     async with LocalPrefactor(refuse_version_clashes=True) as api:
-        other = type(call)(api, session)
+        other = Caller(api, session)
         await other.register()
         assert (await other.register()).status == 200
-        reply = await other.register(agent_version={"name": "x", "external_identifier": "v1"})
-        assert "already exists" in str(reply.json["errors"])
+        response = await other.register(agent_version={"name": "x", "external_identifier": "v1"})
+        assert "already exists" in str(response.json["errors"])
         unnamed = {"agent_version": {}, "agent_schema_version": {"span_type_schemas": []}}
         assert (await other.register(**unnamed)).status == 200
 
 
-async def test_what_was_written_outlives_a_restart_on_the_same_port(session, call):
+async def test_the_state_survives_a_restart_on_the_same_port(session):
     api = LocalPrefactor()
     await api.stop()
     await api.start()
-    with pytest.raises(RuntimeError, match="listens already"):
+    with pytest.raises(RuntimeError, match="already listening"):
         await api.start()
-    url, other = api.url, type(call)(api, session)
+    url, other = api.url, Caller(api, session)
     body = other.registration()
     first = await other.post("/agent_instance/register", body)
     await api.stop()
@@ -159,13 +160,13 @@ async def test_what_was_written_outlives_a_restart_on_the_same_port(session, cal
     await api.stop()
 
 
-async def test_a_taken_port_is_an_os_error(api):
+async def test_starting_on_a_port_in_use_raises_an_os_error(api):
     taken = LocalPrefactor(port=int(api.url.rsplit(":", 1)[1]))
     with pytest.raises(OSError, match="address already in use"):
         await taken.start()
 
 
-def test_a_server_in_a_thread_serves_tests_without_a_loop():
+def test_a_server_in_a_thread_needs_no_event_loop_in_the_test():
     with serving(LocalPrefactor()) as api:
         api.fail_next(FaultKind.DELAYED)
         request = urllib.request.Request(
@@ -176,14 +177,14 @@ def test_a_server_in_a_thread_serves_tests_without_a_loop():
         assert len(api.requests) == 1
 
 
-def test_a_thread_ends_though_its_server_cannot_start():
+def test_the_thread_ends_if_its_server_cannot_start():
     with serving(LocalPrefactor()) as api:
         taken = LocalPrefactor(port=int(api.url.rsplit(":", 1)[1]))
         with pytest.raises(OSError, match="address already in use"), serving(taken):
             pass
 
 
-def test_the_fixture_needs_no_plugin_but_its_own(pytester):
+def test_the_fixture_needs_no_asyncio_plugin(pytester):
     pytester.makepyfile(
         """
         import urllib.request

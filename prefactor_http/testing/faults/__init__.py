@@ -1,1 +1,1 @@
-"""What can go wrong, and when: scripted and random faults."""
+"""Fault injection: scripted and random faults."""

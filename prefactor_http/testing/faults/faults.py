@@ -1,4 +1,4 @@
-"""What can go wrong with one attempt, and the replies that stand for it."""
+"""The faults that can be injected into an attempt, and their error responses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import msgspec
 
 
 class FaultKind(enum.StrEnum):
-    """A way for one attempt to fail; the value is its name in statistics.
+    """A kind of fault; the value is its name in statistics.
 
-    *Applied* means that the request did what it asks for, though the client cannot know. The
-    others leave the server's state alone. ``DELAYED``, ``CLOSED_AFTER_REPLY``, ``UNKNOWN_FIELDS``
-    and ``UNKNOWN_STATUS`` lose nothing.
+    ``RESET_BEFORE_READING``, ``REDIRECTED`` and the error responses other than ``APPLIED_THEN_…``
+    leave the server's state unchanged. All other kinds apply the request first. ``DELAYED``,
+    ``CLOSED_AFTER_REPLY``, ``UNKNOWN_FIELDS``, ``UNKNOWN_STATUS`` and ``OVERSIZED_REPLY`` deliver
+    the whole response.
     """
 
     RESET_BEFORE_READING = "reset before reading"
@@ -47,7 +48,7 @@ class FaultKind(enum.StrEnum):
 
 
 class ErrorBody(enum.StrEnum):
-    """What an error reply has for a body."""
+    """The kind of body that an error response has."""
 
     JSON = "json"
     HTML = "html"
@@ -67,7 +68,7 @@ RANDOM_FAULTS = (
     FaultKind.APPLIED_THEN_500,
     FaultKind.CLOSED_AFTER_REPLY,
 )
-"""The faults a server draws from when it is told how many attempts shall fail."""
+"""The default kinds of random faults."""
 
 ERROR_STATUS = {
     FaultKind.RATE_LIMITED: 429,
@@ -83,9 +84,9 @@ ERROR_STATUS = {
     FaultKind.IN_PROGRESS: 409,
 }
 APPLIED_THEN_ERROR = frozenset({FaultKind.APPLIED_THEN_500, FaultKind.APPLIED_THEN_503})
-REFUSALS = frozenset(ERROR_STATUS) - APPLIED_THEN_ERROR
+ERRORS_BEFORE_WRITE = frozenset(ERROR_STATUS) - APPLIED_THEN_ERROR
 RETRY_AFTER_KINDS = frozenset({FaultKind.RATE_LIMITED, FaultKind.UNAVAILABLE})
-# The client gets the whole reply, as it is or with more in it.
+# The client gets the whole response, unchanged or extended.
 HARMLESS = frozenset(
     {
         FaultKind.DELAYED,
@@ -102,8 +103,8 @@ _BODY_OF = {
     FaultKind.GATEWAY_TIMEOUT: ErrorBody.EMPTY,
 }
 _CLIENT_ERRORS = range(400, 500)
-# A fault answers 409 only to say that a key is at work.
-_TRY_AGAIN = frozenset({408, 409, 425, 429})
+# The only 409 among the faults is `idempotency_in_progress`.
+_RETRYABLE = frozenset({408, 409, 425, 429})
 _CODE_OF = {
     409: "idempotency_in_progress",
     413: "payload_too_large",
@@ -116,8 +117,8 @@ _CODE_OF = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FaultReply:
-    """An error reply that a fault puts on the wire."""
+class ErrorResponse:
+    """The error response of a fault."""
 
     status: int
     headers: Mapping[str, str]
@@ -125,8 +126,8 @@ class FaultReply:
 
     @property
     def is_final(self) -> bool:
-        """Whether sending the same request again is pointless."""
-        return self.status in _CLIENT_ERRORS and self.status not in _TRY_AGAIN
+        """Whether the same request would fail again."""
+        return self.status in _CLIENT_ERRORS and self.status not in _RETRYABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +135,17 @@ class Fault:
     """One scripted fault.
 
     Attributes:
-        kind: What goes wrong.
-        seconds: How long a stalled or delayed reply is held back; the server's ``stall`` where
-            omitted.
-        status: HTTP status of the error reply, where another than the kind's own is wanted.
-        body: Body of the error reply, where another than the kind's own is wanted.
-        retry_after: ``Retry-After`` of the error reply: seconds, a moment (sent as HTTP date) or
-            the header's text as it is.
-        headers: More headers of the error reply, such as ``Date``.
-        location: Where ``REDIRECTED`` points to.
-        size: How many bytes ``OVERSIZED_REPLY`` adds.
-        compressed: Whether ``OVERSIZED_REPLY`` goes out with ``Content-Encoding: gzip``.
+        kind: The kind of fault.
+        seconds: How long a stalled or delayed response is held back. If omitted, the server's
+            ``stall`` for a stall and 0.1 s for a delay.
+        status: HTTP status of the error response; overrides the default of the kind.
+        body: Body of the error response; overrides the default of the kind.
+        retry_after: ``Retry-After`` of the error response: seconds, a datetime (sent as an HTTP
+            date), or the literal header value.
+        headers: Additional headers of the error response, such as ``Date``.
+        location: The ``Location`` of ``REDIRECTED``.
+        size: The number of bytes that ``OVERSIZED_REPLY`` adds.
+        compressed: Whether ``OVERSIZED_REPLY`` is sent with ``Content-Encoding: gzip``.
     """
 
     kind: FaultKind
@@ -157,28 +158,28 @@ class Fault:
     size: int = 1 << 20
     compressed: bool = False
 
-    def reply(self) -> FaultReply:
-        """Return the error reply of a kind that answers with one."""
+    def response(self) -> ErrorResponse:
+        """Return the error response, for the kinds that have one."""
         status = self.status or ERROR_STATUS[self.kind]
         headers = dict(self.headers)
         if self.retry_after is not None:
-            headers["Retry-After"] = _header_of(self.retry_after)
+            headers["Retry-After"] = _header_value(self.retry_after)
         if self.kind is FaultKind.REDIRECTED:
             headers["Location"] = self.location
         body = self.body or _BODY_OF.get(self.kind, ErrorBody.JSON)
         if body is ErrorBody.EMPTY:
-            return FaultReply(status=status, headers=headers, body=b"")
+            return ErrorResponse(status=status, headers=headers, body=b"")
         if body is ErrorBody.HTML:
             headers["Content-Type"] = "text/html"
-            page = f"<html><body><h1>{status}</h1><p>The proxy has a bad day.</p></body></html>"
-            return FaultReply(status=status, headers=headers, body=page.encode())
+            page = f"<html><body><h1>{status}</h1><p>Injected fault.</p></body></html>"
+            return ErrorResponse(status=status, headers=headers, body=page.encode())
         headers["Content-Type"] = "application/json"
         code = _CODE_OF.get(status, "injected_fault")
         envelope = {"status": "error", "code": code, "message": f"Injected fault: {self.kind}."}
-        return FaultReply(status=status, headers=headers, body=msgspec.json.encode(envelope))
+        return ErrorResponse(status=status, headers=headers, body=msgspec.json.encode(envelope))
 
 
-def _header_of(retry_after: int | datetime | str) -> str:
+def _header_value(retry_after: int | datetime | str) -> str:
     if isinstance(retry_after, datetime):
         return format_datetime(retry_after, usegmt=True)
     return str(retry_after)

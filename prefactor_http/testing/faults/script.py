@@ -1,4 +1,4 @@
-"""Which attempt fails: a script for chosen ones, dice for the rest."""
+"""Decides which attempts fail: scripted faults first, then random ones."""
 
 from __future__ import annotations
 
@@ -33,20 +33,17 @@ class _Scripted:
 
 
 class FaultScript:
-    """Decides for each attempt whether it fails, and how.
-
-    May be added to from any thread.
-    """
+    """Scripted and random faults. Faults may be added from any thread."""
 
     def __init__(
         self, *, rate: float, seed: int, kinds: Sequence[FaultKind], retry_after: int
     ) -> None:
         if not 0.0 <= rate <= 1.0:
-            raise ValueError(f"faults must be a share between 0 and 1, got {rate}")
+            raise ValueError(f"faults must be between 0 and 1, got {rate}")
         self.rate: float = rate
         self._kinds = tuple(kinds)
         self._retry_after = retry_after
-        self._dice = random.Random(seed)
+        self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._scripted: list[_Scripted] = []
 
@@ -58,7 +55,6 @@ class FaultScript:
         path: str | None,
         operation: str | None,
     ) -> None:
-        """Append faults for the next matching attempts."""
         entries = [
             _Scripted(fault if isinstance(fault, Fault) else Fault(fault), method, path, operation)
             for fault in faults
@@ -67,24 +63,23 @@ class FaultScript:
             self._scripted.extend(entries)
 
     def clear(self) -> None:
-        """Drop what the script still holds and throw no more dice."""
+        """Remove all scripted faults and stop random ones."""
         with self._lock:
             self._scripted.clear()
         self.rate = 0.0
 
     @property
     def pending(self) -> int:
-        """How many scripted faults have not struck yet."""
         return len(self._scripted)
 
-    def draw(self, method: str, path: str, operation: str | None) -> Fault | None:
-        """Return the fault of this attempt: the first scripted one that fits, or the dice's."""
+    def next_fault(self, method: str, path: str, operation: str | None) -> Fault | None:
+        """Return the first scripted fault that matches the attempt, a random fault, or None."""
         with self._lock:
             for position, entry in enumerate(self._scripted):
                 if entry.matches(method, path, operation):
                     del self._scripted[position]
                     return entry.fault
-        if self.rate and self._dice.random() < self.rate:
-            kind = self._dice.choice(self._kinds)
+        if self.rate and self._random.random() < self.rate:
+            kind = self._random.choice(self._kinds)
             return Fault(kind, retry_after=self._retry_after if kind in RETRY_AFTER_KINDS else None)
         return None

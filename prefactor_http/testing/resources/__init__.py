@@ -1,1 +1,1 @@
-"""The resources of the API, each with its actions and rules."""
+"""The resources of the API, each with its actions and validation."""

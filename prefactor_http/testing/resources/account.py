@@ -1,4 +1,4 @@
-"""The state of the one account that the server holds."""
+"""The resources of the server's only account."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Table = dict[str, JsonObject]
 
 
 class Account:
-    """Resources by id, and what finds them by other means.
+    """Resources by id, and indexes to find them.
 
     Attributes:
         account_id: The account's id.
-        partition: What all its ids share.
+        partition: The partition of all ids of the account (contract §4).
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
     """
 
@@ -45,18 +45,18 @@ class Account:
         )
 
     def new_id(self) -> str:
-        """Make an id of this account; later ones sort after earlier ones."""
+        """Return a new id. Ids sort in the order of their creation."""
         now = time.time_ns() // 1_000_000
         last_time, last_random = self._last_id
         if now > last_time:
-            # Half the range is left for counting on within the millisecond.
+            # 79 of 80 bits: the other half of the range is for increments within the millisecond.
             self._last_id = (now, self._random.getrandbits(79))
         else:
             self._last_id = (last_time, last_random + 1)
         return _pfid.encode(self._last_id[0], self.partition, self._last_id[1])
 
     def id_for(self, fields: Fields, table: Table) -> str:
-        """Return the id that the caller chose, or a new one."""
+        """Return the id that the caller supplied, or a new one."""
         chosen = fields.pfid("id", partition=self.partition)
         if chosen is None:
             return self.new_id()
@@ -65,32 +65,31 @@ class Account:
         return chosen
 
     def external_identifier(self, fields: Fields, scope: str) -> str | None:
-        """Return the caller's own name for a resource; it must be free within the scope."""
+        """Return the caller's identifier of a resource, which must be unique within the scope."""
         name = fields.text("external_identifier")
         if name is not None and (scope, name) in self.external_identifiers:
             fields.refuse("external_identifier", "has already been taken")
         return name
 
     def take_external_identifier(self, scope: str, resource: JsonObject) -> None:
-        """Note the name of a new resource as taken."""
+        """Reserve the external identifier of a new resource."""
         if resource["external_identifier"] is not None:
             self.external_identifiers[scope, resource["external_identifier"]] = resource["id"]
 
     def free_external_identifier(self, scope: str, resource: JsonObject) -> None:
-        """Free the name of a deleted resource."""
+        """Release the external identifier of a deleted resource."""
         self.external_identifiers.pop((scope, str(resource["external_identifier"])), None)
 
     def now(self) -> datetime:
-        """Tell the time that resources are stamped with."""
         return datetime.now(UTC)
 
     def stamped(self, resource: JsonObject) -> JsonObject:
-        """Return a new resource with the times of its making."""
+        """Set the timestamps of a new resource and return it."""
         resource["inserted_at"] = resource["updated_at"] = as_text(self.now())
         return resource
 
     def touch(self, resource: JsonObject) -> None:
-        """Move a resource's ``updated_at`` to now."""
+        """Set ``updated_at`` to the current time."""
         resource["updated_at"] = as_text(self.now())
 
 

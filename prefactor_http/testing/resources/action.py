@@ -1,4 +1,4 @@
-"""An action of the API, and what it works with."""
+"""An action of the API and the context it runs in."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from prefactor_http.testing.resources.versions import Versions
 
 @dataclass(slots=True)
 class Context:
-    """What an action works with.
+    """What an action can access.
 
     Attributes:
-        account: The state.
+        account: The resources.
         versions: Finds agent and schema versions.
         deployments: Finds deployments.
         token: Whom the request speaks for.
@@ -32,15 +32,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One call of the API, however it comes in.
+    """One action of the API, invoked by a single call or by a bulk item.
 
     Attributes:
-        name: Group and verb, such as ``agent_instances.register``; bulk spells it with a slash.
-        run: Does it.
-        writes: Whether it changes the state, so that keys and effects matter.
-        id_field: What the id in its path is called among the fields.
-        wraps: Whether its fields stand in ``details``.
-        account_only: Whether deployment tokens are turned away with 401.
+        name: Group and verb, such as ``agent_instances.register``; bulk uses a slash.
+        run: The function that runs the action.
+        writes: Whether it changes the state; only writes have keys and effects.
+        id_field: The name of the field that holds the id from the path.
+        wraps: Whether its fields are wrapped in ``details``.
+        account_only: Whether deployment tokens get a 401.
     """
 
     name: str

@@ -97,7 +97,7 @@ def start(context: Context, fields: Fields) -> Success:
 
 
 def finish(context: Context, fields: Fields) -> Success:
-    """``POST /agent_instance/{id}/finish``: an active one ends, a pending one is cancelled."""
+    """``POST /agent_instance/{id}/finish``: active ends, pending is cancelled."""
     instance = _instance(context, fields)
     status = fields.choice("status", OUTCOMES) or "complete"
     moment = fields.moment("timestamp")
@@ -117,7 +117,7 @@ def finish(context: Context, fields: Fields) -> Success:
 
 
 def terminate(context: Context, fields: Fields) -> Success:
-    """``POST /agent_instance/{id}/terminate``: an active one ends against its will."""
+    """``POST /agent_instance/{id}/terminate``: active becomes terminated."""
     instance = _instance(context, fields)
     reason = fields.required_text("reason")
     fields.check()
@@ -132,7 +132,7 @@ def terminate(context: Context, fields: Fields) -> Success:
 
 
 def record_quality(context: Context, fields: Fields) -> Success:
-    """``POST /agent_instance/{id}/record_quality``: set one named payload, or remove it."""
+    """``POST /agent_instance/{id}/record_quality``: set or remove one named payload."""
     instance = _instance(context, fields)
     name = fields.required_text("name")
     payload = fields.mapping("payload")
@@ -153,7 +153,7 @@ def record_quality(context: Context, fields: Fields) -> Success:
 
 
 def replace_quality(context: Context, fields: Fields) -> Success:
-    """``PUT /agent_instance/{id}``: the older way, which replaces the whole payload."""
+    """``PUT /agent_instance/{id}``: older form, replaces the whole payload."""
     instance = _instance(context, fields)
     payload = fields.required_within("details").required_mapping("quality_payload")
     fields.check()
@@ -168,7 +168,7 @@ def show(context: Context, fields: Fields) -> Success:
 
 
 def agent_context(context: Context, fields: Fields) -> Success:
-    """``GET /agent_instance/{id}/agent_context``: an export for people who look for a fault."""
+    """``GET /agent_instance/{id}/agent_context``: an export for debugging."""
     instance = _instance(context, fields)
     body = {"agent_instance": instance, "spans": context.account.spans_of.get(instance["id"], [])}
     return Success(None, {"agent_context": {"body": body}})

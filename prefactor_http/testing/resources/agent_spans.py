@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATUSES = frozenset({"pending", "active", "complete", "failed", "cancelled"})
 OUTCOMES = frozenset({"complete", "failed", "cancelled"})
 _SORTABLE = frozenset({"id", "status", "started_at", "finished_at"})
-_MOST_TEST_SPANS = 100
+_MAX_TEST_SPANS = 100
 
 
 def create(context: Context, fields: Fields) -> Success:
@@ -35,13 +35,13 @@ def create(context: Context, fields: Fields) -> Success:
     payload = wrapped.required_mapping("payload")
     result_payload = wrapped.mapping("result_payload")
     if result_payload is not None and status not in OUTCOMES:
-        wrapped.refuse("result_payload", "is for finished spans only")
+        wrapped.refuse("result_payload", "is only allowed for finished spans")
     sensitive = wrapped.flag("sensitive_encoding", default=False)
     started, finished = wrapped.moment("started_at"), wrapped.moment("finished_at")
     fields.check()
     instance = find(account.instances, instance_id, "The agent instance")
     if instance["status"] in OUTCOMES:
-        raise invalid_action(f"The instance is {instance['status']}; it takes no more spans.")
+        raise invalid_action(f"The instance is {instance['status']}; it accepts no more spans.")
     parent_id = _parent(context, wrapped, instance)
     span_id = account.id_for(wrapped, account.spans)
     now = account.now()
@@ -75,11 +75,11 @@ def create(context: Context, fields: Fields) -> Success:
     account.spans_of.setdefault(instance["id"], []).append(span)
     instance["span_counts"]["total"] += 1
     _count(instance, status, 1)
-    return _signalling(span)
+    return _with_control(span)
 
 
 def finish(context: Context, fields: Fields) -> Success:
-    """``POST /agent_spans/{id}/finish``: an active one ends, a pending one is cancelled."""
+    """``POST /agent_spans/{id}/finish``: active ends, pending is cancelled."""
     account = context.account
     span = find(account.spans, fields.value("agent_span_id"), "The agent span")
     status = fields.choice("status", OUTCOMES) or "complete"
@@ -97,7 +97,7 @@ def finish(context: Context, fields: Fields) -> Success:
         span["result_payload"] = result_payload
     span["sensitive_encoding"] = sensitive
     _end(context, span, status, ended)
-    return _signalling(span)
+    return _with_control(span)
 
 
 def show(context: Context, fields: Fields) -> Success:
@@ -126,7 +126,7 @@ def list_spans(context: Context, fields: Fields) -> Success:
 
 def create_test_spans(context: Context, fields: Fields) -> Success:
     """``POST /agent_spans/create_test_spans``."""
-    count = fields.integer("count", default=1, at_least=1, at_most=_MOST_TEST_SPANS)
+    count = fields.integer("count", default=1, at_least=1, at_most=_MAX_TEST_SPANS)
     fields.check()
     span: JsonObject = {
         "agent_instance_id": fields.value("agent_instance_id"),
@@ -140,7 +140,7 @@ def create_test_spans(context: Context, fields: Fields) -> Success:
 
 
 def cancel_open_spans(context: Context, instance: JsonObject) -> None:
-    """Close what is open in an instance that was terminated."""
+    """Cancel the open spans of a terminated instance."""
     now = context.account.now()
     for span in context.account.spans_of.get(instance["id"], []):
         if span["status"] not in OUTCOMES:
@@ -179,7 +179,7 @@ def _count(instance: JsonObject, status: str, change: int) -> None:
         instance["span_counts"]["finished"] += change
 
 
-def _signalling(span: JsonObject) -> Success:
+def _with_control(span: JsonObject) -> Success:
     return details(span, control_of=span["agent_instance_id"])
 
 

@@ -30,7 +30,7 @@ _COUNTED = ("pending", "active", "complete", "failed", "cancelled", "terminated"
 
 
 def add_agent(account: Account, name: str, **optional: object) -> JsonObject:
-    """Add an agent and return its row."""
+    """Create an agent and return its details."""
     agent = account.stamped(
         {
             "type": "agent",
@@ -65,7 +65,7 @@ def create(context: Context, fields: Fields) -> Success:
 
 
 def show(context: Context, fields: Fields) -> Success:
-    """``GET /agent/{id}``, and ``GET /agent/show`` by either of two ids."""
+    """``GET /agent/{id}``, and ``GET /agent/show`` by id or external identifier."""
     agent_id, external = fields.text("agent_id"), fields.text("external_identifier")
     if (agent_id is None) == (external is None):
         raise invalid_field("agent_id", "give exactly one of agent_id and external_identifier")
@@ -87,7 +87,7 @@ def list_agents(context: Context, fields: Fields) -> Success:
 
 
 def update(context: Context, fields: Fields) -> Success:
-    """``PUT /agent/{id}``: what is left out stays, a null clears."""
+    """``PUT /agent/{id}``: omitted fields are kept, null clears."""
     agent = _agent(context, fields)
     wrapped = fields.required_within("details")
     changes: JsonObject = {}
@@ -103,17 +103,17 @@ def update(context: Context, fields: Fields) -> Success:
 
 
 def retire(context: Context, fields: Fields) -> Success:
-    """``POST /agent/{id}/retire``: the agent registers no more instances."""
+    """``POST /agent/{id}/retire``: no more instances can be registered."""
     agent = _agent(context, fields)
     if agent["status"] == "retired":
-        raise invalid_action("The agent is retired already.")
+        raise invalid_action("The agent is already retired.")
     agent["status"] = "retired"
     context.account.touch(agent)
     return _details(context, agent)
 
 
 def reinstate(context: Context, fields: Fields) -> Success:
-    """``POST /agent/{id}/reinstate``: takes a retirement back."""
+    """``POST /agent/{id}/reinstate``: undoes ``retire``."""
     agent = _agent(context, fields)
     if agent["status"] != "retired":
         raise invalid_action("The agent is not retired.")
@@ -123,7 +123,7 @@ def reinstate(context: Context, fields: Fields) -> Success:
 
 
 def delete(context: Context, fields: Fields) -> Success:
-    """``DELETE /agent/{id}``: possible while it has no instances."""
+    """``DELETE /agent/{id}``: only allowed without instances."""
     account = context.account
     agent = _agent(context, fields)
     if account.instances_of[agent["id"]]:

@@ -1,4 +1,4 @@
-"""Environments, which agents are deployed in (contract §12)."""
+"""Environments: create, read, update (contract §12)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SORTABLE = frozenset({"id", "name"})
 def add_environment(
     account: Account, name: str, *, purpose: str = "testing", description: str | None = None
 ) -> JsonObject:
-    """Add an environment and return its details."""
+    """Create an environment and return its details."""
     environment = account.stamped(
         {
             "type": "environment",

@@ -1,4 +1,4 @@
-"""Reads the fields of a request and collects what is wrong with them."""
+"""Reads and validates the fields of a request, and collects all errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ _REQUIRED = "is required"
 class Fields:
     """The fields of one request.
 
-    A getter notes what is wrong and goes on with something of the right type, so that ``check()``
-    refuses with all of it at once. A null is an absent field, save where ``has`` makes the
-    difference.
+    A getter records an error and returns a value of the right type, so that ``check()`` can report
+    all errors together. Null counts as absent; use ``has`` to distinguish them.
     """
 
     __slots__ = ("_errors", "_prefix", "_values")
@@ -34,43 +33,42 @@ class Fields:
         self._errors: dict[str, list[str]] = {} if errors is None else errors
 
     def check(self) -> None:
-        """Refuse the request if anything was wrong.
+        """Raise an error if any field is invalid.
 
         Raises:
-            ApiError: 422 ``validation_errors`` with a message for each field.
+            ApiError: 422 ``validation_errors`` with the messages of each field.
         """
         if self._errors:
             raise invalid(self._errors)
 
     def refuse(self, name: str, message: str) -> None:
-        """Note that a field is wrong."""
+        """Record an error for a field."""
         self._errors.setdefault(self._prefix + name, []).append(message)
 
     def has(self, name: str) -> bool:
-        """Tell whether the field is there, be it null."""
+        """Return whether the field is present, including null."""
         return name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def within(self, name: str) -> Fields | None:
-        """Return the fields of a nested object, which report to this one."""
+        """Return the fields of a nested object; their errors are recorded here."""
         value = self.mapping(name)
         if value is None:
             return None
         return Fields(value, prefix=f"{self._prefix}{name}.", errors=self._errors)
 
     def required_within(self, name: str) -> Fields:
-        """Return the fields of a nested object that has to be there."""
+        """Return the fields of a required nested object."""
         value = self.required_mapping(name)
         return Fields(value, prefix=f"{self._prefix}{name}.", errors=self._errors)
 
     def value(self, name: str) -> Any:
-        """Return a field as it is."""
+        """Return a field without validation."""
         return self._values.get(name)
 
     def text(self, name: str) -> str | None:
-        """Return a string."""
         value = self._values.get(name)
         if value is not None and not isinstance(value, str):
             self.refuse(name, "must be a string")
@@ -78,7 +76,7 @@ class Fields:
         return value
 
     def required_text(self, name: str) -> str:
-        """Return a string that holds more than white space."""
+        """Return a required string that is not blank."""
         value = self.text(name)
         if self._values.get(name) is None:
             self.refuse(name, _REQUIRED)
@@ -87,7 +85,6 @@ class Fields:
         return value or ""
 
     def choice(self, name: str, allowed: Collection[str]) -> str | None:
-        """Return one of the allowed strings."""
         value = self.text(name)
         if value is not None and value not in allowed:
             self.refuse(name, f"must be one of {', '.join(sorted(allowed))}")
@@ -95,13 +92,11 @@ class Fields:
         return value
 
     def required_choice(self, name: str, allowed: Collection[str]) -> str:
-        """Return one of the allowed strings, which has to be there."""
         if self._values.get(name) is None:
             self.refuse(name, _REQUIRED)
         return self.choice(name, allowed) or ""
 
     def mapping(self, name: str) -> JsonObject | None:
-        """Return a JSON object."""
         value = self._values.get(name)
         if value is not None and not isinstance(value, dict):
             self.refuse(name, "must be an object")
@@ -109,13 +104,12 @@ class Fields:
         return cast("JsonObject | None", value)
 
     def required_mapping(self, name: str) -> JsonObject:
-        """Return a JSON object that has to be there."""
         if self._values.get(name) is None:
             self.refuse(name, _REQUIRED)
         return self.mapping(name) or {}
 
     def objects(self, name: str) -> list[Fields]:
-        """Return a list of JSON objects, each as fields that report to this one."""
+        """Return the fields of each object in a list; their errors are recorded here."""
         value = self.value(name)
         if value is None:
             return []
@@ -133,7 +127,7 @@ class Fields:
         return found
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Return a boolean, which a query string spells ``true`` or ``false``."""
+        """Return a boolean; in a query string, ``true`` or ``false``."""
         value = self.value(name)
         if value is None:
             return default
@@ -145,7 +139,7 @@ class Fields:
         return value
 
     def integer(self, name: str, *, default: int, at_least: int, at_most: int | None = None) -> int:
-        """Return a whole number, which a query string spells in digits."""
+        """Return an integer; in a query string, decimal digits."""
         value = self.value(name)
         if value is None:
             return default
@@ -161,7 +155,7 @@ class Fields:
         return value
 
     def moment(self, name: str) -> datetime | None:
-        """Return a timestamp, which must name its zone (contract §5)."""
+        """Return a timestamp in UTC. It must have a time zone (contract §5)."""
         value = self.value(name)
         if value is None:
             return None
@@ -171,24 +165,24 @@ class Fields:
             self.refuse(name, "invalid_value: must be an ISO 8601 timestamp")
             return None
         if moment.tzinfo is None:
-            self.refuse(name, "invalid_value: must name its time zone")
+            self.refuse(name, "invalid_value: must have a time zone")
             return None
         return moment.astimezone(UTC)
 
     def pfid(self, name: str, *, partition: int) -> str | None:
-        """Return an id that the caller chose, which must be of the account's partition."""
+        """Return an id supplied by the caller. It must have the account's partition."""
         value = self.text(name)
         if value is None:
             return None
         if not _pfid.is_valid(value):
-            self.refuse(name, "must be a partitioned id")
+            self.refuse(name, "must be a PFID")
             return None
         if _pfid.partition_of(value) != partition:
-            self.refuse(name, "is of another account's partition")
+            self.refuse(name, "has the partition of another account")
             return None
         return value
 
 
 def as_text(moment: datetime) -> str:
-    """Write a moment as replies do: UTC, with ``Z``, to the microsecond."""
+    """Format a timestamp as in responses: UTC with ``Z`` and microseconds."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

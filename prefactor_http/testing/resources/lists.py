@@ -1,4 +1,4 @@
-"""One page of a list, with the full pagination object (contract §2)."""
+"""Filters, sorts and paginates lists (contract §2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefactor_http.testing.resources.fields import Fields
 from prefactor_http.testing.resources.response import JsonObject, Success
 
 DEFAULT_PAGE_SIZE = 50
-LARGEST_PAGE = 100
+MAX_PAGE_SIZE = 100
 
 
 def page(
@@ -21,24 +21,24 @@ def page(
     sortable: Collection[str],
     summary: Sequence[str] | None = None,
 ) -> Success:
-    """Answer a list call.
+    """Return one page of a list.
 
     Args:
-        fields: The query; read here are ``pagination`` and ``sorting``.
+        fields: The query, with ``pagination`` and ``sorting``.
         table: All resources.
-        wanted: Field to the value that a listed resource has; None matches all.
-        sortable: The fields that the list can be sorted by.
-        summary: The fields that a summary shows; all where omitted.
+        wanted: Filters: field name to value; None matches every value.
+        sortable: The fields by which the list can be sorted.
+        summary: The fields of a summary; all fields if omitted.
 
     Raises:
-        ApiError: 422, a part of the query is wrong.
+        ApiError: 422, the query is invalid.
     """
     offset, size = _pagination(fields)
     field, descending = _sorting(fields, sortable)
     fields.check()
     filters = [(name, value) for name, value in wanted.items() if value is not None]
     rows = [row for row in table.values() if all(row[name] == value for name, value in filters)]
-    # By id first, so that equal rows keep one order on every page; null sorts first.
+    # Sort by id first, so that rows with equal values keep their order. Null sorts first.
     rows.sort(key=lambda row: str(row["id"]), reverse=descending)
     if field != "id":
         rows.sort(key=lambda row: _sort_key(row.get(field)), reverse=descending)
@@ -60,7 +60,7 @@ def _pagination(fields: Fields) -> tuple[int, int]:
     return (
         pagination.integer("offset", default=0, at_least=0),
         pagination.integer(
-            "page_size", default=DEFAULT_PAGE_SIZE, at_least=1, at_most=LARGEST_PAGE
+            "page_size", default=DEFAULT_PAGE_SIZE, at_least=1, at_most=MAX_PAGE_SIZE
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What the API answers: a success or an error envelope (contract §2, §3)."""
+"""Success and error envelopes (contract §2, §3)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NO_SIBLINGS: Mapping[str, object] = {}
 
 
 class Success(msgspec.Struct, frozen=True):
-    """A success envelope, frozen as it was when the call took effect.
+    """A success, encoded at the moment of the call so that a replay returns the same bytes.
 
     Attributes:
-        details: The resource as encoded then; none for lists.
-        siblings: What stands beside ``details``.
-        resource_id: The resource that the call concerns.
-        control_of: The instance whose termination the reply has to signal (contract §8.1). It is
-            looked up whenever the reply goes out, so that a replay is not out of date.
+        details: The encoded resource; None for lists.
+        siblings: The keys beside ``details``.
+        resource_id: The resource that was read, created or changed.
+        control_of: The instance whose termination the response signals (contract §8.1). The
+            signal is computed for each response, so that a replay has the current one.
     """
 
     details: msgspec.Raw | None
@@ -31,7 +31,7 @@ class Success(msgspec.Struct, frozen=True):
     control_of: str | None = None
 
     def envelope(self) -> JsonObject:
-        """Return the reply's body, without control signal."""
+        """Return the body without the control signal."""
         envelope: JsonObject = {"status": "success"}
         if self.details is not None:
             envelope["details"] = self.details
@@ -45,19 +45,19 @@ def details(
     *,
     control_of: str | None = None,
 ) -> Success:
-    """Answer with a resource as it is now."""
+    """Return a success with the current state of a resource."""
     return Success(msgspec.Raw(encode(resource)), siblings, resource["id"], control_of)
 
 
 class ApiError(Exception):
-    """A refusal.
+    """An error response of the API.
 
     Attributes:
         status: HTTP status.
         code: The API's error code.
-        message: For people.
-        errors: Field to messages, for ``validation_errors``.
-        retry_after: Seconds for the header of that name.
+        message: The human-readable message.
+        errors: Messages by field, for ``validation_errors``.
+        retry_after: Seconds for the ``Retry-After`` header.
     """
 
     def __init__(
@@ -76,7 +76,6 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def envelope(self) -> JsonObject:
-        """Return the reply's body."""
         envelope: JsonObject = {"status": "error", "code": self.code, "message": self.message}
         if self.errors is not None:
             envelope["errors"] = self.errors
@@ -84,7 +83,7 @@ class ApiError(Exception):
 
     @property
     def is_final(self) -> bool:
-        """Whether sending the same request again is pointless."""
+        """Whether the same request would fail again."""
         return (
             self.code not in {"idempotency_in_progress", "rate_limited"}
             and self.status < _SERVER_ERROR
@@ -92,32 +91,32 @@ class ApiError(Exception):
 
 
 def bad_request(message: str) -> ApiError:
-    """400: the request cannot be read."""
+    """400: the request cannot be parsed."""
     return ApiError(400, "bad_request", message)
 
 
 def bad_token() -> ApiError:
-    """401: no token, or one that may not do this."""
+    """401: the token is missing or lacks access to this action."""
     return ApiError(401, "bad_authtoken", "The API token is missing, unknown or not active.")
 
 
 def forbidden(message: str) -> ApiError:
-    """403: the token is good, but not for this."""
+    """403: the token is valid but bound to something else."""
     return ApiError(403, "forbidden", message)
 
 
 def not_found(what: str) -> ApiError:
-    """404: no such resource in this account."""
+    """404: the account has no such resource."""
     return ApiError(404, "not_found", f"{what} was not found.")
 
 
 def invalid_action(message: str) -> ApiError:
-    """409: the resource's state does not allow it."""
+    """409: the state of the resource does not allow the action."""
     return ApiError(409, "invalid_action", message)
 
 
 def invalid(errors: Mapping[str, list[str]]) -> ApiError:
-    """422: fields are missing or wrong."""
+    """422: fields are missing or invalid."""
     return ApiError(422, "validation_errors", "The request has invalid fields.", errors)
 
 

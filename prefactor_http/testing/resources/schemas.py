@@ -1,4 +1,4 @@
-"""What a registration says about its version and schema: checked, and put as replies show it."""
+"""Validates agent versions and schemas, and formats schemas for responses (contract §7.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLASSIFICATIONS = frozenset(
 
 
 def check_agent_version(version: Fields) -> None:
-    """Note what is wrong with an agent version."""
+    """Record the errors of an agent version."""
     for name in ("external_identifier", "name", "description"):
         version.text(name)
     runtime = version.within("runtime_environment")
@@ -28,7 +28,7 @@ def check_agent_version(version: Fields) -> None:
 
 
 def check_schema(schema: Fields) -> None:
-    """Note what is wrong with a schema version."""
+    """Record the errors of a schema version."""
     schema.text("external_identifier")
     span_schemas = schema.mapping("span_schemas")
     if span_schemas is None:
@@ -39,7 +39,7 @@ def check_schema(schema: Fields) -> None:
     else:
         schema.mapping("span_result_schemas")
         if schema.value("span_type_schemas") is not None:
-            schema.refuse("span_schemas", "can't be given with span_type_schemas")
+            schema.refuse("span_schemas", "can't be combined with span_type_schemas")
     for span_type in schema.objects("span_type_schemas"):
         span_type.required_text("name")
         span_type.required_mapping("params_schema")
@@ -67,7 +67,7 @@ def _check_risk(fields: Fields) -> None:
 
 
 def span_types(schema: JsonObject) -> dict[str, JsonObject]:
-    """Return the span types of a schema by name, as replies show them."""
+    """Return the span types of a schema by name, in the form used in responses."""
     listed: list[dict[str, Any]] | None = schema.get("span_type_schemas")
     if listed is None:
         results: JsonObject = schema.get("span_result_schemas") or {}

@@ -1,4 +1,4 @@
-"""Agent versions and schema versions, found or created by what they say (contract §7.1)."""
+"""Agent versions and schema versions, found or created by content (contract §7.1)."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 class Version:
-    """What a registration is tied to: a version of the agent with one of its schema.
+    """The agent version and the schema version of a registration.
 
     Attributes:
-        agent_version: The agent version's details.
-        schema_version: The schema version's details.
+        agent_version: The details of the agent version.
+        schema_version: The details of the schema version.
     """
 
-    __slots__ = ("_shown_refs", "_siblings", "agent_version", "schema_version")
+    __slots__ = ("_encoded_refs", "_siblings", "agent_version", "schema_version")
 
     def __init__(self, agent_version: JsonObject, schema_version: JsonObject) -> None:
         self.agent_version: JsonObject = agent_version
         self.schema_version: JsonObject = schema_version
-        self._shown_refs: list[str] | None = None
+        self._encoded_refs: list[str] | None = None
         self._siblings: dict[str, object] = {}
 
     def siblings(self) -> dict[str, object]:
-        """Return what a register reply shows beside the instance, encoded once."""
+        """Return the keys beside ``details`` in a register response; cached while unchanged."""
         refs: list[str] = self.schema_version["current_agent_deployment_refs"]
-        if self._shown_refs != refs:
-            self._shown_refs = list(refs)
+        if self._encoded_refs != refs:
+            self._encoded_refs = list(refs)
             self._siblings = {
                 "agent_schema_version": msgspec.Raw(encode(self.schema_version)),
                 "agent_version": msgspec.Raw(encode(self.agent_version)),
@@ -43,13 +43,13 @@ class Version:
 
 
 class Versions:
-    """Finds a registration's version, or makes it."""
+    """Finds or creates the versions of a registration."""
 
     def __init__(self, account: Account, *, refuse_clashes: bool = False) -> None:
         self.refuse_clashes = refuse_clashes
         self._account = account
-        # The same content may be spelt in many ways; each spelling is looked at once.
-        self._by_spelling: dict[tuple[str, bytes, bytes], Version] = {}
+        # The same content may arrive as different bytes. Each form is validated once.
+        self._by_bytes: dict[tuple[str, bytes, bytes], Version] = {}
         self._by_content: dict[tuple[str, bytes, bytes], Version] = {}
         self._schemas: dict[tuple[str, bytes], JsonObject] = {}
         self._repeats: Counter[tuple[str, str, str]] = Counter()
@@ -58,13 +58,13 @@ class Versions:
         """Return the version that a register request describes.
 
         Raises:
-            ApiError: 422, the description is wrong.
+            ApiError: 422, the description is invalid.
         """
         agent_version = fields.required_mapping("agent_version")
         schema = fields.required_mapping("agent_schema_version")
         fields.check()
-        spelling = (agent_id, encode(agent_version), encode(schema))
-        version = self._by_spelling.get(spelling)
+        as_received = (agent_id, encode(agent_version), encode(schema))
+        version = self._by_bytes.get(as_received)
         if version is None:
             check_agent_version(fields.required_within("agent_version"))
             check_schema(fields.required_within("agent_schema_version"))
@@ -74,7 +74,7 @@ class Versions:
             if version is None:
                 version = self._create(agent_id, agent_version, schema)
                 self._by_content[content] = version
-            self._by_spelling[spelling] = version
+            self._by_bytes[as_received] = version
         return version
 
     def _create(self, agent_id: str, agent_version: JsonObject, schema: JsonObject) -> Version:
@@ -86,7 +86,6 @@ class Versions:
     def _add_agent_version(
         self, agent_id: str, fields: JsonObject, schema_row: JsonObject
     ) -> JsonObject:
-        """Add an agent version and return its details."""
         external_identifier = fields.get("external_identifier")
         row = self._account.stamped(
             {
@@ -108,7 +107,6 @@ class Versions:
         return row
 
     def _add_schema(self, agent_id: str, schema: JsonObject) -> JsonObject:
-        """Add a schema version and return its details."""
         external_identifier = schema.get("external_identifier")
         row = self._account.stamped(
             {

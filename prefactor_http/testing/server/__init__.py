@@ -1,1 +1,1 @@
-"""The server: HTTP, routing, idempotency keys, rate limit and records."""
+"""The server: HTTP, routing, idempotency keys, rate limit, request log and ledger."""

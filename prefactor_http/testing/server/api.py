@@ -1,4 +1,4 @@
-"""The API without HTTP: requests in, replies out, state in between."""
+"""The API without HTTP: runs parsed requests against the state and encodes the responses."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ from prefactor_http.testing.resources.response import (
 )
 from prefactor_http.testing.server.key_store import KeyStore, OnMismatch
 from prefactor_http.testing.server.ledger import Ledger, digest_of
-from prefactor_http.testing.server.request import Work
+from prefactor_http.testing.server.request_parser import Invocation
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(slots=True)
-class Answer:
-    """What goes back over the wire.
+class ApiResponse:
+    """The response to a request.
 
     Attributes:
         status: HTTP status.
         body: The JSON body.
-        retry_after: Seconds for the header of that name.
-        carried: Action and key of the writes whose success the body reports.
+        retry_after: Seconds for the ``Retry-After`` header, or None.
+        writes: Action and key of each write that the body reports as successful.
     """
 
     status: int
     body: bytes
     retry_after: int | None = None
-    carried: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    writes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
-def refusal(error: ApiError) -> Answer:
-    """Answer a request that is refused as a whole."""
-    return Answer(error.status, encode(error.envelope()), error.retry_after)
+def error_response(error: ApiError) -> ApiResponse:
+    return ApiResponse(error.status, encode(error.envelope()), error.retry_after)
 
 
 class Api:
-    """Runs what requests ask for, each write once."""
+    """Runs invocations; a keyed write takes effect once."""
 
     def __init__(
         self, account: Account, keys: KeyStore, ledger: Ledger, item_faults: ItemFaults
@@ -58,79 +57,79 @@ class Api:
         self._ledger = ledger
         self._item_faults = item_faults
 
-    def reached(self, works: Iterable[Work]) -> None:
-        """Note the writes of a request in the ledger, before anything can go wrong."""
-        for work in works:
-            if not isinstance(work.action, ApiError) and work.action.writes:
-                self._ledger.reached(work.action.name, work.key, work.raw)
-                self._ledger.flat_items += work.flat
+    def record_received(self, invocations: Iterable[Invocation]) -> None:
+        """Record the writes of a request in the ledger before any of them can fail."""
+        for invocation in invocations:
+            action = invocation.action
+            if not isinstance(action, ApiError) and action.writes:
+                self._ledger.record_received(action.name, invocation.key, invocation.raw)
+                self._ledger.flat_items += invocation.flat
 
-    def run_single(self, context: Context, work: Work) -> Answer:
-        """Run a single call."""
+    def run_single(self, context: Context, invocation: Invocation) -> ApiResponse:
         try:
-            success = self._perform(context, work)
+            success = self._run(context, invocation)
         except ApiError as error:
-            return refusal(error)
-        return Answer(200, encode(self._envelope(success)), carried=writes_of([work]))
+            return error_response(error)
+        body = encode(self._envelope(success))
+        return ApiResponse(200, body, writes=keyed_writes([invocation]))
 
-    def run_bulk(self, context: Context, works: Sequence[Work]) -> Answer:
-        """Run the items of a bulk call in order, up to the first that fails (contract §9)."""
-        self._ledger.largest_bulk = max(self._ledger.largest_bulk, len(works))
+    def run_bulk(self, context: Context, invocations: Sequence[Invocation]) -> ApiResponse:
+        """Run the items of a bulk request in order and stop at the first error (contract §9)."""
+        self._ledger.largest_bulk = max(self._ledger.largest_bulk, len(invocations))
         outputs: dict[str, JsonObject] = {}
-        done: list[Work] = []
-        for work in works:
+        succeeded: list[Invocation] = []
+        for invocation in invocations:
             try:
-                self._item_faults.strike(work.key)
-                success = self._perform(context, work)
+                self._item_faults.raise_next(invocation.key)
+                success = self._run(context, invocation)
             except ApiError as error:
-                outputs[str(work.key)] = error.envelope()
+                outputs[str(invocation.key)] = error.envelope()
                 break
-            outputs[str(work.key)] = self._envelope(success)
-            done.append(work)
-        return Answer(
-            200, encode({"status": "success", "outputs": outputs}), carried=writes_of(done)
-        )
+            outputs[str(invocation.key)] = self._envelope(success)
+            succeeded.append(invocation)
+        body = encode({"status": "success", "outputs": outputs})
+        return ApiResponse(200, body, writes=keyed_writes(succeeded))
 
-    def _perform(self, context: Context, work: Work) -> Success:
-        action = work.action
+    def _run(self, context: Context, invocation: Invocation) -> Success:
+        action = invocation.action
         if isinstance(action, ApiError):
             raise action
         try:
             if action.account_only and context.token.deployment is not None:
                 raise bad_token()
             if action.writes:
-                return self._write_once(context, action, work)
-            return action.run(context, Fields(work.fields))
+                return self._write_once(context, action, invocation)
+            return action.run(context, Fields(invocation.fields))
         except ApiError as error:
             if action.writes and error.is_final:
-                self._ledger.refused(action.name, work.key)
+                self._ledger.record_refusal(action.name, invocation.key)
             raise
 
-    def _write_once(self, context: Context, action: Action, work: Work) -> Success:
-        key = work.key
+    def _write_once(self, context: Context, action: Action, invocation: Invocation) -> Success:
+        key = invocation.key
         if key is None:
-            success = action.run(context, Fields(work.fields))
-            self._ledger.took_effect(action.name, None, success.resource_id)
+            success = action.run(context, Fields(invocation.fields))
+            self._ledger.record_effect(action.name, None, success.resource_id)
             return success
-        digest = digest_of(_canonical(work.fields))
-        kept = self._keys.find(action.name, key)
-        if kept is not None:
-            if kept.digest != digest:
-                self._ledger.reused(action.name, key)
+        digest = digest_of(_canonical(invocation.fields))
+        stored = self._keys.find(action.name, key)
+        if stored is not None:
+            if stored.digest != digest:
+                self._ledger.record_key_reuse(action.name, key)
                 if self._keys.policy.mismatch is OnMismatch.CONFLICT:
                     message = "This idempotency key was used for another request."
                     raise ApiError(409, "idempotency_conflict", message)
             self._ledger.replays += 1
-            if isinstance(kept.answer, ApiError):
-                raise kept.answer
-            return kept.answer
+            if isinstance(stored.result, ApiError):
+                raise stored.result
+            return stored.result
         try:
-            success = action.run(context, Fields(work.fields))
+            success = action.run(context, Fields(invocation.fields))
         except ApiError as error:
-            self._keys.keep(action.name, key, digest, error)
+            self._keys.store(action.name, key, digest, error)
             raise
-        self._ledger.took_effect(action.name, key, success.resource_id)
-        self._keys.keep(action.name, key, digest, success)
+        self._ledger.record_effect(action.name, key, success.resource_id)
+        self._keys.store(action.name, key, digest, success)
         return success
 
     def _envelope(self, success: Success) -> JsonObject:
@@ -143,10 +142,12 @@ class Api:
         return envelope
 
 
-def writes_of(works: Iterable[Work]) -> list[tuple[str, str]]:
-    """Return action and key of the keyed writes."""
+def keyed_writes(invocations: Iterable[Invocation]) -> list[tuple[str, str]]:
+    """Return action and key of each write that has a key."""
     return [
-        (work.action.name, work.key)
-        for work in works
-        if work.key is not None and not isinstance(work.action, ApiError) and work.action.writes
+        (invocation.action.name, invocation.key)
+        for invocation in invocations
+        if invocation.key is not None
+        and not isinstance(invocation.action, ApiError)
+        and invocation.action.writes
     ]

@@ -1,4 +1,4 @@
-"""Remembers what each idempotency key was answered with (contract §10)."""
+"""Stores the response to each idempotency key (contract §10)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from prefactor_http.testing.resources.response import ApiError, Success, invalid_field
 
-_LONGEST_KEY = 64
+_MAX_KEY_LENGTH = 64
 
 
 class OnMismatch(enum.StrEnum):
-    """What a known key with other content gets."""
+    """The response to a known key with other content."""
 
     CONFLICT = "conflict"
     REPLAY = "replay"
 
 
 class OnConcurrent(enum.StrEnum):
-    """What a key gets whose first request is still at work."""
+    """The response to a key whose first request is still in progress."""
 
     WAIT = "wait"
     REFUSE = "refuse"
@@ -28,18 +28,19 @@ class OnConcurrent(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyPolicy:
-    """How the server treats keys, where the contract leaves it open.
+    """How the server treats keys where the contract leaves it open.
 
     Attributes:
-        mismatch: ``CONFLICT`` answers a known key with other content with 409
-            ``idempotency_conflict``; ``REPLAY`` with the first reply.
-        concurrent: ``WAIT`` lets a key wait for its first request; ``REFUSE`` answers 409
-            ``idempotency_in_progress``.
-        expires_after: Seconds after which a key is forgotten; None for never.
-        store_refusals: Whether refusals (4xx) are kept and replayed like successes.
-        forget_when_lost: Actions whose key is forgotten when their reply is lost on the way: the
-            effect stays, so that the next attempt meets the changed state.
-        longest_bulk_key: Most characters of a bulk item's key, 64 or, as newer docs say, 128.
+        mismatch: The response to a known key with other content: ``CONFLICT`` for 409
+            ``idempotency_conflict``, ``REPLAY`` for the first response.
+        concurrent: The response to a key that is in use: ``WAIT`` for the result of the first
+            request, ``REFUSE`` for 409 ``idempotency_in_progress``.
+        expires_after: Seconds until a key expires; None for never.
+        store_refusals: Whether 4xx errors are stored and replayed like successes.
+        forget_when_lost: Actions whose key is forgotten when their response is lost. The effect
+            stays, so the next attempt finds the changed state.
+        longest_bulk_key: Maximum length of a bulk item's key: 64, or 128 as newer documentation
+            says.
     """
 
     mismatch: OnMismatch = OnMismatch.CONFLICT
@@ -47,90 +48,93 @@ class IdempotencyPolicy:
     expires_after: float | None = None
     store_refusals: bool = False
     forget_when_lost: frozenset[str] = frozenset()
-    longest_bulk_key: int = _LONGEST_KEY
+    longest_bulk_key: int = _MAX_KEY_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Stored:
     digest: bytes
-    answer: Success | ApiError
-    at: float
+    result: Success | ApiError
+    stored_at: float
 
 
 class KeyStore:
-    """Answers by action and key."""
+    """Results by action and key."""
 
     def __init__(self, policy: IdempotencyPolicy, clock: Callable[[], float]) -> None:
         self.policy = policy
         self._clock = clock
-        self._kept: dict[tuple[str, str], _Kept] = {}
-        self._at_work: dict[tuple[str, str], asyncio.Event] = {}
+        self._stored: dict[tuple[str, str], _Stored] = {}
+        self._in_progress: dict[tuple[str, str], asyncio.Event] = {}
 
-    def find(self, action: str, key: str) -> _Kept | None:
-        """Return what a key was answered with, unless that is too long ago.
+    def find(self, action: str, key: str) -> _Stored | None:
+        """Return the stored result of a key, unless it has expired.
 
         Raises:
-            ApiError: 409, the key's first request is still at work.
+            ApiError: 409, the first request with the key is still in progress.
         """
-        if (action, key) in self._at_work:
+        if (action, key) in self._in_progress:
             message = "A request with this idempotency key is in progress."
             raise ApiError(409, "idempotency_in_progress", message)
-        kept = self._kept.get((action, key))
+        stored = self._stored.get((action, key))
         expiry = self.policy.expires_after
-        if kept is not None and expiry is not None and self._clock() - kept.at >= expiry:
-            del self._kept[action, key]
+        if stored is not None and expiry is not None and self._clock() - stored.stored_at >= expiry:
+            del self._stored[action, key]
             return None
-        return kept
+        return stored
 
-    def keep(self, action: str, key: str, digest: bytes, answer: Success | ApiError) -> None:
-        """Remember the answer, if it is one that is remembered."""
-        if isinstance(answer, Success) or self.policy.store_refusals:
-            self._kept[action, key] = _Kept(digest, answer, self._clock())
+    def store(self, action: str, key: str, digest: bytes, result: Success | ApiError) -> None:
+        """Store a result, if the policy stores results of its kind."""
+        if isinstance(result, Success) or self.policy.store_refusals:
+            self._stored[action, key] = _Stored(digest, result, self._clock())
 
     def forget(self, actions: Iterable[str]) -> None:
-        """Forget every key of these actions, as expiry would."""
-        gone = frozenset(actions)
-        self._kept = {write: kept for write, kept in self._kept.items() if write[0] not in gone}
+        """Forget every key of these actions, as if they had expired."""
+        forgotten = frozenset(actions)
+        self._stored = {
+            write: stored for write, stored in self._stored.items() if write[0] not in forgotten
+        }
 
-    def reply_lost(self, action: str, key: str) -> None:
-        """Forget one key, if the policy says so for its action."""
+    def response_lost(self, action: str, key: str) -> None:
+        """Forget the key of a lost response, if the policy says so for its action."""
         if action in self.policy.forget_when_lost:
-            self._kept.pop((action, key), None)
+            self._stored.pop((action, key), None)
 
     def begin(self, writes: Iterable[tuple[str, str]]) -> asyncio.Event:
-        """Mark keys as at work until the returned event is passed to ``end``."""
+        """Mark keys as in progress until the returned event is passed to ``end``."""
         done = asyncio.Event()
         for write in writes:
-            self._at_work.setdefault(write, done)
+            self._in_progress.setdefault(write, done)
         return done
 
     def end(self, done: asyncio.Event) -> None:
-        """Mark the keys of ``begin`` as no longer at work."""
-        self._at_work = {
-            write: event for write, event in self._at_work.items() if event is not done
+        self._in_progress = {
+            write: event for write, event in self._in_progress.items() if event is not done
         }
         done.set()
 
-    async def settled(self, writes: Iterable[tuple[str, str]]) -> None:
-        """Wait until none of the keys is at work, if the policy is to wait."""
-        if self._at_work and self.policy.concurrent is OnConcurrent.WAIT:
+    async def wait_for_concurrent(self, writes: Iterable[tuple[str, str]]) -> None:
+        """Wait until none of the keys is in progress, if the policy is ``WAIT``."""
+        if self._in_progress and self.policy.concurrent is OnConcurrent.WAIT:
             for write in writes:
-                while (event := self._at_work.get(write)) is not None:
+                while (event := self._in_progress.get(write)) is not None:
                     await event.wait()
 
 
-def check_key(key: object, *, shortest: int = 1, longest: int = _LONGEST_KEY) -> str | None:
-    """Return a request's key, or None for a request without one.
+def check_key(key: object, *, min_length: int = 1, max_length: int = _MAX_KEY_LENGTH) -> str | None:
+    """Return the key of a request, or None for a request without one.
 
     Raises:
-        ApiError: 422, not a text of the allowed length, or a character is not printable ASCII.
+        ApiError: 422, the key is not a string, its length is out of bounds, or it has characters
+            other than printable ASCII.
     """
     if key is None:
         return None
     if not isinstance(key, str):
         raise invalid_field("idempotency_key", "must be a string")
-    if not shortest <= len(key) <= longest:
-        raise invalid_field("idempotency_key", f"must have {shortest} to {longest} characters")
+    if not min_length <= len(key) <= max_length:
+        message = f"must have {min_length} to {max_length} characters"
+        raise invalid_field("idempotency_key", message)
     if not key.isascii() or not key.isprintable() or " " in key:
         raise invalid_field("idempotency_key", "must be printable ASCII without spaces")
     return key

@@ -1,4 +1,4 @@
-"""Counts what took effect, so that a test can ask for doubled and lost writes."""
+"""Records every write that took effect, so that tests can check for doubled and lost writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Effect(NamedTuple):
     """A write that took effect.
 
     Attributes:
-        action: Such as ``agent_instances.register``.
-        idempotency_key: The key it came with.
-        resource_id: What it made or changed.
+        action: The action, such as ``agent_instances.register``.
+        idempotency_key: The key of the write, or None.
+        resource_id: The resource that was created or changed.
     """
 
     action: str
@@ -23,11 +23,11 @@ class Effect(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A logical write: all attempts of it have this in common.
+    """A logical write; all its attempts share the action and the key.
 
     Attributes:
-        action: Such as ``agent_instances.register``.
-        idempotency_key: Its key.
+        action: The action, such as ``agent_instances.register``.
+        idempotency_key: The key of the write.
     """
 
     action: str
@@ -44,12 +44,11 @@ class _History:
 
 
 def digest_of(data: bytes) -> bytes:
-    """Return a short fingerprint of a body."""
     return blake2b(data, digest_size=16).digest()
 
 
 class Ledger:
-    """The history of each keyed write, and every effect in order."""
+    """The history of each keyed write, and all effects in order."""
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
@@ -60,8 +59,8 @@ class Ledger:
         self.violations: list[str] = []
         self._histories: dict[tuple[str, str], _History] = {}
 
-    def reached(self, action: str, key: str | None, raw: bytes) -> None:
-        """Note that a write was read, whatever becomes of it."""
+    def record_received(self, action: str, key: str | None, raw: bytes) -> None:
+        """Record that a write was received, whether or not it succeeds."""
         if key is None:
             self.keyless += 1
             return
@@ -70,34 +69,33 @@ class Ledger:
         if history.digest != digest:
             history.bytes_changed = True
 
-    def took_effect(self, action: str, key: str | None, resource_id: str | None) -> None:
-        """Note that a write changed the state."""
+    def record_effect(self, action: str, key: str | None, resource_id: str | None) -> None:
+        """Record that a write changed the state."""
         self.effects.append(Effect(action, key, resource_id))
         if key is not None:
             self._histories[action, key].effects += 1
 
-    def refused(self, action: str, key: str | None) -> None:
-        """Note that a write was refused for good."""
+    def record_refusal(self, action: str, key: str | None) -> None:
+        """Record that a write was refused with a final error."""
         if key is not None:
             self._histories[action, key].refused = True
 
-    def reused(self, action: str, key: str) -> None:
-        """Note that a key came back with other content."""
+    def record_key_reuse(self, action: str, key: str) -> None:
+        """Record that a key was reused with other content."""
         self._histories[action, key].content_changed = True
 
     @property
     def writes(self) -> int:
-        """How many different keyed writes were read."""
+        """The number of different keyed writes received."""
         return len(self._histories)
 
     @property
     def doubled(self) -> list[Write]:
-        """The writes that took effect more than once."""
         return [Write(*write) for write, history in self._histories.items() if history.effects > 1]
 
     @property
     def lost(self) -> list[Write]:
-        """The writes that were read, never refused for good, and never took effect."""
+        """The writes that were received, had no final error, and never took effect."""
         return [
             Write(*write)
             for write, history in self._histories.items()
@@ -106,19 +104,18 @@ class Ledger:
 
     @property
     def bytes_changed(self) -> list[Write]:
-        """The writes whose attempts were not the same bytes."""
+        """The writes whose attempts sent different bytes."""
         return [
             Write(*write) for write, history in self._histories.items() if history.bytes_changed
         ]
 
     @property
     def content_changed(self) -> list[Write]:
-        """The writes whose key came back with other content."""
+        """The writes whose key was reused with other content."""
         return [
             Write(*write) for write, history in self._histories.items() if history.content_changed
         ]
 
     @property
     def effects_by_action(self) -> Counter[str]:
-        """How many effects each action had."""
         return Counter(effect.action for effect in self.effects)

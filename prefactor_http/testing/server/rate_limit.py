@@ -1,4 +1,4 @@
-"""How many requests a second the server bears."""
+"""Limits how many requests per second the server admits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from prefactor_http.testing.resources.response import ApiError
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A token bucket: so many requests a second, and so many at once.
+    """A rate limit, enforced with a token bucket.
 
     Attributes:
-        per_second: Requests a second in the long run.
-        burst: Requests at once after a quiet time; as many as a second brings where omitted.
-        says_when: Whether the 429 names a ``Retry-After``: whole seconds, at least one.
+        per_second: Sustained rate in requests per second.
+        burst: Requests admitted at once after an idle period; one second's worth if omitted.
+        says_when: Whether a 429 has a ``Retry-After``, in whole seconds and at least 1.
     """
 
     per_second: float
@@ -25,27 +25,27 @@ class RateLimit:
 
 
 class TokenBucket:
-    """Keeps a rate limit."""
+    """Enforces a rate limit."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         self._limit = limit
         self._clock = clock
-        self._room = float(limit.burst or max(1, math.ceil(limit.per_second)))
-        self._level = self._room
-        self._filled_at = clock()
+        self._capacity = float(limit.burst or max(1, math.ceil(limit.per_second)))
+        self._tokens = self._capacity
+        self._refilled_at = clock()
 
     def take(self) -> None:
-        """Let one request through.
+        """Admit one request.
 
         Raises:
             ApiError: 429 ``rate_limited``.
         """
         now = self._clock()
-        self._level += (now - self._filled_at) * self._limit.per_second
-        self._level = min(self._level, self._room)
-        self._filled_at = now
-        if self._level < 1.0:
-            wait = math.ceil((1.0 - self._level) / self._limit.per_second)
+        self._tokens += (now - self._refilled_at) * self._limit.per_second
+        self._tokens = min(self._tokens, self._capacity)
+        self._refilled_at = now
+        if self._tokens < 1.0:
+            wait = math.ceil((1.0 - self._tokens) / self._limit.per_second)
             retry_after = max(1, wait) if self._limit.says_when else None
             raise ApiError(429, "rate_limited", "Too many requests.", retry_after=retry_after)
-        self._level -= 1.0
+        self._tokens -= 1.0

@@ -1,4 +1,4 @@
-"""The calls that the server knows: the API at a glance."""
+"""The routes of the API, one line per action."""
 
 from __future__ import annotations
 
@@ -86,23 +86,23 @@ ROUTES: dict[tuple[str, str], Action] = {
         "agent_schema_versions.list", reads.list_schema_versions
     ),
 }
-# Bulk says show where the client says get.
+# A bulk item of type `show` is the client's `get`.
 BULK_TYPES = {
     action.name.replace(".", "/").replace("/get", "/show"): action for action in ROUTES.values()
 }
 
 
 def is_bulk(method: str, path: str) -> bool:
-    """Tell whether a request is the bulk call, whose items are actions of their own."""
+    """Return whether a request is the bulk request, whose items are separate actions."""
     return method == "POST" and path == PREFIX + "bulk"
 
 
 def find_action(method: str, path: str) -> tuple[Action, str | None] | None:
-    """Return what a request asks for, and the id in its path.
+    """Return the action of a request and the id in its path, or None for an unknown path.
 
     Args:
-        method: Upper case.
-        path: As it stands on the wire, with ids percent-encoded, without query.
+        method: HTTP method in upper case.
+        path: The raw path, percent-encoded and without the query.
     """
     if not path.startswith(PREFIX):
         return None

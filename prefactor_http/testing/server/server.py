@@ -1,4 +1,4 @@
-"""A local Prefactor API: started, told what to break, and asked what took effect."""
+"""The public class of the local Prefactor API: lifecycle, fault injection and inspection."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from aiohttp import web
 from prefactor_http.testing.faults.faults import RANDOM_FAULTS, Fault, FaultKind
 from prefactor_http.testing.faults.item_faults import ItemFaults
 from prefactor_http.testing.faults.script import FaultScript
-from prefactor_http.testing.resources.domain import Domain
 from prefactor_http.testing.resources.response import JsonObject, encode
-from prefactor_http.testing.server.exchange import Exchange
-from prefactor_http.testing.server.front import Front
+from prefactor_http.testing.resources.state import ServerState
+from prefactor_http.testing.server.application import Application
+from prefactor_http.testing.server.dispatcher import Dispatcher
 from prefactor_http.testing.server.key_store import IdempotencyPolicy, KeyStore
 from prefactor_http.testing.server.ledger import Effect, Ledger, Write
 from prefactor_http.testing.server.rate_limit import RateLimit, TokenBucket
-from prefactor_http.testing.server.record import RecordedRequest
-from prefactor_http.testing.server.stats import stats_of
+from prefactor_http.testing.server.recorded_request import RecordedRequest
+from prefactor_http.testing.server.stats import build_stats
 
 _STATS_PATH = "/_local/stats"
 _SHUTDOWN_TIMEOUT = 1.0
@@ -28,9 +28,10 @@ _BACKLOG = 1024
 
 
 class LocalPrefactor:
-    """A Prefactor API of one's own, in memory, on loopback.
+    """A Prefactor API that runs in memory and listens on the loopback interface.
 
-    It follows the API's contract, breaks attempts when told to, and counts what took effect::
+    It implements the API's contract, injects the faults you ask for, and records every write that
+    takes effect::
 
         async with LocalPrefactor() as api:
             api.fail_next(FaultKind.APPLIED_THEN_RESET)
@@ -38,35 +39,40 @@ class LocalPrefactor:
                 ...
             assert api.doubled == api.lost == []
 
-    An agent, an environment and the agent's deployment are there from the start. What was
-    written outlives ``stop()``: started again, the server goes on with it on the same port.
+    An agent, an environment and a deployment of the agent exist from the start. The state survives
+    ``stop()``: after another ``start()`` the server continues on the same port.
 
-    From another thread, state may be read while no request is under way: a reply is sent only
-    after all that concerns it was noted. Faults may be scripted from any thread at any time.
+    Other threads may read the state while no request is in progress: the server sends a response
+    only after it has recorded everything about the request. Faults may be scripted from any thread
+    at any time.
 
     Args:
         host: Address to listen on.
-        port: Port to listen on; a free one where 0.
-        faults: Share of attempts that fail at random, 0 to 1.
-        seed: Seed of the dice and of the ids.
-        fault_kinds: What random faults are drawn from, evenly.
-        retry_after: Seconds in the ``Retry-After`` of random 429 and 503.
-        stall: Longest time in seconds that a stalled reply is held back.
+        port: Port to listen on; 0 chooses a free port.
+        faults: Fraction of attempts that fail at random, 0 to 1.
+        seed: Seed of the random faults and the ids.
+        fault_kinds: Kinds of random faults, chosen with equal probability.
+        retry_after: Seconds in the ``Retry-After`` of random 429 and 503 responses.
+        stall: Default time in seconds that a stalled response is held back.
         policy: How idempotency keys are treated.
         record: Whether ``requests`` keeps every attempt.
-        rate_limit: Requests a second that are borne; none where omitted.
-        item_faults: Share of bulk items that fail at random with a transient error, 0 to 1.
-        largest_request: Largest body in bytes that is not answered with 413.
+        rate_limit: The rate limit; None for no limit.
+        item_faults: Fraction of bulk items that fail at random with a transient error, 0 to 1.
+        largest_request: Maximum body size in bytes; larger requests get a 413. None for no limit.
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
-        refuse_version_clashes: Whether a version's name cannot come back with other content.
+        refuse_version_clashes: Whether a version's ``external_identifier`` with different content
+            is refused with a 422.
 
     Attributes:
         token: An account token.
-        deployment_token: A token bound to the ready-made deployment.
+        deployment_token: A token bound to ``deployment_id``.
         account_id: The account.
-        agent_id: The ready-made agent.
-        environment_id: The ready-made environment.
-        deployment_id: The ready-made deployment.
+        agent_id: The agent that exists from the start.
+        environment_id: The environment that exists from the start.
+        deployment_id: The deployment that exists from the start.
+
+    Raises:
+        ValueError: ``faults`` or ``item_faults`` is not between 0 and 1.
     """
 
     def __init__(
@@ -95,30 +101,34 @@ class LocalPrefactor:
         self._script = FaultScript(
             rate=faults, seed=seed, kinds=fault_kinds, retry_after=retry_after
         )
-        self._domain = Domain(
+        self._state = ServerState(
             seed,
             close_spans_on_terminate=close_spans_on_terminate,
             refuse_version_clashes=refuse_version_clashes,
         )
         self._item_faults = ItemFaults(rate=item_faults, seed=seed)
-        front = Front(
+        dispatcher = Dispatcher(
+            state=self._state,
             item_faults=self._item_faults,
-            domain=self._domain,
             keys=self._keys,
             ledger=self._ledger,
             bucket=None if rate_limit is None else TokenBucket(rate_limit, time.monotonic),
-            largest_request=largest_request,
+            max_request_size=largest_request,
         )
-        self._exchange = Exchange(
-            front=front, keys=self._keys, script=self._script, stall=stall, record=record
+        self._application = Application(
+            dispatcher=dispatcher,
+            keys=self._keys,
+            script=self._script,
+            stall=stall,
+            record=record,
         )
-        self.account_id: str = self._domain.account.account_id
-        self.environment_id: str = self._domain.environment["id"]
-        self.agent_id: str = self._domain.agent["id"]
-        self.deployment_id: str = self._domain.deployment["id"]
-        self.token: str = self._domain.tokens.add("local-account-token")
-        self.deployment_token: str = self._domain.tokens.add(
-            "local-deployment-token", self._domain.deployment
+        self.account_id: str = self._state.account.account_id
+        self.environment_id: str = self._state.environment["id"]
+        self.agent_id: str = self._state.agent["id"]
+        self.deployment_id: str = self._state.deployment["id"]
+        self.token: str = self._state.tokens.add("local-account-token")
+        self.deployment_token: str = self._state.tokens.add(
+            "local-deployment-token", self._state.deployment
         )
 
     async def __aenter__(self) -> Self:
@@ -129,15 +139,15 @@ class LocalPrefactor:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen.
+        """Start listening.
 
         Raises:
-            OSError: The port is taken.
-            RuntimeError: The server listens already.
+            OSError: The port is in use.
+            RuntimeError: The server is already listening.
         """
         if self._runner is not None:
-            raise RuntimeError("The local API listens already.")
-        self._exchange.open()
+            raise RuntimeError("The local API is already listening.")
+        self._application.open()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
@@ -147,20 +157,20 @@ class LocalPrefactor:
         self._port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stop listening, end stalls and close all connections; does nothing when stopped."""
+        """Stop listening, end all stalls and close all connections. Safe to call more than once."""
         runner, self._runner = self._runner, None
         if runner is not None:
-            await self._exchange.close()
+            await self._application.close()
             await runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == _STATS_PATH:
             return web.Response(body=encode(self.stats()), content_type="application/json")
-        return await self._exchange.handle(request)
+        return await self._application.handle(request)
 
     @property
     def url(self) -> str:
-        """Base URL of the server, once it has listened."""
+        """The base URL. The port is known after the first ``start()``."""
         return f"http://{self._host}:{self._port}"
 
     def fail_next(
@@ -170,44 +180,43 @@ class LocalPrefactor:
         path: str | None = None,
         operation: str | None = None,
     ) -> None:
-        """Let the next matching attempts fail, one fault each, in this order.
+        """Make the next matching attempts fail, one fault per attempt, in this order.
 
         Args:
-            *faults: What goes wrong; a bare kind stands for a fault with its defaults.
-            method: Only attempts with this verb.
-            path: Only attempts with this path, with or without its ``/api/v1``; ``*`` matches
-                any part.
-            operation: Only attempts of this operation, such as ``agent_instances.register`` or
+            *faults: The faults; a ``FaultKind`` stands for a ``Fault`` with default options.
+            method: Match only this HTTP method.
+            path: Match only this path, with or without ``/api/v1``; ``*`` is a wildcard.
+            operation: Match only this operation, such as ``agent_instances.register`` or
                 ``bulk.execute``.
         """
         self._script.add(faults, method=method, path=path, operation=operation)
 
     def fail_next_item(self, *codes: str, key: str | None = None) -> None:
-        """Let the next bulk items fail with transient errors, one each, in this order.
+        """Make the next bulk items fail with transient errors, one per item, in this order.
 
         Args:
             *codes: ``rate_limited``, ``internal_server_error``, ``service_unavailable`` or
                 ``idempotency_in_progress``.
-            key: Only items with this idempotency key.
+            key: Match only items with this idempotency key.
 
         Raises:
-            ValueError: A code is not transient.
+            ValueError: A code is not one of these.
         """
         self._item_faults.add(codes, key)
 
     def calm(self) -> None:
-        """Take back all faults that have not struck yet, and throw no more dice."""
+        """Remove all scripted faults that have not occurred yet, and stop random faults."""
         self._script.clear()
         self._item_faults.clear()
 
     @property
     def faults_pending(self) -> int:
-        """How many scripted faults have not struck yet."""
+        """The number of scripted faults that have not occurred yet."""
         return self._script.pending
 
     @property
     def policy(self) -> IdempotencyPolicy:
-        """How idempotency keys are treated; may be exchanged at any time."""
+        """How idempotency keys are treated. May be replaced at any time."""
         return self._keys.policy
 
     @policy.setter
@@ -215,25 +224,33 @@ class LocalPrefactor:
         self._keys.policy = policy
 
     def forget_keys(self, actions: Iterable[str]) -> None:
-        """Forget the keys of these actions at once, as if they had expired.
+        """Forget the keys of these actions, as if they had expired.
 
         Args:
-            actions: Such as ``agent_instances.start``.
+            actions: Action names, such as ``agent_instances.start``.
         """
         self._keys.forget(actions)
 
     def set_token_active(self, token: str, active: bool) -> None:
-        """Suspend a token, or take that back."""
-        self._domain.tokens.set_active(token, active)
+        """Activate or suspend a token.
+
+        Args:
+            token: The token.
+            active: False suspends the token; requests with it get a 401.
+
+        Raises:
+            KeyError: The token does not exist.
+        """
+        self._state.tokens.set_active(token, active)
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every attempt, in the order of arrival."""
-        return self._exchange.traffic.requests
+        """Every attempt in the order of arrival; empty with ``record=False``."""
+        return self._application.log.requests
 
     @property
     def effects(self) -> list[Effect]:
-        """Every write that took effect, in order; bulk items one by one."""
+        """Every write that took effect, in order. Each bulk item is a separate entry."""
         return self._ledger.effects
 
     @property
@@ -243,57 +260,57 @@ class LocalPrefactor:
 
     @property
     def lost(self) -> list[Write]:
-        """The keyed writes that were read, never refused for good, and never took effect.
+        """The keyed writes that the server received, did not finally refuse, and never applied.
 
-        Refused for good means a 4xx other than 408, 425, 429 and ``idempotency_in_progress``.
+        A final refusal is a 4xx other than 408, 425, 429 and ``idempotency_in_progress``.
         """
         return self._ledger.lost
 
     @property
     def bytes_changed(self) -> list[Write]:
-        """The keyed writes whose attempts were not the same bytes."""
+        """The keyed writes whose attempts sent different bytes."""
         return self._ledger.bytes_changed
 
     @property
     def keys_reused(self) -> list[Write]:
-        """The keyed writes that came back with other content after they took effect."""
+        """The keyed writes that were repeated with other content after they took effect."""
         return self._ledger.content_changed
 
     @property
     def violations(self) -> list[str]:
-        """What the contract forbids and the server bore, such as a key on a GET."""
+        """Requests that violate the contract but were accepted, such as a GET with a key."""
         return self._ledger.violations
 
     @property
     def replays(self) -> int:
-        """How many writes were answered from memory."""
+        """The number of writes that got the stored response of their key."""
         return self._ledger.replays
 
     @property
     def replies_lost(self) -> int:
-        """How many successes of writes never reached their client in readable form."""
-        return self._exchange.traffic.replies_lost
+        """The number of responses to successful writes that the client could not read."""
+        return self._application.log.responses_lost
 
     @property
     def faults_injected(self) -> Counter[FaultKind]:
-        """How many attempts were broken, by kind."""
-        return self._exchange.traffic.faults
+        """The number of injected faults by kind."""
+        return self._application.log.faults
 
     @property
     def instances(self) -> dict[str, JsonObject]:
         """Agent instances by id."""
-        return self._domain.account.instances
+        return self._state.account.instances
 
     @property
     def spans(self) -> dict[str, JsonObject]:
         """Agent spans by id."""
-        return self._domain.account.spans
+        return self._state.account.spans
 
     @property
     def agents(self) -> dict[str, JsonObject]:
         """Agents by id."""
-        return self._domain.account.agents
+        return self._state.account.agents
 
     def stats(self) -> JsonObject:
-        """Return the counts that ``GET /_local/stats`` answers with."""
-        return stats_of(self._exchange.traffic, self._ledger)
+        """Return the counters that ``GET /_local/stats`` responds with."""
+        return build_stats(self._application.log, self._ledger)

@@ -1,20 +1,19 @@
-"""The counts of a server, as another process can ask for them."""
+"""The counters of a server as JSON, so that another process can read them."""
 
 from __future__ import annotations
 
 from prefactor_http.testing.resources.response import JsonObject
 from prefactor_http.testing.server.ledger import Ledger
-from prefactor_http.testing.server.traffic import Traffic
+from prefactor_http.testing.server.request_log import RequestLog
 
 
-def stats_of(traffic: Traffic, ledger: Ledger) -> JsonObject:
-    """Return the counts as JSON values."""
+def build_stats(log: RequestLog, ledger: Ledger) -> JsonObject:
     return {
-        "calls": ledger.writes + ledger.keyless + traffic.reads,
-        "attempts": traffic.attempts,
-        "faults": {kind.value: count for kind, count in traffic.faults.items()},
+        "calls": ledger.writes + ledger.keyless + log.reads,
+        "attempts": log.attempts,
+        "faults": {kind.value: count for kind, count in log.faults.items()},
         "replays": ledger.replays,
-        "replies_lost": traffic.replies_lost,
+        "replies_lost": log.responses_lost,
         "effects": dict(ledger.effects_by_action),
         "doubled": len(ledger.doubled),
         "lost": len(ledger.lost),

@@ -1,4 +1,4 @@
-"""Runs a local API in a thread, for tests that have no event loop of their own."""
+"""Runs a local API in a thread, for tests without an event loop."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from prefactor_http.testing.server.server import LocalPrefactor
 
 @contextmanager
 def serving(server: LocalPrefactor) -> Generator[LocalPrefactor]:
-    """Let a server listen in a thread while the block runs.
+    """Run a server in a background thread for the duration of the block.
 
     Args:
-        server: A server that does not listen yet.
+        server: A server that has not been started.
+
+    Yields:
+        The same server, which is listening.
 
     Raises:
-        OSError: The port is taken.
+        OSError: The port is in use.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="local-prefactor", daemon=True)

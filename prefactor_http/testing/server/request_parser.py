@@ -1,4 +1,4 @@
-"""Deciphers a request: which writes and reads it asks for, and with which fields."""
+"""Parses requests: which actions a request invokes, with which fields and keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefactor_http.testing.server.routes import BULK_TYPES
 
 _KEY = "idempotency_key"
 _TYPE = "_type"
-_SHORTEST_BULK_KEY = 8
+_MIN_BULK_KEY_LENGTH = 8
 _decode = msgspec.json.Decoder().decode
 
 
@@ -32,15 +32,15 @@ _decode_items = msgspec.json.Decoder(_Items).decode
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One thing to do: all of a single call, or one item of a bulk call.
+class Invocation:
+    """One action to run: a single call, or one item of a bulk request.
 
     Attributes:
-        action: What to do; a refusal where the API knows no such action.
-        fields: Its fields, the id of its path among them, without the key.
-        key: Its idempotency key.
-        raw: The bytes it came as, which are the same on each attempt.
-        flat: Whether a bulk item's fields stood where ``details`` should.
+        action: The action, or the error to respond with if the API has no such action.
+        fields: The fields without the key, with the id from the path.
+        key: The idempotency key.
+        raw: The bytes as received. Every attempt of a call must send the same bytes.
+        flat: Whether a bulk item has its fields at the top level instead of in ``details``.
     """
 
     action: Action | ApiError
@@ -50,13 +50,13 @@ class Work:
     flat: bool = False
 
 
-def single(
+def parse_single(
     action: Action, resource_id: str | None, query: Iterable[tuple[str, str]], body: bytes
-) -> Work:
-    """Decipher a single call.
+) -> Invocation:
+    """Parse a single call.
 
     Raises:
-        ApiError: The body is not a JSON object, or its key is not allowed.
+        ApiError: The body is not a JSON object, or its key is invalid.
     """
     if action.writes:
         fields = _body_fields(body)
@@ -64,17 +64,17 @@ def single(
     else:
         fields, key = _query_fields(query), None
     if action.id_field is not None:
-        # The path names the resource, whatever the body says.
+        # The id in the path takes precedence over the body.
         fields[action.id_field] = resource_id
-    return Work(action, fields, key, body)
+    return Invocation(action, fields, key, body)
 
 
-def bulk(body: bytes, *, longest_key: int) -> list[Work]:
-    """Decipher a bulk call.
+def parse_bulk(body: bytes, *, max_key_length: int) -> list[Invocation]:
+    """Parse a bulk request.
 
     Raises:
-        ApiError: There are no items, an item is not an object, or a key is missing, not allowed
-            or there twice. Nothing of the request is run then.
+        ApiError: There are no items, an item is not an object, or a key is missing, invalid or
+            repeated. No item of the request is run then.
     """
     try:
         items = _decode_items(body).items
@@ -82,16 +82,18 @@ def bulk(body: bytes, *, longest_key: int) -> list[Work]:
         raise bad_request(f"The body has no list of items: {error}.") from None
     if not items:
         raise invalid_field("items", "must have at least one item")
-    works = [_item(bytes(item), longest_key) for item in items]
-    keys = [work.key for work in works]
+    invocations = [_parse_item(bytes(item), max_key_length) for item in items]
+    keys = [invocation.key for invocation in invocations]
     if len(set(keys)) < len(keys):
         raise invalid_field(_KEY, "must be unique within the request")
-    return works
+    return invocations
 
 
-def _item(raw: bytes, longest_key: int) -> Work:
+def _parse_item(raw: bytes, max_key_length: int) -> Invocation:
     fields = _body_fields(raw)
-    key = check_key(fields.pop(_KEY, None), shortest=_SHORTEST_BULK_KEY, longest=longest_key)
+    key = check_key(
+        fields.pop(_KEY, None), min_length=_MIN_BULK_KEY_LENGTH, max_length=max_key_length
+    )
     if key is None:
         raise invalid_field(_KEY, "is required")
     name = fields.pop(_TYPE, None)
@@ -99,12 +101,12 @@ def _item(raw: bytes, longest_key: int) -> Work:
         raise invalid_field(_TYPE, "is required")
     action = BULK_TYPES.get(name)
     if action is None:
-        return Work(bad_request(f"There is no {name!r}."), fields, key, raw)
+        return Invocation(bad_request(f"Unknown _type {name!r}."), fields, key, raw)
     flat = action.wraps and "details" not in fields
     if flat:
         ids = {name: fields.pop(name) for name in (action.id_field,) if name in fields}
         fields = {**ids, "details": fields}
-    return Work(action, fields, key, raw, flat)
+    return Invocation(action, fields, key, raw, flat)
 
 
 def _body_fields(body: bytes) -> JsonObject:

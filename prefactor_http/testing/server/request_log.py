@@ -1,4 +1,4 @@
-"""What came in over the wire, and what was done to it."""
+"""Counts requests, injected faults and lost responses, and keeps the recorded requests."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from prefactor_http.testing.faults.faults import FaultKind
-from prefactor_http.testing.server.record import RecordedRequest
+from prefactor_http.testing.server.recorded_request import RecordedRequest
 
 
 @dataclass(slots=True)
-class Traffic:
-    """Counts of a server's traffic.
+class RequestLog:
+    """The requests that a server has received.
 
     Attributes:
         attempts: Requests to the API.
-        reads: Those of them that are GETs.
-        replies_lost: Successes of writes that the client got no readable reply of.
+        reads: How many of them are GETs.
+        responses_lost: Responses to successful writes that the client could not read.
         faults: Injected faults by kind.
-        requests: Every attempt in the order of arrival, where they are recorded.
+        requests: Every attempt in the order of arrival, if recording is enabled.
     """
 
     attempts: int = 0
     reads: int = 0
-    replies_lost: int = 0
+    responses_lost: int = 0
     faults: Counter[FaultKind] = field(default_factory=Counter[FaultKind])
     requests: list[RecordedRequest] = field(default_factory=list[RecordedRequest])

@@ -1,4 +1,4 @@
-"""The replies of the benchmark server: full-sized, constant, encoded once (contract §7, §8, §9)."""
+"""The responses of the benchmark server: full size and constant (contract §7, §8, §9)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ _COUNTS = ("total", "pending", "active", "complete", "failed", "cancelled", "fin
 
 
 def instance(status: str, instance_id: str = workload.INSTANCE_ID) -> dict[str, Any]:
-    """Build the details of an agent instance."""
     ended = status in {"complete", "failed", "cancelled"}
     return {
         "type": "agent_instance",
@@ -40,7 +39,6 @@ def instance(status: str, instance_id: str = workload.INSTANCE_ID) -> dict[str, 
 
 
 def span(status: str) -> dict[str, Any]:
-    """Build the details of a span."""
     ended = status != "active"
     return {
         "type": "agent_span",
@@ -63,17 +61,16 @@ def span(status: str) -> dict[str, Any]:
 
 
 def success(details: dict[str, Any], **siblings: object) -> bytes:
-    """Encode a single resource in its envelope."""
+    """Encode the envelope of a single resource."""
     return _encode({"status": "success", "details": details, **siblings})
 
 
 def error(code: str, message: str) -> bytes:
-    """Encode a plain error."""
     return _encode({"status": "error", "code": code, "message": message})
 
 
 def registered(instance_id: str = workload.INSTANCE_ID) -> bytes:
-    """Encode the reply to a register, with the schema version beside the details."""
+    """Encode the response to a register, with the schema version beside the details."""
     types = workload.SCHEMA_VERSION["span_type_schemas"]
     version = {
         "type": "agent_schema_version",
@@ -90,7 +87,7 @@ def registered(instance_id: str = workload.INSTANCE_ID) -> bytes:
 
 
 def http(status: str, body: bytes, *headers: str, content_type: str = "application/json") -> bytes:
-    """Put a body into a response as a proxy in front of the API sends it."""
+    """Return a whole HTTP response with the headers that a proxy in front of the API adds."""
     lines = (
         f"HTTP/1.1 {status}",
         "Date: Thu, 20 Nov 2025 09:15:27 GMT",

@@ -1,4 +1,4 @@
-"""What a worker can be ordered to measure. Standard library only, as `worker` says."""
+"""The commands of a worker. Standard library only: they also run in the reference's environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 async def cost(
     calls: Calls, *, call: str, count: int, concurrency: int = 1, **arguments: Any
 ) -> dict[str, Any]:
-    """Make `count` calls, `concurrency` at a time; CPU is user and system of this process."""
+    """Make `count` calls, `concurrency` at a time; return CPU (user and system) and wall time."""
     make = partial(calls[call], **arguments)
-    turns = iter(range(count))
+    remaining = iter(range(count))
 
-    async def caller(turns: Iterator[int]) -> None:
-        for _ in turns:
+    async def caller() -> None:
+        for _ in remaining:
             await make()
 
     wall, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(caller(turns) for _ in range(concurrency)))
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
 async def latency(calls: Calls, *, call: str, rate: float, count: int) -> dict[str, Any]:
-    """Start a call every `1 / rate` seconds, whether or not those before it have ended.
+    """Start a call every `1 / rate` seconds, whether or not earlier calls have finished.
 
-    A call's time runs from its start. That a timer fires late is told apart, as `late`: timers of
-    an event loop have a grain of a millisecond, which is nobody's doing.
+    Latency is measured from the start of a call. The delay of the timer that starts it is reported
+    separately as `late`, because timers of an event loop only have millisecond resolution.
     """
     make = calls[call]
     loop = asyncio.get_running_loop()
@@ -49,8 +49,8 @@ async def latency(calls: Calls, *, call: str, rate: float, count: int) -> dict[s
 
     begin = loop.time() + 0.01
     tasks: list[asyncio.Task[None]] = []
-    for turn in range(count):
-        due = begin + turn / rate
+    for number in range(count):
+        due = begin + number / rate
         await asyncio.sleep(due - loop.time())
         late.append(loop.time() - due)
         tasks.append(asyncio.create_task(timed()))
@@ -61,19 +61,19 @@ async def latency(calls: Calls, *, call: str, rate: float, count: int) -> dict[s
 async def rows(
     calls: Calls, *, count: int, times: int = 1, job: str | None = None, kilobytes: float = 0.5
 ) -> Any:
-    """Register `count` rows, `times` over; `grown` is how far the process's peak has risen."""
+    """Register `count` rows, `times` times; `grown` is the growth of peak memory in bytes."""
     peak = _peak()
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
         ok = await calls["rows"](count, job, kilobytes)
         if ok != count:
-            raise RuntimeError(f"{ok} of {count} rows are registered")
+            raise RuntimeError(f"{ok} of {count} rows were registered")
     spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     return {**spent, "grown": _peak() - peak}
 
 
-async def held(calls: Calls, *, count: int, seconds: float) -> dict[str, Any]:
-    """Hold `count` registers in flight, and tell by how many bytes the process has grown."""
+async def memory(calls: Calls, *, count: int, seconds: float) -> dict[str, Any]:
+    """Keep `count` registers in flight and return the growth of resident memory in bytes."""
     _raise_file_limit()
     warm = asyncio.gather(*(calls["start"]() for _ in range(50)))
     await warm
@@ -89,7 +89,7 @@ async def held(calls: Calls, *, count: int, seconds: float) -> dict[str, Any]:
 
 
 async def lifecycles(calls: Calls, *, count: int, concurrency: int) -> dict[str, Any]:
-    """Carry out `count` lifecycles; tell what the caller of each was told."""
+    """Run `count` lifecycles and return the outcome that each caller saw."""
     lifecycle: Callable[[str], Awaitable[dict[str, Any]]] = calls["lifecycle"]
     names = iter([f"ticket-{number}" for number in range(count)])
     records: list[dict[str, Any]] = []
@@ -104,33 +104,34 @@ async def lifecycles(calls: Calls, *, count: int, concurrency: int) -> dict[str,
 
 
 async def flood(calls: Calls, *, count: int, callers: int, seconds: float) -> dict[str, Any]:
-    """Register until `count` rows are taken or `seconds` are over, each caller without a pause."""
+    """Register rows without pause until `count` have been started or `seconds` are over."""
     register = calls["register"]
-    turns = iter(range(count))
+    remaining = iter(range(count))
     done = {"finished": 0, "raised": 0}
-    began = time.perf_counter()
+    started = time.perf_counter()
 
     async def caller() -> None:
-        for _ in turns:
+        for _ in remaining:
             try:
                 await register()
-            except Exception:  # noqa: BLE001 # whatever it is: the row is not finished
+            except Exception:  # noqa: BLE001 # any error: the row is not finished
                 done["raised"] += 1
             else:
                 done["finished"] += 1
-            if time.perf_counter() - began > seconds:
+            if time.perf_counter() - started > seconds:
                 return
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    return {**done, "wall": time.perf_counter() - began}
+    return {**done, "wall": time.perf_counter() - started}
 
 
-async def loaded(_calls: Calls, *, module: str) -> bool:
-    """Tell whether a module has been imported so far."""
+async def is_imported(_calls: Calls, *, module: str) -> bool:
     return module in sys.modules
 
 
-ORDERS = {each.__name__: each for each in (cost, latency, rows, held, lifecycles, flood, loaded)}
+COMMANDS = {
+    each.__name__: each for each in (cost, latency, rows, memory, lifecycles, flood, is_imported)
+}
 
 
 def _peak() -> int:
@@ -139,7 +140,7 @@ def _peak() -> int:
 
 
 def _resident() -> int:
-    statm = Path("/proc/self/statm")  # elsewhere the peak stands for it: it only grows here
+    statm = Path("/proc/self/statm")  # other systems: use the peak
     return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.exists() else _peak()
 
 

@@ -1,4 +1,4 @@
-"""What the server is about: an account, with an agent ready to register instances of."""
+"""The state of a server: one account, with an agent that can register instances right away."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from prefactor_http.testing.resources.tokens import Token, TokenRing
 from prefactor_http.testing.resources.versions import Versions
 
 
-class Domain:
-    """The account and all that finds its way in it.
+class ServerState:
+    """The account, its tokens and its indexes.
 
     Attributes:
-        account: The state.
-        tokens: Who may ask.
-        environment: The ready-made environment.
-        agent: The ready-made agent.
-        deployment: The ready-made deployment of the agent in the environment.
+        account: The resources.
+        tokens: The API tokens.
+        environment: The environment that exists from the start.
+        agent: The agent that exists from the start.
+        deployment: The deployment of that agent in that environment.
     """
 
     def __init__(

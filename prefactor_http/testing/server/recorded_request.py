@@ -1,4 +1,4 @@
-"""What the server received, for tests that look at the wire."""
+"""A request as the server received it, for tests that check what was sent on the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from prefactor_http.testing.faults.faults import FaultKind
 
-_MASK = "Bearer ***"
+_MASKED_AUTHORIZATION = "Bearer ***"
 
 
 class _Keyed(msgspec.Struct):
@@ -19,18 +19,17 @@ class _Keyed(msgspec.Struct):
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """One attempt, as it arrived.
+    """One recorded attempt.
 
     Attributes:
-        method: Upper case.
-        raw_path: Path and query as they stood on the wire.
-        headers: All headers, the token masked.
-        operation: What it asks for, such as ``agent_instances.register``; None for an unknown
-            path.
-        fault: What went wrong with it by intent.
-        query: The query, decoded.
-        body: The body's bytes; empty where a fault came before it was read.
-        status: HTTP status of the reply, None where none was sent.
+        method: HTTP method in upper case.
+        raw_path: Path and query as sent, percent-encoded.
+        headers: All headers, with the token masked.
+        operation: The operation, such as ``agent_instances.register``; None for an unknown path.
+        fault: The fault that the server injected, or None.
+        query: The decoded query parameters.
+        body: The raw body; empty if a fault prevented reading it.
+        status: HTTP status of the response; None if none was sent.
     """
 
     method: str
@@ -44,26 +43,26 @@ class RecordedRequest:
 
     def __post_init__(self) -> None:
         if "Authorization" in self.headers:
-            self.headers["Authorization"] = _MASK
+            self.headers["Authorization"] = _MASKED_AUTHORIZATION
 
     @property
     def path(self) -> str:
-        """The path as it stood on the wire, without query."""
+        """The path as sent, without the query."""
         return self.raw_path.partition("?")[0]
 
     @property
     def json(self) -> Any:
-        """The body, decoded.
+        """The decoded body.
 
         Raises:
-            ValueError: It is not JSON.
+            ValueError: The body is not JSON.
         """
         return msgspec.json.decode(self.body)
 
     @property
     def idempotency_key(self) -> str | None:
-        """The key at the top level of the body, None where there is none."""
+        """The key at the top level of the body, or None."""
         try:
             return msgspec.json.decode(self.body, type=_Keyed).idempotency_key
         except msgspec.DecodeError:
-            return None  # A body that cannot be read carries no key.
+            return None  # A body that cannot be decoded has no key.

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 from prefactor_http._bulk.duplicates import Duplicates
 from prefactor_http._bulk.options import StreamOptions
 from prefactor_http._bulk.outcome import Outcome
-from prefactor_http._bulk.row_key import (
+from prefactor_http._bulk.rows import (
     KEY,
     NAMES,
     RowKeys,

@@ -235,7 +235,7 @@ async def test_a_reply_that_lacks_an_item_is_never_taken_as_success(raw_server, 
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == ["ok", "unknown"]
     assert isinstance(outcomes[1].error, PrefactorResponseContractError)
-    assert "lacks outputs" in str(outcomes[1].error)
+    assert "has no output" in str(outcomes[1].error)
     assert len(raw_server.requests) == 4 - 1  # with both, and twice with the one it lacked
     assert [item["idempotency_key"] for item in raw_server.requests[-1].json["items"]] == [
         "key-0001"

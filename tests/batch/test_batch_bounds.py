@@ -229,31 +229,6 @@ async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
     assert 3 < max(in_flight) <= 6
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
-        ({"max_chunk_bytes": 0}, "max_chunk_bytes must be at least 1"),
-        ({"concurrency": -1}, "concurrency must be at least 1"),
-        ({"max_outage": -0.1}, "max_outage must be 0 or more"),
-        ({"max_outage": float("nan")}, "max_outage must be 0 or more"),
-        ({"max_failures": 0}, "max_failures must be at least 1 or None"),
-    ],
-)
-async def test_an_option_out_of_range_is_refused_at_once(api, client, options, problem):
-    with pytest.raises(ValueError, match=problem):
-        client.bulk.stream([], **options)
-    with pytest.raises(ValueError, match=problem):
-        register(client, api, [], **options)
-
-
-async def test_an_unknown_option_and_a_source_that_is_none_are_refused_at_once(api, client):
-    with pytest.raises(TypeError, match="chunks"):
-        register(client, api, [], chunks=3)
-    with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
-        client.bulk.stream(7)
-
-
 async def test_what_rows_share_is_in_each_item_and_a_rows_own_fields_win(api, client):
     own = {"external_identifier": "own", "name": "own"}
     source = [{"external_identifier": "a"}, {"agent_version": own, "purpose": "eval"}, {}]

@@ -164,6 +164,23 @@ def test_a_partition_is_named_by_text_or_a_number(register):
         register(NAMED, partition=1.0)
 
 
+def test_patience_warns_with_the_callers_file_as_location(register):
+    with pytest.warns(DeprecationWarning, match="patience is now called max_outage") as warned:
+        results = register(NAMED, partition=0, patience=60)
+    assert [warning.filename for warning in warned] == [__file__]
+    assert {result["state"] for result in results} == {"ok"}
+
+
+def test_patience_and_max_outage_together_are_an_error(register):
+    with pytest.raises(TypeError, match="pass only max_outage"):
+        register(NAMED, partition=0, patience=60, max_outage=60)
+
+
+def test_an_unknown_option_raises_an_error_that_lists_the_options(register):
+    with pytest.raises(TypeError, match="unknown option chunks; the options are chunk_size, "):
+        register(NAMED, partition=0, chunks=3)
+
+
 def test_the_module_has_no_other_late_names():
     with pytest.raises(AttributeError, match="no attribute 'unheard_of'"):
         _ = batch.unheard_of

@@ -1,4 +1,4 @@
-"""A pool of random idempotency keys: generating many at once costs half as much per key."""
+"""A pool of random idempotency keys: generating many at once is cheaper than one by one."""
 
 from __future__ import annotations
 

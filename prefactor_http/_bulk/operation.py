@@ -60,8 +60,8 @@ class BatchOperation(Operation[BatchResponse]):
         method: HTTP verb.
         path: Path.
         only_registers: Whether all its items are registers. Their outputs are then decoded
-            directly into instances. Extracting the bytes of each output first, as is done for other
-            calls, adds half to the cost of a row.
+            directly into instances. That is cheaper than extracting the bytes of each output first,
+            as is done for other calls.
     """
 
     is_retried_elsewhere = True

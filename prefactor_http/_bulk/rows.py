@@ -2,7 +2,7 @@
 
 What depends only on the names of a row's fields is computed once for all rows with the same names
 (`RowShape`): which fields need a check, which encoder fits, what comes from the arguments, and how
-the key is derived. Most sources give rows of one shape, so this halves the cost of a row.
+the key is derived. Most sources give rows of one shape.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a source is pulled, and when a request leaves."""
+"""How a source is pulled, and when a request is sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefactor_http import HttpClientConfig, PrefactorHttpClient
 
 
 class SourceClock:
-    """A clock that only a source advances, and who waits."""
+    """A clock that advances only when a source takes time or a task sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ class SourceClock:
         self.now += seconds
 
     def rows(self, count: int, seconds: float, first: int = 0) -> Iterator[dict[str, Any]]:
-        """Give the first rows at once, and then one after a time."""
+        """Yield the first rows immediately, and then one after each interval."""
         for number, row in enumerate(rows(count)):
             if number >= first:
                 self.now += seconds
@@ -62,7 +62,7 @@ async def timed_client(raw_server, clock):
 
 
 class Turns:
-    """Counts the rows that a source gives between two turns of the event loop."""
+    """Counts the rows that a source yields between two iterations of the event loop."""
 
     def __init__(self, source: Iterator[dict[str, Any]]) -> None:
         self._source = source
@@ -98,7 +98,7 @@ async def test_a_slow_plain_source_blocks_the_loop_for_50_ms_at_a_time(timed_cli
     assert await rows_between_turns(timed_client, turns, iter(turns)) == 10
 
 
-async def test_a_source_that_becomes_slow_blocks_the_loop_no_longer(timed_client, clock):
+async def test_a_source_that_becomes_slow_blocks_the_loop_for_50_ms_at_a_time(timed_client, clock):
     turns = Turns(clock.rows(150, 0.02, first=120))
     source = iter(turns)
     for _ in range(120):
@@ -121,16 +121,14 @@ async def test_an_async_source_that_never_waits_lets_other_tasks_run(timed_clien
     assert await rows_between_turns(timed_client, turns, aiter(turns)) <= 11
 
 
-async def test_a_request_leaves_when_it_is_full(timed_client, clock, raw_server):
+async def test_a_request_is_sent_when_it_is_full(timed_client, clock, raw_server):
     stream = register_rows(timed_client, clock.rows(60, 0.004), chunk_size=20)
     assert indexes(await collect(stream)) == list(range(60))
-    # 80 ms for each: the half second is not waited for.
+    # 80 ms each, well before the linger time of half a second.
     assert [len(items_sent(request)) for request in raw_server.requests] == [20, 20, 20]
 
 
-async def test_a_request_leaves_when_it_has_as_many_bytes_as_it_may(
-    timed_client, clock, raw_server
-):
+async def test_a_request_is_sent_when_it_reaches_max_chunk_bytes(timed_client, clock, raw_server):
     stream = register_rows(timed_client, clock.rows(60, 0.004), max_chunk_bytes=2000)
     assert len(await collect(stream)) == 60
     sizes = [len(request.body) for request in raw_server.requests]
@@ -138,7 +136,7 @@ async def test_a_request_leaves_when_it_has_as_many_bytes_as_it_may(
     assert min(sizes[:-1]) > 1600
 
 
-async def test_a_request_that_does_not_fill_leaves_after_half_a_second(
+async def test_a_request_that_is_not_full_is_sent_after_half_a_second(
     timed_client, clock, raw_server
 ):
     started = clock.now
@@ -151,14 +149,14 @@ async def test_a_request_that_does_not_fill_leaves_after_half_a_second(
     assert 0.5 <= moments[0] <= 0.61
 
 
-async def test_the_last_request_leaves_at_once(raw_server, raw_client):
+async def test_the_last_request_is_sent_immediately(raw_server, raw_client):
     raw_server.answer = in_turn(registered)
     started = time.monotonic()
     assert len(await collect(register_rows(raw_client, rows(7)))) == 7
     assert time.monotonic() - started < 0.4
 
 
-async def test_items_of_an_async_source_travel_together(raw_server, raw_client):
+async def test_items_of_an_async_source_share_requests(raw_server, raw_client):
     raw_server.answer = in_turn(registered)
 
     async def source():
@@ -170,7 +168,7 @@ async def test_items_of_an_async_source_travel_together(raw_server, raw_client):
     assert len(raw_server.requests) == 1
 
 
-async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client):
+async def test_requeued_items_do_not_wait_for_a_full_request(raw_server, raw_client):
     raw_server.answer = in_turn(registered)
     more = asyncio.Event()
 
@@ -179,7 +177,7 @@ async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client
             yield row
         await more.wait()
 
-    # The first response has the first ten outputs only, as if the API had stopped there.
+    # The first response has only ten outputs, as if the API had stopped there.
     fine = in_turn(registered)
 
     def answer(request):
@@ -204,7 +202,7 @@ async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client
     assert await collect(stream) == []
 
 
-async def test_a_source_is_asked_for_no_more_than_there_is_room_for(raw_server, raw_client):
+async def test_a_source_is_pulled_only_within_the_window(raw_server, raw_client):
     answered = asyncio.Event()
 
     async def answer(request):
@@ -229,15 +227,15 @@ async def test_a_source_is_asked_for_no_more_than_there_is_room_for(raw_server, 
     assert len(await collect(stream)) == 499
 
 
-async def test_a_source_whose_iterator_cannot_be_made_ends_the_stream(raw_client):
+async def test_a_source_whose_iter_raises_ends_the_stream(raw_client):
     class Odd:
         def __iter__(self):
             raise ZeroDivisionError("no rows")
 
-    class OddAsync:
+    class FailingAsync:
         def __aiter__(self):
             raise ZeroDivisionError("no rows")
 
-    for source in (Odd(), OddAsync()):
+    for source in (Odd(), FailingAsync()):
         with pytest.raises(ZeroDivisionError, match="no rows"):
             await collect(register_rows(raw_client, source))

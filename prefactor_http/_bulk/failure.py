@@ -73,9 +73,9 @@ def kind_of(error: PrefactorHttpError) -> FailureKind:
         return FailureKind.TIMED_OUT if error.outcome_unknown else FailureKind.UNEXPLAINED
     if isinstance(error, PrefactorResponseContractError) and not error.retryable:
         return FailureKind.MALFORMED
-    if isinstance(error, PrefactorApiError):
-        return _kind_of_status(error)
-    return FailureKind.UNEXPLAINED
+    return (
+        _kind_of_status(error) if isinstance(error, PrefactorApiError) else FailureKind.UNEXPLAINED
+    )
 
 
 def _kind_of_status(error: PrefactorApiError) -> FailureKind:

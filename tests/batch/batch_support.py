@@ -98,7 +98,7 @@ def registered(item: dict[str, Any]) -> dict[str, Any]:
     return success(instance_of(made, external_identifier=name))
 
 
-def in_turn(output_of: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], bytes]:
+def in_order(output_of: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], bytes]:
     """Answer bulk requests as the API does: in order, up to the first item that fails."""
 
     def answer(request: Request) -> bytes:

@@ -47,19 +47,19 @@ async def test_an_outage_shorter_than_max_outage_costs_no_row(api):
 
 async def test_during_an_outage_no_items_are_pulled_and_one_request_probes(api):
     api.fail_next(*[FaultKind.UNAVAILABLE] * 40)
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(2000):
-            taken += 1
+            pulled += 1
             yield row
 
     async with client_of(api, max_retries=0) as client:
         stream = register(client, api, source(), chunk_size=10, concurrency=4)
         first = await anext(stream)
         assert first.ok
-        assert taken <= 5 * 10 + 10
+        assert pulled <= 5 * 10 + 10
         assert len(api.requests) >= 40
         rest = await collect(stream)
     assert indexes([first, *rest]) == list(range(2000))
@@ -71,12 +71,12 @@ async def test_during_an_outage_no_items_are_pulled_and_one_request_probes(api):
     [(FaultKind.APPLIED_THEN_503, "unknown"), (FaultKind.RATE_LIMITED, "failed")],
 )
 async def test_after_max_outage_the_run_ends_and_reports_each_items_outcome(kind, state):
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(5000):
-            taken += 1
+            pulled += 1
             yield row
 
     async with (
@@ -86,16 +86,16 @@ async def test_after_max_outage_the_run_ends_and_reports_each_items_outcome(kind
         stream = register(client, api, source(), chunk_size=5, concurrency=2, max_outage=0.05)
         outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert is_transient_http_error(error)
-    assert indexes(outcomes) == list(range(taken))
-    assert taken <= 3 * 5
-    travelled = {
+    assert indexes(outcomes) == list(range(pulled))
+    assert pulled <= 3 * 5
+    sent_keys = {
         item["idempotency_key"] for request in bulk_requests(api) for item in items_sent(request)
     }
     for outcome in outcomes:
-        is_sent = outcome.idempotency_key in travelled
+        is_sent = outcome.idempotency_key in sent_keys
         assert outcome.state.value == (state if is_sent else "failed")
         assert is_sent or "not sent" in str(outcome.error)
-    assert any(outcome.idempotency_key in travelled for outcome in outcomes)
+    assert any(outcome.idempotency_key in sent_keys for outcome in outcomes)
 
 
 async def test_a_refused_token_ends_the_run_without_sending_the_rows(api, client):
@@ -217,11 +217,11 @@ async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
     api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.03)] * 60)
     edges: list[tuple[float, int]] = []
 
-    def note(attempt):
+    def record(attempt):
         now = time.monotonic()
         edges.extend([(now - attempt.seconds, 1), (now, -1)])
 
-    async with client_of(api, on_attempt=note) as client:
+    async with client_of(api, on_attempt=record) as client:
         outcomes = await collect(register(client, api, rows(60), chunk_size=1, concurrency=6))
     assert len(outcomes) == 60
     in_flight = list(accumulate(step for _, step in sorted(edges)))

@@ -13,7 +13,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     plain,
     register_rows,
@@ -56,15 +56,15 @@ class FailingClock:
 
 @pytest.mark.parametrize("readings", range(1, 60, 3))
 async def test_a_clock_that_raises_ends_the_run_with_an_outcome_for_each_item(raw_server, readings):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     clock = FailingClock()
     config = HttpClientConfig(raw_server.url, "token-1234")
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(500):
-            taken += 1
+            pulled += 1
             yield row
 
     async with PrefactorHttpClient(config, clock=clock) as client:
@@ -72,7 +72,7 @@ async def test_a_clock_that_raises_ends_the_run_with_an_outcome_for_each_item(ra
         stream = register_rows(client, source(), chunk_size=10, concurrency=2)
         outcomes, error = await collect_until_error(stream, Exception)
         clock.left = 10**9
-    assert indexes(outcomes) == list(range(taken))
+    assert indexes(outcomes) == list(range(pulled))
     if isinstance(error, PrefactorClientError):
         assert "unexpected KeyError" in str(error)
         assert isinstance(error.__cause__, KeyError)
@@ -123,7 +123,7 @@ async def test_a_group_whose_comparison_raises_costs_no_item_its_outcome(
         if number % 3 == 2:
             return b""
         busy = failure("rate_limited")
-        return in_turn(
+        return in_order(
             lambda item: (
                 busy if number % 5 == 1 and item["idempotency_key"] > "key-0010" else success({})
             )
@@ -195,7 +195,7 @@ async def test_an_item_with_an_outcome_gets_no_second_one_after_an_exception(
 
 
 async def test_a_group_callable_that_raises_fails_only_its_item(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
 
     def group(row: dict[str, Any]) -> float:
         return 1 / row["purpose"]
@@ -243,7 +243,7 @@ async def test_an_unexpected_exception_before_any_success_ends_the_run(
 async def test_an_unexpected_exception_for_one_item_affects_no_other(
     raw_server, raw_client, monkeypatch
 ):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     patch_request(monkeypatch, lambda data: b'"row-33"' in text_of(data))
     outcomes = await collect(register_rows(raw_client, rows(100), chunk_size=10))
     assert {o.index for o in outcomes if not o.ok} == {33}
@@ -284,7 +284,7 @@ async def test_a_cancelled_verification_leaves_the_outcome_unknown(raw_server):
             reads.set()
             await asyncio.sleep(0.3)
             return b""
-        return b"" if len(raw_server.requests) == 1 else in_turn(lambda _: INVALID)(request)
+        return b"" if len(raw_server.requests) == 1 else in_order(lambda _: INVALID)(request)
 
     raw_server.answer = answer
     async with client_of(raw_server) as client:
@@ -307,7 +307,7 @@ async def test_an_outcomes_error_that_is_raised_can_be_garbage_collected(raw_ser
     class Sentinel:
         pass
 
-    raw_server.answer = in_turn(lambda _: failure("bad_request"))
+    raw_server.answer = in_order(lambda _: failure("bad_request"))
     seen = []
 
     async def consume():

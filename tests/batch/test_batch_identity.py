@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from batch_support import (
     collect,
-    in_turn,
+    in_order,
     instance_of,
     items_sent,
     register_rows,
@@ -92,7 +92,7 @@ async def test_rows_answered_with_another_instance_once_are_registered(
 ):
     del bad, problem
     raw_server.script(answers(*details))
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     outcomes = await collect(register_rows(raw_client, source, ordered=True))
     assert states(outcomes) == {"ok": len(source)}
     assert len({outcome.instance.id for outcome in outcomes}) == len(source)
@@ -189,7 +189,7 @@ async def test_two_created_spans_or_agents_cannot_have_the_same_id(raw_server, r
         for key in (ONE, TWO)
     ]
     raw_server.script(answers(span, span))
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: success({**span, "id": f"of-{item['idempotency_key']}"})
     )
     outcomes = await collect(raw_client.bulk.stream(items))

@@ -210,19 +210,19 @@ async def test_ordered_outcomes_come_in_the_order_of_the_source(api, client):
 
 
 async def test_max_failures_ends_the_run_with_an_outcome_for_each_pulled_row(api, client):
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(100_000, purpose="none"):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register(client, api, source(), max_failures=3, chunk_size=5, concurrency=2)
     outcomes, error = await collect_until_error(stream, PrefactorClientError)
     assert "after 3 failures" in str(error)
-    assert indexes(outcomes) == list(range(taken))
-    assert taken < 100
+    assert indexes(outcomes) == list(range(pulled))
+    assert pulled < 100
     refused = [outcome for outcome in outcomes if isinstance(outcome.error, PrefactorApiError)]
     assert 3 <= len(refused) <= 5
     assert all("not sent" in str(o.error) for o in outcomes if o not in refused)
@@ -244,7 +244,7 @@ async def test_an_item_without_output_is_never_a_success(raw_server, raw_client)
 
 async def test_outputs_are_matched_by_key_and_unknown_keys_are_ignored(raw_server, raw_client):
     bad = {"status": "error", "code": "not_found", "message": "No such agent."}
-    outputs = {"stranger": OK, "key-0001": bad, "key-0000": OK}
+    outputs = {"unknown-key": OK, "key-0001": bad, "key-0000": OK}
     raw_server.script(reply(body={"status": "success", "outputs": outputs}))
     items = [plain("key-0000"), plain("key-0001")]
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))

@@ -13,7 +13,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     items_sent,
     plain,
@@ -36,7 +36,7 @@ CUT = b""
 def poisoned(bad: set[int], crash: bytes = CRASH):
     """Answer registers of `rows`, and fail each request that contains a bad one."""
     names = {f"row-{number}" for number in bad}
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         if names & {item.get("external_identifier") for item in request.json["items"]}:
@@ -109,7 +109,7 @@ async def test_a_poison_row_is_isolated_when_one_request_is_sent_at_a_time(raw_s
 
 
 async def test_groups_stay_together_when_a_request_is_split(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+    fine = in_order(lambda _: success({}))
     sent: list[list[str]] = []
 
     def answer(request):
@@ -171,7 +171,7 @@ async def test_the_wait_before_the_last_attempt_does_not_exceed_max_outage(raw_s
 
 
 async def test_a_poison_item_blocks_only_its_group(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+    fine = in_order(lambda _: success({}))
 
     def answer(request):
         return CRASH if b"key-0-04" in request.body else fine(request)
@@ -204,7 +204,7 @@ async def test_an_item_with_repeated_server_errors_ends_when_others_succeed(raw_
             return failure("internal_server_error")
         return registered(item)
 
-    raw_server.answer = in_turn(output_of)
+    raw_server.answer = in_order(output_of)
     async with asyncio.timeout(10):
         outcomes = await collect(register_rows(raw_client, rows(60), max_outage=300))
     assert {o.index for o in outcomes if o.failed} == {3}
@@ -215,7 +215,7 @@ async def test_an_item_with_repeated_server_errors_ends_when_others_succeed(raw_
 
 
 async def test_half_a_second_of_proxy_errors_fails_no_row(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     ends_at = time.monotonic() + 0.5
 
     def answer(request):
@@ -229,7 +229,7 @@ async def test_half_a_second_of_proxy_errors_fails_no_row(raw_server, raw_client
 
 
 async def test_an_outage_does_not_multiply_requests(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     left = 60
 
     def answer(request):
@@ -250,7 +250,7 @@ async def test_an_outage_does_not_multiply_requests(raw_server, raw_client):
 
 
 async def test_after_an_outage_requests_are_repeated_unchanged(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     seen = 0
 
     def answer(request):
@@ -265,7 +265,7 @@ async def test_after_an_outage_requests_are_repeated_unchanged(raw_server, raw_c
 
 
 async def test_an_api_that_fails_two_requests_in_five_costs_no_row(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     number = 0
 
     def answer(request):
@@ -280,7 +280,7 @@ async def test_an_api_that_fails_two_requests_in_five_costs_no_row(raw_server, r
 
 def slow(seconds_per_item: float):
     """Answer after a delay for each item."""
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     async def answer(request):
         await asyncio.sleep(seconds_per_item * len(items_sent(request)))
@@ -306,7 +306,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
 
     async def answer(request):
         await asyncio.sleep(seconds * len(items_sent(request)))
-        return in_turn(registered)(request)
+        return in_order(registered)(request)
 
     raw_server.answer = answer
     async with client_of(raw_server, request_timeout=0.2) as client:
@@ -324,7 +324,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
 
 
 async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     async def answer(request):
         if b'"row-150"' in request.body:
@@ -343,7 +343,7 @@ async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
 
 @pytest.mark.parametrize("status", [408, 504, 524])
 async def test_a_gateway_timeout_counts_as_a_timeout(raw_server, raw_client, status):
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         return reply(status, b"") if len(items_sent(request)) > 10 else fine(request)
@@ -388,7 +388,7 @@ async def test_an_ordered_stream_isolates_a_poison_row(raw_server, raw_client):
 
 
 async def test_a_single_group_isolates_a_poison_item(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+    fine = in_order(lambda _: success({}))
 
     def answer(request):
         return CRASH if b"key-0020" in request.body else fine(request)

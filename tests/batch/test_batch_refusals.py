@@ -11,7 +11,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     plain,
     register_rows,
@@ -28,13 +28,13 @@ TAKEN = failure("validation_errors", external_identifier=["has already been take
 
 
 async def test_a_run_stops_after_100_refusals_for_the_same_reason(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
-    taken = 0
+    raw_server.answer = in_order(lambda _: TAKEN)
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(5000):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register_rows(raw_client, source())
@@ -42,14 +42,14 @@ async def test_a_run_stops_after_100_refusals_for_the_same_reason(raw_server, ra
     assert "100 items in a row" in str(error)
     assert "max_same_refusals" in str(error)
     assert "has already been taken" in str(error)
-    assert indexes(outcomes) == list(range(taken))
+    assert indexes(outcomes) == list(range(pulled))
     refused = [o for o in outcomes if o.output is not None]
     assert 100 <= len(refused) <= 108
     assert all("not sent" in str(o.error) for o in outcomes if o not in refused)
 
 
 async def test_max_same_refusals_can_be_set_or_disabled(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
+    raw_server.answer = in_order(lambda _: TAKEN)
     stream = register_rows(raw_client, rows(50), max_same_refusals=3, concurrency=1)
     outcomes, _ = await collect_until_error(stream, PrefactorClientError)
     assert len([o for o in outcomes if o.output is not None]) == 3
@@ -77,7 +77,7 @@ async def test_only_consecutive_refusals_with_the_same_code_and_fields_count(
         number += 1
         return outputs[number % len(outputs)]
 
-    raw_server.answer = in_turn(output_of)
+    raw_server.answer = in_order(output_of)
     stream = register_rows(raw_client, rows(40), max_same_refusals=10, concurrency=1)
     if stops:
         await collect_until_error(stream, PrefactorClientError)
@@ -86,7 +86,7 @@ async def test_only_consecutive_refusals_with_the_same_code_and_fields_count(
 
 
 async def test_after_a_success_refusals_do_not_stop_the_run(raw_server, raw_client):
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: registered(item) if item["external_identifier"] == "row-5" else TAKEN
     )
     stream = register_rows(raw_client, rows(60), max_same_refusals=10, concurrency=1)
@@ -94,7 +94,7 @@ async def test_after_a_success_refusals_do_not_stop_the_run(raw_server, raw_clie
 
 
 async def test_rows_that_are_invalid_locally_do_not_count(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
+    raw_server.answer = in_order(lambda _: TAKEN)
     source = [{"odd": n} for n in range(50)] + [*rows(5)]
     stream = register_rows(raw_client, source, max_same_refusals=6)
     assert states(await collect(stream)) == {"failed": 55}
@@ -124,7 +124,7 @@ LEAKS = {
 @pytest.mark.parametrize("output", LEAKS.values(), ids=LEAKS)
 @pytest.mark.parametrize("kind", ["rows", "items"])
 async def test_errors_and_outputs_of_a_batch_do_not_contain_the_token(raw_server, output, kind):
-    raw_server.answer = in_turn(lambda _: output)
+    raw_server.answer = in_order(lambda _: output)
     async with client_of(raw_server, token=TOKEN) as client:
         if kind == "rows":
             stream = register_rows(client, rows(1))
@@ -158,7 +158,7 @@ async def test_an_output_that_is_not_unicode_does_not_contain_the_token(raw_serv
 
 
 async def test_invalid_rows_that_end_the_run_send_nothing_more(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     first, *others = rows(5)
     stream = register_rows(
         raw_client,
@@ -174,7 +174,7 @@ async def test_invalid_rows_that_end_the_run_send_nothing_more(raw_server, raw_c
 
 
 async def test_a_token_in_data_is_not_redacted(raw_server):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     async with client_of(raw_server, token="customer") as client:
         (outcome,) = await collect(register_rows(client, [{"external_identifier": "customer-1"}]))
     assert outcome.instance.external_identifier == "customer-1"
@@ -182,7 +182,7 @@ async def test_a_token_in_data_is_not_redacted(raw_server):
 
 
 async def test_a_token_that_equals_an_error_code_changes_no_decision(raw_server):
-    raw_server.answer = in_turn(lambda _: failure("not_found"))
+    raw_server.answer = in_order(lambda _: failure("not_found"))
     async with client_of(raw_server, token="not_found") as client:
         (outcome,) = await collect(client.bulk.stream([plain("key-0001")]))
     assert outcome.error.status_code == 404

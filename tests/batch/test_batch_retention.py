@@ -9,7 +9,7 @@ import weakref
 from batch_support import (
     collect,
     failure,
-    in_turn,
+    in_order,
     instance_of,
     plain,
     register_rows,
@@ -23,7 +23,7 @@ from prefactor_http import BulkItem
 
 
 async def test_an_outcome_keeps_only_its_own_output_in_memory(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     outcomes = await collect(register_rows(raw_client, rows(100), ordered=True))
     kept = outcomes[7]
     own = len(kept.output.raw)
@@ -38,7 +38,7 @@ async def test_an_outcome_keeps_only_its_own_output_in_memory(raw_server, raw_cl
 
 async def test_an_outcome_of_a_stream_has_the_apis_output_byte_for_byte(raw_server, raw_client):
     extra = {"status": "success", "details": {"new_field": 1}, "control": {"terminate": True}}
-    raw_server.answer = in_turn(lambda _: extra)
+    raw_server.answer = in_order(lambda _: extra)
     items = [plain(f"key-{number:04}") for number in range(50)]
     outcomes = await collect(raw_client.bulk.stream(items))
     assert len(pickle.dumps(outcomes[3])) < 1000
@@ -48,7 +48,7 @@ async def test_an_outcome_of_a_stream_has_the_apis_output_byte_for_byte(raw_serv
 
 
 async def test_a_failed_outcome_can_be_pickled_with_its_error(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: failure("validation_errors", id=["taken"]))
+    raw_server.answer = in_order(lambda _: failure("validation_errors", id=["taken"]))
     (outcome,) = await collect(register_rows(raw_client, rows(1)))
     again = pickle.loads(pickle.dumps(outcome))
     assert again.error.errors == {"id": ["taken"]}
@@ -74,7 +74,7 @@ class Group:
 
 
 async def test_completed_groups_are_released(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: success({}))
+    raw_server.answer = in_order(lambda _: success({}))
     seen: list[weakref.ref[Group]] = []
 
     def group(item: BulkItem) -> Group:
@@ -95,7 +95,7 @@ async def test_completed_groups_are_released(raw_server, raw_client):
 
 
 async def test_a_bounded_number_of_failed_groups_is_remembered(raw_server, raw_client):
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: failure("bad_request") if item["n"] % 2 == 0 else success({})
     )
     alive = 0
@@ -127,7 +127,7 @@ async def test_a_bounded_number_of_failed_groups_is_remembered(raw_server, raw_c
 
 
 async def test_a_later_item_of_a_group_that_failed_long_ago_is_blocked(raw_server, raw_client):
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: failure("bad_request") if item["n"] == 0 else success({})
     )
 
@@ -142,7 +142,7 @@ async def test_a_later_item_of_a_group_that_failed_long_ago_is_blocked(raw_serve
 
 
 async def test_the_output_of_a_row_is_rebuilt_from_its_instance(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: success(instance_of("i-1", external_identifier="x")))
+    raw_server.answer = in_order(lambda _: success(instance_of("i-1", external_identifier="x")))
     (outcome,) = await collect(register_rows(raw_client, [{"external_identifier": "x"}]))
     assert outcome.output.ok
     assert outcome.output.details["id"] == "i-1"

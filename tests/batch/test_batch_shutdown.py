@@ -29,7 +29,7 @@ def threaded_api():
         yield api
 
 
-def others() -> set[asyncio.Task]:
+def other_tasks() -> set[asyncio.Task]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
@@ -38,13 +38,13 @@ class Source:
 
     def __init__(self, count: int = 10**9) -> None:
         self.count = count
-        self.taken = 0
+        self.pulled = 0
         self.is_closed = False
 
     def plain(self):
         try:
             for row in rows(self.count):
-                self.taken += 1
+                self.pulled += 1
                 yield row
         finally:
             self.is_closed = True
@@ -53,7 +53,7 @@ class Source:
         try:
             for row in rows(self.count):
                 await asyncio.sleep(0)
-                self.taken += 1
+                self.pulled += 1
                 yield row
         finally:
             self.is_closed = True
@@ -69,9 +69,9 @@ async def test_breaking_out_of_the_loop_leaves_no_task_and_closes_the_source(thr
             async for outcome in stream:
                 assert outcome.ok
                 break
-        assert others() == set()
+        assert other_tasks() == set()
         assert source.is_closed
-        assert source.taken <= 4 * 5 + 1
+        assert source.pulled <= 4 * 5 + 1
         assert (await client.agent_instances.list(agent_id=threaded_api.agent_id)).items
     assert_nothing_doubled_or_lost(threaded_api)
 
@@ -89,7 +89,7 @@ async def test_an_exception_in_the_consumer_leaves_no_task(threaded_api, kind):
 
         with pytest.raises(ZeroDivisionError):
             await consume()
-        assert others() == set()
+        assert other_tasks() == set()
     assert source.is_closed
     assert_nothing_doubled_or_lost(threaded_api)
 
@@ -100,7 +100,7 @@ async def test_a_stream_that_is_not_closed_explicitly_is_closed_in_the_backgroun
         async for outcome in register(client, threaded_api, source.slow(), chunk_size=5):
             assert outcome.ok
             break
-        await until(lambda: not others())
+        await until(lambda: not other_tasks())
     assert source.is_closed
     gc.collect()
 
@@ -115,7 +115,7 @@ async def test_a_cancelled_batch_waits_for_requests_in_flight_and_leaves_no_task
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert others() == set()
+        assert other_tasks() == set()
     assert source.is_closed
     assert len(threaded_api.instances) >= 1
     assert_nothing_doubled_or_lost(threaded_api)
@@ -133,7 +133,7 @@ async def test_a_second_cancellation_stops_immediately(threaded_api):
         async with asyncio.timeout(3):
             await asyncio.wait([task])
         assert task.cancelled()
-        assert others() == set()
+        assert other_tasks() == set()
 
 
 async def test_a_batch_that_backs_off_closes_immediately(threaded_api):
@@ -152,7 +152,7 @@ async def test_a_batch_that_backs_off_closes_immediately(threaded_api):
             task.cancel()
             async with asyncio.timeout(3):
                 await asyncio.wait([task])
-            assert others() == set()
+            assert other_tasks() == set()
 
 
 async def test_a_response_ends_the_backoff_of_an_outage(threaded_api):
@@ -248,7 +248,7 @@ async def test_a_run_that_ends_early_does_not_wait_for_the_source(threaded_api):
                 register(client, threaded_api, source()), PrefactorAuthError
             )
     assert indexes(outcomes) == [0]
-    assert others() == set()
+    assert other_tasks() == set()
 
 
 async def test_an_outage_costs_no_cpu_while_an_async_source_has_more(threaded_api):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from batch_support import (
     collect,
-    in_turn,
+    in_order,
     indexes,
     items_sent,
     register_rows,
@@ -55,23 +55,23 @@ def clock():
 
 @pytest.fixture
 async def timed_client(raw_server, clock):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     config = HttpClientConfig(raw_server.url, "token-1234")
     async with PrefactorHttpClient(config, clock=clock) as client:
         yield client
 
 
-class Turns:
+class LoopRowCounter:
     """Counts the rows that a source yields between two iterations of the event loop."""
 
     def __init__(self, source: Iterator[dict[str, Any]]) -> None:
         self._source = source
-        self.taken = self.most = 0
+        self.rows = self.max_rows = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in self._source:
-            self.taken += 1
-            self.most = max(self.most, self.taken)
+            self.rows += 1
+            self.max_rows = max(self.max_rows, self.rows)
             yield row
 
     async def __aiter__(self):
@@ -80,36 +80,36 @@ class Turns:
 
     async def count(self) -> None:
         while True:
-            self.taken = 0
+            self.rows = 0
             await asyncio.sleep(0)
 
 
-async def rows_between_turns(client, turns: Turns, source: Any) -> int:
-    counting = asyncio.create_task(turns.count())
+async def max_rows_per_iteration(client, counter: LoopRowCounter, source: Any) -> int:
+    counting = asyncio.create_task(counter.count())
     try:
         assert states(await collect(register_rows(client, source))) == {"ok": 150}
     finally:
         counting.cancel()
-    return turns.most
+    return counter.max_rows
 
 
 async def test_a_slow_plain_source_blocks_the_loop_for_50_ms_at_a_time(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.005))
-    assert await rows_between_turns(timed_client, turns, iter(turns)) == 10
+    counter = LoopRowCounter(clock.rows(150, 0.005))
+    assert await max_rows_per_iteration(timed_client, counter, iter(counter)) == 10
 
 
 async def test_a_source_that_becomes_slow_blocks_the_loop_for_50_ms_at_a_time(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.02, first=120))
-    source = iter(turns)
+    counter = LoopRowCounter(clock.rows(150, 0.02, first=120))
+    source = iter(counter)
     for _ in range(120):
         next(source)
-    turns.taken = turns.most = 0
-    await rows_between_turns_of_the_rest(timed_client, turns, source)
-    assert turns.most == 3
+    counter.rows = counter.max_rows = 0
+    await read_rest(timed_client, counter, source)
+    assert counter.max_rows == 3
 
 
-async def rows_between_turns_of_the_rest(client, turns: Turns, source: Any) -> None:
-    counting = asyncio.create_task(turns.count())
+async def read_rest(client, counter: LoopRowCounter, source: Any) -> None:
+    counting = asyncio.create_task(counter.count())
     try:
         assert states(await collect(register_rows(client, source))) == {"ok": 30}
     finally:
@@ -117,8 +117,8 @@ async def rows_between_turns_of_the_rest(client, turns: Turns, source: Any) -> N
 
 
 async def test_an_async_source_that_never_waits_lets_other_tasks_run(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.005))
-    assert await rows_between_turns(timed_client, turns, aiter(turns)) <= 11
+    counter = LoopRowCounter(clock.rows(150, 0.005))
+    assert await max_rows_per_iteration(timed_client, counter, aiter(counter)) <= 11
 
 
 async def test_a_request_is_sent_when_it_is_full(timed_client, clock, raw_server):
@@ -150,14 +150,14 @@ async def test_a_request_that_is_not_full_is_sent_after_half_a_second(
 
 
 async def test_the_last_request_is_sent_immediately(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     started = time.monotonic()
     assert len(await collect(register_rows(raw_client, rows(7)))) == 7
     assert time.monotonic() - started < 0.4
 
 
 async def test_items_of_an_async_source_share_requests(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
 
     async def source():
         for row in rows(30):
@@ -169,7 +169,7 @@ async def test_items_of_an_async_source_share_requests(raw_server, raw_client):
 
 
 async def test_requeued_items_do_not_wait_for_a_full_request(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     more = asyncio.Event()
 
     async def source():
@@ -178,13 +178,13 @@ async def test_requeued_items_do_not_wait_for_a_full_request(raw_server, raw_cli
         await more.wait()
 
     # The first response has only ten outputs, as if the API had stopped there.
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         items = items_sent(request)
         if len(items) < 20:
             return fine(request)
-        return in_turn(
+        return in_order(
             lambda item: (
                 registered(item)
                 if item["external_identifier"] != "row-10"
@@ -207,28 +207,28 @@ async def test_a_source_is_pulled_only_within_the_window(raw_server, raw_client)
 
     async def answer(request):
         await answered.wait()
-        return in_turn(registered)(request)
+        return in_order(registered)(request)
 
     raw_server.answer = answer
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(500):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register_rows(raw_client, source(), chunk_size=10, concurrency=3)
     waiting = asyncio.create_task(anext(stream))
     await until(lambda: len(raw_server.requests) == 2)
-    assert taken == 40
+    assert pulled == 40
     answered.set()
     assert (await waiting).ok
     assert len(await collect(stream)) == 499
 
 
 async def test_a_source_whose_iter_raises_ends_the_stream(raw_client):
-    class Odd:
+    class FailingSync:
         def __iter__(self):
             raise ZeroDivisionError("no rows")
 
@@ -236,6 +236,6 @@ async def test_a_source_whose_iter_raises_ends_the_stream(raw_client):
         def __aiter__(self):
             raise ZeroDivisionError("no rows")
 
-    for source in (Odd(), FailingAsync()):
+    for source in (FailingSync(), FailingAsync()):
         with pytest.raises(ZeroDivisionError, match="no rows"):
             await collect(register_rows(raw_client, source))

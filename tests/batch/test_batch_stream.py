@@ -11,7 +11,7 @@ import pytest
 from batch_support import (
     client_of,
     collect,
-    in_turn,
+    in_order,
     indexes,
     register,
     register_rows,
@@ -25,7 +25,7 @@ from prefactor_http import PrefactorAuthError, PrefactorConnectionError
 from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, serving
 
 
-def others() -> set[asyncio.Task]:
+def other_tasks() -> set[asyncio.Task]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
@@ -54,7 +54,7 @@ async def test_a_timeout_on_the_next_outcome_loses_nothing(threaded_api):
 
 
 async def test_a_timeout_while_an_async_source_waits_loses_nothing(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     more = asyncio.Event()
 
     async def source():
@@ -110,12 +110,12 @@ async def test_closing_ends_the_wait_of_another_task(threaded_api):
         await stream.aclose()
         with pytest.raises(StopAsyncIteration):
             await waiting
-        assert others() == set()
+        assert other_tasks() == set()
     assert threaded_api.doubled == []
 
 
 async def test_a_stream_can_be_closed_at_any_time_and_more_than_once(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     stream = register_rows(raw_client, rows(30))
     await stream.aclose()
     await stream.aclose()
@@ -129,7 +129,7 @@ async def test_a_stream_can_be_closed_at_any_time_and_more_than_once(raw_server,
 
 
 async def test_a_stream_has_the_methods_of_an_async_generator(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     stream = register_rows(raw_client, rows(3))
     assert isinstance(stream, AsyncGenerator)
     assert aiter(stream) is stream
@@ -148,7 +148,7 @@ async def test_a_garbage_collected_stream_waits_for_requests_in_flight(threaded_
             await asyncio.wait_for(anext(stream), 0.05)
         del stream
         gc.collect()
-        await until(lambda: not others())
+        await until(lambda: not other_tasks())
     assert 0 < len(threaded_api.instances) <= 15
     assert threaded_api.doubled == []
 
@@ -161,7 +161,9 @@ async def test_a_garbage_collected_stream_that_backs_off_closes_immediately(raw_
             await asyncio.wait_for(anext(stream), 0.1)
         del stream
         async with asyncio.timeout(2):
-            await until(lambda: "_close" not in str(others()) and "_sleep" not in str(others()))
+            await until(
+                lambda: "_close" not in str(other_tasks()) and "_sleep" not in str(other_tasks())
+            )
 
 
 def test_a_stream_can_outlive_its_event_loop():
@@ -187,7 +189,7 @@ async def test_a_cancelled_close_leaves_no_task(threaded_api):
             await asyncio.wait_for(anext(stream), 0.1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(stream.aclose(), 0.05)
-        assert others() == set()
+        assert other_tasks() == set()
         assert await collect(stream) == []
 
 

@@ -11,7 +11,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     register_rows,
     registered,
@@ -52,7 +52,7 @@ async def test_nothing_is_sent_before_retry_after_has_passed(raw_server, status)
     moments: list[float] = []
     raw_server.on_request = lambda: moments.append(time.monotonic())
     raw_server.script(refusal(status, "1"))
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     async with client_of(raw_server, max_retry_delay=0.1) as client:
         outcomes = await collect(register_rows(client, rows(60), chunk_size=10, concurrency=1))
     assert states(outcomes) == {"ok": 60}
@@ -61,7 +61,7 @@ async def test_nothing_is_sent_before_retry_after_has_passed(raw_server, status)
 
 async def test_a_success_does_not_shorten_retry_after(raw_server):
     moments: list[float] = []
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         moments.append(time.monotonic())
@@ -75,7 +75,7 @@ async def test_a_success_does_not_shorten_retry_after(raw_server):
 
 
 async def test_after_a_429_one_request_probes_before_others_are_sent(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     number = in_flight = 0
     most: list[int] = []
 
@@ -96,7 +96,7 @@ async def test_after_a_429_one_request_probes_before_others_are_sent(raw_server,
 
 
 async def test_429s_fail_no_row_and_split_no_request(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     number = 0
 
     def answer(request):

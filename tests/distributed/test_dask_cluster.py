@@ -92,12 +92,12 @@ def test_a_killed_task_runs_again_and_each_row_is_registered_once(cluster):
 
         assert times_killed(cluster, task) == 1
         assert api.faults_injected.total() > 0
-        told = [result for partition in results for result in partition]
-        assert [result["index"] for result in told] == list(range(ROWS)) * PARTITIONS
-        assert {result["state"] for result in told} == {"ok"}
-        assert len({result["idempotency_key"] for result in told}) == PARTITIONS * ROWS
+        results_of_all = [result for partition in results for result in partition]
+        assert [result["index"] for result in results_of_all] == list(range(ROWS)) * PARTITIONS
+        assert {result["state"] for result in results_of_all} == {"ok"}
+        assert len({result["idempotency_key"] for result in results_of_all}) == PARTITIONS * ROWS
         assert len(api.effects) == len(api.instances) == PARTITIONS * ROWS
-        assert {result["id"] for result in told} == api.instances.keys()
+        assert {result["id"] for result in results_of_all} == api.instances.keys()
         assert api.doubled == api.lost == api.keys_reused == api.violations == []
 
 

@@ -48,7 +48,7 @@ def start(key: str = ONE, instance: Any = "i-1") -> BulkItem:
 
 
 @pytest.fixture
-async def quick(raw_server):
+async def fast_client(raw_server):
     config = HttpClientConfig(
         raw_server.url, "token-1234", initial_retry_delay=0.001, max_retry_delay=0.01
     )
@@ -69,9 +69,9 @@ async def execute(client, *items):
         (reply(404, INVALID), "unknown"),
     ],
 )
-async def test_a_refusal_after_a_lost_response_is_verified(raw_server, quick, found, ends):
+async def test_a_refusal_after_a_lost_response_is_verified(raw_server, fast_client, found, ends):
     raw_server.script(CUT, outputs(**{ONE: INVALID}), found)
-    response = await execute(quick, start(), start(TWO, "i-2"))
+    response = await execute(fast_client, start(), start(TWO, "i-2"))
     output = response.outputs[ONE]
     if ends == "ok":
         assert output.ok
@@ -99,10 +99,10 @@ async def test_a_refusal_after_a_lost_response_is_verified(raw_server, quick, fo
     ],
 )
 async def test_only_a_refusal_that_an_own_success_can_cause_leaves_the_outcome_unknown(
-    raw_server, quick, kind, refusal, unknown
+    raw_server, fast_client, kind, refusal, unknown
 ):
     raw_server.script(CUT, outputs(**{ONE: {"status": "error", **refusal}}))
-    response = await execute(quick, item(kind, agent_id="a"))
+    response = await execute(fast_client, item(kind, agent_id="a"))
     with pytest.raises(PrefactorHttpError) as caught:
         response.outputs[ONE].decode()
     assert caught.value.outcome_unknown == unknown
@@ -112,9 +112,9 @@ async def test_only_a_refusal_that_an_own_success_can_cause_leaves_the_outcome_u
     assert caught.value.outcome_unknown == unknown
 
 
-async def test_without_a_lost_response_a_refusal_is_final(raw_server, quick):
+async def test_without_a_lost_response_a_refusal_is_final(raw_server, fast_client):
     raw_server.script(outputs(**{ONE: INVALID}))
-    response = await execute(quick, start(), start(TWO))
+    response = await execute(fast_client, start(), start(TWO))
     with pytest.raises(PrefactorConflictError) as caught:
         response.outputs[ONE].decode()
     assert not caught.value.outcome_unknown
@@ -122,15 +122,15 @@ async def test_without_a_lost_response_a_refusal_is_final(raw_server, quick):
     assert len(raw_server.requests) == 1
 
 
-async def test_an_id_that_is_not_text_leaves_the_outcome_unknown(raw_server, quick):
+async def test_an_id_that_is_not_text_leaves_the_outcome_unknown(raw_server, fast_client):
     raw_server.script(CUT, outputs(**{ONE: INVALID}))
-    response = await execute(quick, start(instance=7))
+    response = await execute(fast_client, start(instance=7))
     with pytest.raises(PrefactorConflictError) as caught:
         response.outputs[ONE].decode()
     assert caught.value.outcome_unknown
 
 
-async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, quick):
+async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, fast_client):
     span = {
         "type": "agent_span",
         "id": "s-1",
@@ -149,30 +149,32 @@ async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, q
     raw_server.script(CUT, outputs(**{ONE: taken}))
     raw_server.answer = answer
     details = {"id": "s-1", "agent_instance_id": "i-1", "schema_name": "llm", "status": "active"}
-    response = await execute(quick, item("agent_spans/create", details=details))
+    response = await execute(fast_client, item("agent_spans/create", details=details))
     assert response.outputs[ONE].decode().id == "s-1"
 
 
-async def test_a_call_without_output_and_without_an_earlier_failure_is_unknown(raw_server, quick):
+async def test_a_call_without_output_and_without_an_earlier_failure_is_unknown(
+    raw_server, fast_client
+):
     done = {"status": "success"}
     raw_server.script(outputs(**{TWO: INVALID}), outputs(**{ONE: done}))
     calls = [item("some/thing", key) for key in (ONE, TWO, THREE)]
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     assert (response.not_attempted, response.unknown) == ((THREE,), (ONE,))
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     assert (response.not_attempted, response.unknown) == ((), (TWO, THREE))
 
 
-async def test_an_output_under_an_unknown_key_can_belong_to_any_call(raw_server, quick):
-    raw_server.script(outputs(**{ONE: INVALID, "stranger": {"status": "success"}}))
-    response = await execute(quick, item("some/thing"), item("some/thing", TWO))
+async def test_an_output_under_an_unknown_key_can_belong_to_any_call(raw_server, fast_client):
+    raw_server.script(outputs(**{ONE: INVALID, "unknown-key": {"status": "success"}}))
+    response = await execute(fast_client, item("some/thing"), item("some/thing", TWO))
     assert (response.not_attempted, response.unknown) == ((), (TWO,))
 
 
-async def test_outputs_about_another_resource_repeat_the_request(raw_server, quick):
+async def test_outputs_about_another_resource_repeat_the_request(raw_server, fast_client):
     wrong = outputs(**{ONE: success(instance_of("i-2", "active"))})
     raw_server.script(wrong, outputs(**{ONE: success(instance_of("i-1", "active"))}))
-    response = await execute(quick, start())
+    response = await execute(fast_client, start())
     assert response.outputs[ONE].decode().id == "i-1"
     first, second = raw_server.requests
     assert first.body == second.body
@@ -181,10 +183,10 @@ async def test_outputs_about_another_resource_repeat_the_request(raw_server, qui
 
 @pytest.mark.parametrize("details", [instance_of("i-2", "active"), instance_of("i-1", "pending")])
 async def test_repeated_outputs_about_another_resource_are_contract_errors(
-    raw_server, quick, details
+    raw_server, fast_client, details
 ):
     raw_server.script(*[outputs(**{ONE: success(details)})] * 2)
-    output = (await execute(quick, start())).outputs[ONE]
+    output = (await execute(fast_client, start())).outputs[ONE]
     for each in (output, pickle.loads(pickle.dumps(output))):
         with pytest.raises(PrefactorResponseContractError, match="i-1") as caught:
             each.decode()
@@ -193,14 +195,14 @@ async def test_repeated_outputs_about_another_resource_are_contract_errors(
 
 
 @pytest.mark.parametrize("names", [(None, None), ("a", "b")])
-async def test_new_resources_cannot_have_the_same_id(raw_server, quick, names):
+async def test_new_resources_cannot_have_the_same_id(raw_server, fast_client, names):
     both = {key: success(instance_of("i-1", "pending")) for key in (ONE, TWO)}
     raw_server.script(*[outputs(**both)] * 2)
     calls = [
         item("agent_instances/register", key, external_identifier=name)
         for key, name in zip((ONE, TWO), names, strict=True)
     ]
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     for output in response.outputs.values():
         with pytest.raises(PrefactorResponseContractError, match="same id 'i-1'"):
             output.decode()
@@ -217,18 +219,18 @@ async def test_a_failed_repetition_leaves_the_outcome_unknown(raw_server):
 
 @pytest.mark.parametrize("output", [success("text"), {"status": "odd"}, success({"id": 7})])
 async def test_an_output_that_cannot_be_decoded_leaves_the_outcome_unknown(
-    raw_server, quick, output
+    raw_server, fast_client, output
 ):
     raw_server.script(outputs(**{ONE: output}))
     with pytest.raises(PrefactorResponseContractError) as caught:
-        (await execute(quick, start())).outputs[ONE].decode()
+        (await execute(fast_client, start())).outputs[ONE].decode()
     assert caught.value.outcome_unknown
     assert caught.value.path == "/api/v1/bulk"
 
 
-async def test_a_read_that_cannot_be_decoded_has_a_known_outcome(raw_server, quick):
+async def test_a_read_that_cannot_be_decoded_has_a_known_outcome(raw_server, fast_client):
     raw_server.script(outputs(**{ONE: success("text")}))
-    output = (await execute(quick, item("agents/show", agent_id="a"))).outputs[ONE]
+    output = (await execute(fast_client, item("agents/show", agent_id="a"))).outputs[ONE]
     with pytest.raises(PrefactorResponseContractError) as caught:
         output.decode()
     assert not caught.value.outcome_unknown

@@ -64,7 +64,7 @@ _LINGER_SECONDS = 0.5  # how long items wait for others to fill a request
 _MAX_MALFORMED = 2
 _MAX_CONTRADICTIONS = 1
 _MAX_SUSPECT_EXPONENT = 3  # others succeed, so waiting longer does not help
-_MAX_FEW = 10
+_MAX_LAST_ITEMS = 10
 _OK, _SERVER_ERROR = 200, 500
 _MISSING = "the response has no output for an item that the API must have attempted"
 
@@ -607,15 +607,15 @@ class BatchEngine:
     def _has_only_suspects(self, items: list[BatchItem]) -> bool:
         """Whether nothing can be sent but these items and others that have failed before.
 
-        Then no success can distinguish them from an outage. All of them must be suspects, or they
-        must be few, in a run in which others have succeeded.
+        Then no success can distinguish them from an outage. Either all of them are suspects, or
+        they are the last few items of a run in which others have succeeded.
         """
-        are_few = self.pending <= _MAX_FEW and self._successes > 0
+        are_last = self.pending <= _MAX_LAST_ITEMS and self._successes > 0
         in_flight = (item for chunk in self._in_flight.values() for item in chunk.items)
         probes = (item for chunk in self._failed_probes for item in chunk.items)
         held = (item for _, item in self._held)
         return all(
-            self._is_suspect(item) or (are_few and item.failures > 0)
+            self._is_suspect(item) or (are_last and item.failures > 0)
             for item in itertools.chain(
                 items, held, probes, in_flight, self._queue.sendable, self._reconciling.values()
             )

@@ -123,7 +123,7 @@ class OutageMonitor:
     def final_error(self, error: PrefactorHttpError, now: float) -> PrefactorHttpError:
         """Build the error of a run that ends because of an outage."""
         if getattr(error, "retry_after", None):
-            error.add_note("not repeated: the API may be down for at most `max_outage` seconds")
+            error.add_note("not retried: waiting for Retry-After would exceed max_outage")
             return error
         if not self._max_retries:
             return error

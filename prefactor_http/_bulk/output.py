@@ -154,7 +154,7 @@ def may_follow_own_success(type: str, error: PrefactorApiError) -> bool:
 
 
 def resource_of(result: object) -> object:
-    """Return the resource in the result of an operation, without what comes beside it."""
+    """Return the resource in the result of an operation; a span's result also has a signal."""
     return result.details if isinstance(result, AgentSpanReply) else result
 
 
@@ -164,7 +164,7 @@ def encode_success(result: object) -> bytes:
 
 
 def redact_output(raw: bytes, redactor: Redactor) -> bytes:
-    """Remove the token from an output that is an error. Data is never changed."""
+    """Remove the token from an output. Only for outputs that are errors: data must not change."""
     try:
         value = msgspec.json.decode(raw)
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Registering a partition of rows: the map step of an engine that spreads a job over machines."""
+"""Registers a partition of rows: the map step of a job that runs on several machines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from array import array
 from collections.abc import Generator, Iterable
 from typing import Any, TypedDict, Unpack
 
+import msgspec
+
 from prefactor_http._bulk.duplicates import Duplicates
-from prefactor_http._bulk.options import StreamOptions
+from prefactor_http._bulk.options import StreamOptions, batch_options
 from prefactor_http._bulk.outcome import Outcome
-from prefactor_http._bulk.row_key import (
+from prefactor_http._bulk.rows import (
     KEY,
     NAMES,
     RowKeys,
@@ -33,14 +35,14 @@ Row = dict[str, Any] | RegisterAgentInstanceRequest
 
 
 class RowResult(TypedDict):
-    """How a row ended: plain values, which any engine can move and any table can hold.
+    """How a row ended, in plain values that can be pickled and stored in a table.
 
     Attributes:
         index: The row's position in its partition, from 0.
         idempotency_key: Its key; None for a row that could not be sent.
         state: ``ok``, ``failed``, ``unknown`` or ``blocked``, see `Outcome`; or ``duplicate`` for
-            a row that was not sent, because an earlier one has its name.
-        id: The instance's id, for a row that is ok, or a duplicate of one that is.
+            a row that was not sent, because an earlier row has the same name.
+        id: The instance's id, for a row that is ok, or a duplicate of such a row.
         error: Why the row is not ok. For a duplicate it says whether its content differs.
         duplicate_of: Position of the first row with the name, for a duplicate.
     """
@@ -67,45 +69,46 @@ def register_partition(
     purpose: InstancePurpose | None = None,
     **options: Unpack[StreamOptions],
 ) -> list[RowResult]:
-    """Register a partition's rows, in an event loop and with a client of its own.
+    """Register a partition's rows: ``POST /bulk`` (contract §7.1, §9).
 
-    An ordinary function that pickles, for the map step of an engine: ``POST /bulk`` (contract
-    §7.1, §9). Keys are derived, so a task that is run again, or twice at a time, registers each
-    row once. A row's key comes from the job and its ``id`` or ``external_identifier``, wherever
-    it is; a row without either is known by its partition, position and content, so the same rows
-    must come back in the same order. In a row, None, UNSET, NaN and blank text mean that the field
-    is left out.
+    A synchronous function that can be pickled, for the map step of Dask, Spark or Ray. It runs its
+    own event loop and client. Keys are derived, so a task that runs again, or twice at the same
+    time, registers each row once. A row's key is derived from the job and its ``id`` or
+    ``external_identifier``, in any partition. A row without either is identified by its partition,
+    position and content, so a repeated task must have the same rows in the same order. In a row,
+    None, UNSET, NaN and blank text mean that the field is left out.
 
-    A row whose id, external identifier or idempotency key an earlier row of the partition has is
-    not sent: it is reported as a duplicate of that row, and does not count towards
+    A row that has the same id, external identifier or idempotency key as an earlier row of the
+    partition is not sent. It is reported as a duplicate of that row, and does not count towards
     ``max_failures``.
 
     Args:
         rows: The partition's rows, as for `register_many`.
-        job: Name of the job: the same for all its partitions, and whenever it is run again.
-        partition: Name or number of this partition within the job: the same when it is run again.
-        config: Configuration; by default `HttpClientConfig.from_env` in the process that runs it,
-            so that no token travels with the task.
-        agent_id: Agent of the rows that name none.
-        environment_id: Environment of the rows that name none.
+        job: Name of the job: the same for all its partitions and every time it runs.
+        partition: Name or number of this partition within the job: the same every time it runs.
+        config: Configuration; by default `HttpClientConfig.from_env` in the process that runs the
+            task, so that the task contains no token.
+        agent_id: Agent of the rows that have none.
+        environment_id: Environment of the rows that have none.
         agent_version: Version of the rows that have none.
         agent_schema_version: Schema version of the rows that have none.
-        update_current_version: Whether the deployment is to run this version from now on.
-        purpose: Purpose of the rows that name none.
-        **options: As for `register_many`; ``concurrency`` is each partition's own.
+        update_current_version: Whether the deployment runs this version from now on.
+        purpose: Purpose of the rows that have none.
+        **options: As for `register_many`; ``concurrency`` applies to each partition.
 
     Returns:
         A result for each row, in the order of the rows.
 
     Raises:
         PrefactorHttpError: The run ended early; run the partition again.
-        RuntimeError: The thread runs an event loop: there, use `register_many`.
-        TypeError: The rows cannot be iterated, an option is not known, or the job or partition has
-            another type.
+        RuntimeError: The thread runs an event loop. Use `register_many` there.
+        TypeError: The rows cannot be iterated, an option is unknown, or the job or partition has
+            the wrong type.
         ValueError: An option is out of range, the job or the partition is blank, or the environment
             holds no token.
     """
-    source = _Source(rows, RowKeys(job, partition))
+    source = _UniqueRows(rows, RowKeys(job, partition))
+    bounds = batch_options(options)
 
     async def register() -> list[RowResult]:
         async with PrefactorHttpClient(config or HttpClientConfig.from_env()) as client:
@@ -118,7 +121,7 @@ def register_partition(
                 agent_schema_version=agent_schema_version,
                 update_current_version=update_current_version,
                 purpose=purpose,
-                **options,
+                **msgspec.structs.asdict(bounds),
             )
             results = source.duplicates
             results += [source.result_of(outcome) async for outcome in outcomes]
@@ -132,14 +135,14 @@ def register_partition(
     try:
         return asyncio.run(run)
     finally:
-        run.close()  # where asyncio refused it, so that it does not warn that nobody awaited it
+        run.close()  # if `asyncio.run` raised, the coroutine would warn that it was never awaited
 
 
-class _Source:
-    """Gives the rows with their keys, and keeps back those that repeat a name.
+class _UniqueRows:
+    """Yields the rows with their keys, except those that repeat a name.
 
     Attributes:
-        duplicates: Results of those.
+        duplicates: Results of the rows that repeat a name.
     """
 
     def __init__(self, rows: Iterable[Row], keys: RowKeys) -> None:
@@ -147,19 +150,19 @@ class _Source:
         self._rows = rows
         self._keys = keys
         self._seen = Duplicates()
-        self._positions = array("Q")  # of the rows that were given, among all
+        self._positions = array("Q")  # of the yielded rows, among all
 
     def __iter__(self) -> Generator[Row, None, None]:
         for index, row in enumerate(self._rows):
             try:
-                prepared = self._prepared(index, row)
+                prepared = self._prepare(index, row)
             except (TypeError, ValueError, RecursionError):
-                prepared = row  # register_many refuses it too, and its outcome says why
+                prepared = row  # register_many rejects it too, and its outcome says why
             if prepared is not None:
                 self._positions.append(index)
                 yield prepared
 
-    def _prepared(self, index: int, row: Row) -> Row | None:
+    def _prepare(self, index: int, row: Row) -> Row | None:
         fields = given_fields(fields_of(row))
         check_names(fields)
         if KEY in fields:
@@ -185,7 +188,7 @@ class _Source:
         return {**fields, KEY: key}
 
     def result_of(self, outcome: Outcome) -> RowResult:
-        """Give the result of a row that `register_many` took."""
+        """Return the result of a row that was passed to `register_many`."""
         error = outcome.error
         return RowResult(
             index=self._positions[outcome.index],

@@ -18,10 +18,10 @@ TOP_LEVEL = "prefactor_http"
 DEFERRED = {
     ("prefactor_http._http.retry", "tenacity"),  # start-up: most processes never retry
     # Start-up: most processes make no batches.
-    ("prefactor_http.endpoints.agent_instance", "prefactor_http._bulk.items.row_maker"),
+    ("prefactor_http.endpoints.agent_instance", "prefactor_http._bulk.item_encoder.row_encoder"),
     ("prefactor_http.endpoints.agent_instance", "prefactor_http._bulk.source.Source"),
     ("prefactor_http.endpoints.agent_instance", "prefactor_http._bulk.stream.OutcomeStream"),
-    ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.items.item_maker"),
+    ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.item_encoder.bulk_item_encoder"),
     ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.source.Source"),
     ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.stream.OutcomeStream"),
     ("prefactor_http.cli.register.file_lock", "fcntl"),  # Windows has none

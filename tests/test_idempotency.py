@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, _pfid
-from prefactor_http._bulk.key_maker import KeyMaker
+from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http.idempotency import check_key, derive_from, derive_key, new_id, new_key
 
 # Made once and frozen: a derived key must be the same for ever.
@@ -54,7 +54,7 @@ def test_keys_whose_parts_begin_alike_are_those_of_all_parts(begin, rest):
 
 
 def test_keys_made_in_numbers_are_random_uuids_that_differ():
-    make_key = KeyMaker()
+    make_key = KeyPool()
     keys = [make_key() for _ in range(1000)]
     assert len(set(keys)) == 1000
     assert {uuid.UUID(key).version for key in keys} == {4}
@@ -64,7 +64,7 @@ def test_keys_made_in_numbers_are_random_uuids_that_differ():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_child_makes_other_keys_than_its_parent():
-    make_key = KeyMaker()
+    make_key = KeyPool()
     make_key()
     receiver, sender = os.pipe()
     child = os.fork()

@@ -7,9 +7,16 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from prefactor_http import _api
-from prefactor_http._bulk.operation import BatchReply, Registered
-from prefactor_http._bulk.outcome import Entry, Outcome, State
-from prefactor_http._bulk.output import Creation, ItemReader, creates, mixed_up, redacted
+from prefactor_http._bulk.batch_item import BatchItem
+from prefactor_http._bulk.operation import BatchResponse, RegisterSuccess
+from prefactor_http._bulk.outcome import Outcome, State
+from prefactor_http._bulk.output import (
+    Creation,
+    ItemReader,
+    creates,
+    find_swapped,
+    redact_output,
+)
 from prefactor_http._http.identity import Sent, contradiction
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
@@ -19,16 +26,16 @@ from prefactor_http.models.agent_span import AgentSpan
 from prefactor_http.models.bulk_output import ReceivedOutput
 
 
-class ItemError(Struct):
+class FailedItem(Struct):
     """An item whose output is not a success.
 
     Attributes:
-        entry: The item.
-        error: The refusal, or why the output cannot be read.
+        item: The item.
+        error: The API's error, or why the output cannot be decoded.
         raw: The output.
     """
 
-    entry: Entry
+    item: BatchItem
     error: PrefactorHttpError
     raw: bytes
 
@@ -38,51 +45,47 @@ class ChunkResult(Struct):
 
     Attributes:
         ok: Outcomes of the items that were applied.
-        errors: Items that were refused, or whose output cannot be read, in order.
+        failed: Items that were refused, or whose output cannot be decoded, in order.
         contradicted: Items whose output is about another resource, and the problem.
-        rest: Items without an output that the API did not reach, in order.
-        missing: Items without an output although nothing had stopped the API before them.
+        not_attempted: Items without an output behind the item where the API stopped, in order.
+        missing: Items without an output for no known reason.
         spans: Spans in the outputs.
     """
 
     ok: list[Outcome]
-    errors: list[ItemError]
-    contradicted: list[tuple[Entry, str]]
-    rest: list[Entry]
-    missing: list[Entry]
+    failed: list[FailedItem]
+    contradicted: list[tuple[BatchItem, str]]
+    not_attempted: list[BatchItem]
+    missing: list[BatchItem]
     spans: list[AgentSpan]
 
 
-def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkResult:
-    """Match the outputs of a response with the items of its request.
-
-    Args:
-        entries: The items.
-        reply: The response.
-        redactor: Removes the token from errors, and from the outputs that led to them.
-    """
+def match_outputs(
+    items: list[BatchItem], response: BatchResponse, redactor: Redactor
+) -> ChunkResult:
+    """Match the outputs of a response with the items of its request."""
     result = ChunkResult([], [], [], [], [], [])
-    if not reply.registers:
+    if not response.registers:
         found = {
-            entry.key: _read(entry, reply.outputs.get(entry.key), redactor, result)
-            for entry in entries
+            item.key: _read(item, response.outputs.get(item.key), redactor, result)
+            for item in items
         }
         found = {key: resource for key, resource in found.items() if resource is not None}
-        _check_identity(entries, found, result)
-        _sort_out_missing(entries, reply, result)
+        _check_identity(items, found, result)
+        _classify_missing(items, response, result)
         return result
     ok, is_ok = result.ok, State.OK
-    registered = reply.registers.get
+    register_output = response.registers.get
     ids: set[str] = set()
     is_suspicious = False
-    for entry in entries:
-        key = entry.key
-        output = registered(key)
-        if type(output) is not Registered:
-            _read(entry, reply.outputs.get(key), redactor, result)
+    for item in items:
+        key = item.key
+        output = register_output(key)
+        if type(output) is not RegisterSuccess:
+            _read(item, response.outputs.get(key), redactor, result)
             continue
         instance = output.details
-        name, own_id = entry.external_identifier, entry.id
+        name, own_id = item.external_identifier, item.id
         if (name is not None and name != instance.external_identifier) or (
             own_id is not None and own_id != instance.id
         ):
@@ -90,37 +93,39 @@ def parse(entries: list[Entry], reply: BatchReply, redactor: Redactor) -> ChunkR
         ids.add(instance.id)
         ok.append(
             Outcome(
-                index=entry.index,
+                index=item.index,
                 idempotency_key=key,
-                type=entry.type,
+                type=item.type,
                 state=is_ok,
                 instance=instance,
             )
         )
     if is_suspicious or len(ids) < len(ok):
-        _check_identity(entries, {str(o.idempotency_key): o.instance for o in ok}, result)
-    _sort_out_missing(entries, reply, result)
+        _check_identity(items, {str(o.idempotency_key): o.instance for o in ok}, result)
+    _classify_missing(items, response, result)
     return result
 
 
-def _read(entry: Entry, raw: Raw | None, redactor: Redactor, result: ChunkResult) -> object | None:
-    """Read an output of any call, and return the resource if it is a success."""
+def _read(
+    item: BatchItem, raw: Raw | None, redactor: Redactor, result: ChunkResult
+) -> object | None:
+    """Add the output of any call to the result, and return the resource if it is a success."""
     if raw is None:
-        result.rest.append(entry)
+        result.not_attempted.append(item)
         return None
-    reader = ItemReader(entry.key, entry.type, redactor=redactor)
+    reader = ItemReader(item.key, item.type, redactor=redactor)
     own = bytes(raw)
     try:
         resource: object = ReceivedOutput(own, reader).decode()
     except PrefactorHttpError as exc:
-        error = ItemError(entry, exc.with_traceback(None), redacted(own, redactor))
-        result.errors.append(error)
+        failed = FailedItem(item, exc.with_traceback(None), redact_output(own, redactor))
+        result.failed.append(failed)
         return None
     result.ok.append(
         Outcome(
-            index=entry.index,
-            idempotency_key=entry.key,
-            type=entry.type,
+            index=item.index,
+            idempotency_key=item.key,
+            type=item.type,
             state=State.OK,
             instance=resource if isinstance(resource, AgentInstance) else None,
             raw=own,
@@ -131,59 +136,59 @@ def _read(entry: Entry, raw: Raw | None, redactor: Redactor, result: ChunkResult
     return resource
 
 
-def _sort_out_missing(entries: list[Entry], reply: BatchReply, result: ChunkResult) -> None:
-    """Tell the items that the API did not reach from those whose output is lost.
+def _classify_missing(items: list[BatchItem], response: BatchResponse, result: ChunkResult) -> None:
+    """Separate the items that the API did not attempt from those whose output is lost.
 
-    The API stops at the first item that it refuses. An output under a key that was not sent may be
-    that of any item.
+    The API stops at the first item that it refuses. An output under a key that was not sent may
+    belong to any item.
     """
-    if not result.rest:
+    if not result.not_attempted:
         return
-    keys = {entry.key for entry in entries}
-    first = result.errors[0].entry if result.errors else None
-    if first is None or not keys.issuperset(reply.outputs):
-        result.missing, result.rest = result.rest, []
+    keys = {item.key for item in items}
+    first = result.failed[0].item if result.failed else None
+    if first is None or not keys.issuperset(response.outputs):
+        result.missing, result.not_attempted = result.not_attempted, []
         return
-    before = {entry.key for entry in entries[: entries.index(first)]}
-    result.missing = [entry for entry in result.rest if entry.key in before]
-    result.rest = [entry for entry in result.rest if entry.key not in before]
+    before = {item.key for item in items[: items.index(first)]}
+    result.missing = [item for item in result.not_attempted if item.key in before]
+    result.not_attempted = [item for item in result.not_attempted if item.key not in before]
 
 
-def _check_identity(entries: list[Entry], found: dict[str, Any], result: ChunkResult) -> None:
-    """Take the items out of ``ok`` whose output is about another resource.
+def _check_identity(items: list[BatchItem], found: dict[str, Any], result: ChunkResult) -> None:
+    """Move items from `ok` to `contradicted` if their output is about another resource.
 
     Args:
-        entries: The items.
+        items: The items of the request.
         found: The resources of those that are ok, by key.
-        result: The result.
+        result: The result to correct.
     """
     creations: list[Creation] = []
     problems: dict[str, str] = {}
-    for entry in entries:
-        operation = _api.BY_BULK_TYPE.get(entry.type)
+    for item in items:
+        operation = _api.BY_BULK_TYPE.get(item.type)
         if operation is None:
             continue
-        resource = found.get(entry.key)
-        problem = _contradiction(entry, operation, resource)
+        resource = found.get(item.key)
+        problem = _contradiction(item, operation, resource)
         if problem is not None:
-            problems[entry.key] = problem
+            problems[item.key] = problem
         if creates(operation):
-            name = entry.external_identifier
-            creations.append(Creation(entry.key, entry.type, entry.id, name, resource))
-    problems = mixed_up(creations) | problems
+            name = item.external_identifier
+            creations.append(Creation(item.key, item.type, item.id, name, resource))
+    problems = find_swapped(creations) | problems
     if problems:
         result.contradicted = [
-            (entry, problems[entry.key])
-            for entry in entries
-            if entry.key in problems and entry.key in found
+            (item, problems[item.key])
+            for item in items
+            if item.key in problems and item.key in found
         ]
         result.ok = [o for o in result.ok if o.idempotency_key not in problems]
 
 
-def _contradiction(entry: Entry, operation: Operation[Any], resource: object) -> str | None:
-    sent = Sent(entry.id, entry.external_identifier, entry.agent_instance_id)
+def _contradiction(item: BatchItem, operation: Operation[Any], resource: object) -> str | None:
+    sent = Sent(item.id, item.external_identifier, item.agent_instance_id)
     problem = contradiction(sent, resource, operation.states_before)
     if problem is None or not operation.states_before:
         return problem
-    # A state before the call is fine if the call has asked for it: only now is it worth a look.
-    return contradiction(operation.sent_by_item(entry.fields), resource, operation.states_before)
+    # A state before the call is valid if the call asked for it. Its fields are decoded only now.
+    return contradiction(operation.sent_by_item(item.fields), resource, operation.states_before)

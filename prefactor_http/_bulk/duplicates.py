@@ -1,8 +1,9 @@
-"""Finds names that come again among any number of rows, at 16 to 32 bytes a row.
+"""Finds repeated names among any number of rows, with 16 to 32 bytes per row.
 
-Names are kept as 64-bit hashes in tables with open addressing. There are many small tables instead
-of a large one, so that only a small part is copied when one grows. Two different names are taken
-for one with a probability of 3e-8 among a million, and 3e-4 among a hundred million.
+Names are stored as 64-bit hashes in tables with open addressing. There are many small tables
+instead of a large one, so that only a small part is copied when one grows. The probability that
+any two different names have the same hash is 3e-8 for a million names, and 3e-4 for a hundred
+million.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ _FIRST_SIZE = 8
 
 
 class Duplicate(Struct, frozen=True):
-    """What is known of the first row of a name.
+    """The first row with a name.
 
     Attributes:
         index: Its position.
-        is_same: Whether its content is the same.
+        is_same: Whether its content is equal.
     """
 
     index: int
@@ -30,21 +31,21 @@ class Duplicate(Struct, frozen=True):
 
 
 class Duplicates:
-    """Remembers the rows that came first."""
+    """Remembers the first row with each name."""
 
     def __init__(self) -> None:
         self._tables = [_Table() for _ in range(_TABLES)]
 
     def find(self, name: str, index: int, content: bytes) -> Duplicate | None:
-        """Find the first row of a name; a row whose name is new is remembered.
+        """Find the first row with a name; if the name is new, remember this row.
 
         Args:
-            name: What identifies the row.
+            name: The name.
             index: Its position, below 2**32.
-            content: Its content, in one encoding for all rows.
+            content: Its canonical encoding.
 
         Returns:
-            The first row, or None where this one is the first.
+            The first row, or None if this is the first one.
         """
         digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") or 1
         checksum = crc32(content)
@@ -57,10 +58,10 @@ class Duplicates:
 
 
 class _Table:
-    """Hashes and what belongs to them, 0 for a free slot; at most four fifths are taken."""
+    """Hashes with the index and checksum of their rows; 0 marks a free slot. At most 80 % full."""
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._used = 0
         self._allocate(_FIRST_SIZE)
 
     def _allocate(self, size: int) -> None:
@@ -69,19 +70,18 @@ class _Table:
         self.checksums = array("I", bytes(4 * size))
 
     def slot_of(self, digest: int) -> int:
-        """Find a hash's slot, or the free one where it belongs."""
+        """Find the slot of a hash, or the free slot where it belongs."""
         digests = self.digests
         size = len(digests)
-        slot = digest // _TABLES % size  # the low bits have chosen the table
+        slot = digest // _TABLES % size  # the remainder has selected the table
         while (found := digests[slot]) and found != digest:
             slot = (slot + 1) % size
         return slot
 
     def add(self, slot: int, digest: int, index: int, checksum: int) -> None:
-        """Take a free slot."""
         self._put(slot, digest, index, checksum)
-        self._taken += 1
-        if self._taken * 5 > len(self.digests) * 4:
+        self._used += 1
+        if self._used * 5 > len(self.digests) * 4:
             before = zip(self.digests, self.indexes, self.checksums, strict=True)
             self._allocate(len(self.digests) * 3 // 2)
             for old in before:

@@ -1,26 +1,26 @@
-"""Sends the items of a batch through the bulk endpoint until each has an outcome (contract §9).
+"""Sends the items of a batch in bulk requests until each has an outcome (contract §9).
 
-The engine does not know where items come from and who reads the outcomes: a front end adds items,
-lets it `advance`, waits for its `waits`, lets it `collect`, and so on. Every item that was added
-gets exactly one outcome, whatever happens. Items keep their bytes and their keys, whatever request
+The engine does not know where items come from or who reads the outcomes. A front end adds items,
+calls `advance`, waits for `tasks`, calls `process_completed`, and starts again. Every item that was
+added gets exactly one outcome, whatever happens. Items keep their bytes and keys, whatever request
 they are sent in, so nothing is applied twice.
 
-A request can fail without anyone being able to say why. These are the rules (`_batch_failure` has
-the reasons):
+A run is in one of these states. The cause of a failed request is often unknown; `failure` explains
+how the engine infers it from what else succeeds.
 
-* The API is *down* while the last request failed and its failure is not explained by its items.
-  Then nothing is added, and one item at a time is sent as a probe, from either end of what waits:
-  a probe can itself be the item that fails. A success of any request ends this state. If it lasts
-  for `max_outage` seconds, the run ends.
-* A request that fails for the first time is sent again as it is. If it fails again although
-  another one has succeeded since, it is split, and each part is sent once before it is split
-  further, as long as something else succeeds in between.
-* An item that fails alone, while others succeed, is given up when its failures cannot be chance.
-* A request that times out is split at once, and later ones are smaller.
+* *Normal*: requests are sent concurrently. A request that fails for the first time is sent again
+  unchanged.
+* *Splitting*: a request that fails again, although another one has succeeded since, is split. Each
+  part is sent once before it is split further, as long as something else succeeds in between. An
+  item that fails alone, while others succeed, is given up when its failures cannot be chance.
+* *Shrinking*: a request that times out is split immediately, and later requests are smaller.
+* *Outage*: the last request failed and its items do not explain why. No items are added, and one
+  item at a time is sent as a probe, from either end of the queue, since a probe can itself be the
+  item that fails. Any response ends the outage; after `max_outage` seconds the run ends.
 
-What was sent and got no answer may have been applied. Each item carries this on: a later refusal
-that can be the echo of its own success is verified by reading the resource (`_reconciliation`),
-and an item that ends without an answer is `unknown`.
+A request without a response may have been applied. Each item remembers this: a later refusal that
+its own success can have caused is verified by reading the resource (`_http.reconciliation`), and an
+item that ends without an answer is `unknown`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from prefactor_http import _api
-from prefactor_http._bulk.chunk_result import ChunkResult, ItemError, parse
+from prefactor_http._bulk.batch_item import BatchItem
+from prefactor_http._bulk.chunk_result import ChunkResult, FailedItem, match_outputs
 from prefactor_http._bulk.concurrency import ConcurrencyController
-from prefactor_http._bulk.failure import FailureKind, FailureRates, kind_of, way_of
+from prefactor_http._bulk.failure import FailureKind, FailureRates, failure_signature, kind_of
+from prefactor_http._bulk.limits import FailureLimits
 from prefactor_http._bulk.operation import BatchOperation
 from prefactor_http._bulk.options import BatchOptions
-from prefactor_http._bulk.outcome import Entry, Outcome, State
-from prefactor_http._bulk.output import may_be_echo, resource_in, success_of
+from prefactor_http._bulk.outage import OutageMonitor
+from prefactor_http._bulk.outcome import Outcome, State
+from prefactor_http._bulk.output import encode_success, may_follow_own_success, resource_of
 from prefactor_http._bulk.queue import BatchQueue, Chunk
 from prefactor_http._http.codec import describe
 from prefactor_http._http.errors import LOG
@@ -49,93 +52,89 @@ from prefactor_http._http.reconciliation import Reconciled, may_reconcile, recon
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorClientError,
-    PrefactorConnectionError,
     PrefactorHttpError,
     PrefactorResponseContractError,
-    PrefactorRetryExhaustedError,
     is_transient_http_error,
 )
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.agent_span import AgentSpan
 
-Deliver = Callable[[Iterable[Outcome]], object]
-
-_MAX_DRAIN = 10.0
+_MAX_DRAIN_SECONDS = 10.0
+_LINGER_SECONDS = 0.5  # how long items wait for others to fill a request
 _MAX_MALFORMED = 2
 _MAX_CONTRADICTIONS = 1
-_LINGER = 0.5
-_PROBE_PERIOD = 2.0
-_MAX_SUSPECT_EXPONENT = 3  # others succeed, so that waiting longer does not help
-_FEW = 10
-_OUTAGE = 3  # failures in a row that are worth a line in the log
+_MAX_SUSPECT_EXPONENT = 3  # others succeed, so waiting longer does not help
+_MAX_LAST_ITEMS = 10
 _OK, _SERVER_ERROR = 200, 500
-_MISSING = "the response lacks outputs of items that nothing had stopped"
+_MISSING = "the response has no output for an item that the API must have attempted"
 
 
 class BatchEngine:
     """Sends items in bulk requests.
 
     Args:
-        executor: The client.
+        executor: Sends the requests.
         operation: The bulk request.
         options: Bounds of the batch.
-        deliver: Gets the outcomes, in any order.
+        on_outcomes: Receives the outcomes, in any order.
 
     Attributes:
-        unsettled: Items that were added and have no outcome yet.
-        end: The error that ended the run; None while it goes on. Nothing more is sent then.
+        pending: Number of items that were added and have no outcome yet.
+        fatal_error: The error that ended the run. Nothing more is sent then.
     """
 
     def __init__(
-        self, executor: Executor, operation: BatchOperation, options: BatchOptions, deliver: Deliver
+        self,
+        executor: Executor,
+        operation: BatchOperation,
+        options: BatchOptions,
+        on_outcomes: Callable[[Iterable[Outcome]], object],
     ) -> None:
         config = executor.config
         self._operation = operation
-        self._options = options
-        self._deliver = deliver
+        self._max_outage = options.max_outage
+        self._on_outcomes = on_outcomes
         self._clock = executor.clock
         self._redactor = executor.redactor
         self._reader = executor.with_options(deadline=None)
-        # The engine retries: it knows what else succeeds, and `deadline` is for a single call.
+        # The engine retries: it knows what else succeeds. `deadline` is for single calls.
         self._executor = executor.with_options(deadline=None, max_retries=0)
         self._max_retries = config.max_retries
-        self._drain = min(_MAX_DRAIN, config.request_timeout)
+        self._drain_seconds = min(_MAX_DRAIN_SECONDS, config.request_timeout)
         self._controller = ConcurrencyController(options, config)
+        self._outage = OutageMonitor(
+            operation.name, options.max_outage, config.max_retries, self._controller
+        )
+        self._limits = FailureLimits(options)
         self._queue = BatchQueue()
         self._in_flight: dict[asyncio.Task[None], Chunk] = {}
-        self._reconciling: dict[asyncio.Task[None], Entry] = {}
-        self._held: list[tuple[float, Entry]] = []  # items that wait, and until when
+        self._reconciling: dict[asyncio.Task[None], BatchItem] = {}
+        self._held: list[tuple[float, BatchItem]] = []  # items that back off, and until when
+        self._failed_probes: deque[Chunk] = deque()
         self._waiting_since: float | None = None
+        self._advanced_at = 0.0
         self._request_rates, self._item_rates = FailureRates(), FailureRates()
-        self._successes = 0  # requests that were answered
-        self._down_since: float | None = None  # the first failure since the last success
-        self._failures = 0  # failed requests since the last success
-        self._unexplained = 0  # those of them that no item explains
-        self._is_down = self._is_throttled = False
-        self._advanced_at = self._probe_at = self._send_at = 0.0
-        self._probes: deque[Chunk] = deque()
-        self._probed = 0  # items taken as probes
-        self._failed_items = 0
-        self._has_ok = False
-        self._refusal: tuple[object, ...] | None = None
-        self._same_refusals = 0
-        self.unsettled = 0
-        self.end: PrefactorHttpError | None = None
+        self._successes = 0  # requests with a successful response
+        self._is_throttled = False
+        self.pending = 0
+        self.fatal_error: PrefactorHttpError | None = None
+
+    # The front end's interface
 
     @property
-    def takes_items(self) -> bool:
-        """Whether items should be added now: not while the API is down."""
-        return self.end is None and not (self._is_down and self.unsettled)
+    def accepts_items(self) -> bool:
+        """Whether items should be added now: not during an outage."""
+        return self.fatal_error is None and not (self._outage.is_down and self.pending)
 
     @property
-    def waits(self) -> list[asyncio.Task[None]]:
-        """What is going on; when one of them is done, `collect` and `advance`."""
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Tasks in progress. When one is done, call `process_completed` and `advance`."""
         return [*self._in_flight, *self._reconciling]
 
-    def add(self, entries: list[Entry]) -> None:
-        """Add items; each gets one outcome."""
-        self.unsettled += len(entries)
-        self._queue.add(entries)
+    def add(self, items: list[BatchItem]) -> None:
+        """Add items. Each gets one outcome."""
+        self.pending += len(items)
+        self._queue.add(items)
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
 
@@ -143,89 +142,91 @@ class BatchEngine:
         """Send what can be sent now.
 
         Args:
-            flush: Whether requests may leave that are not full, as no more items can join them.
+            flush: Whether to send requests that are not full, because no items can be added.
         """
         now = self._advanced_at = self._clock.monotonic()
         for held in [held for held in self._held if held[0] <= now]:
             self._held.remove(held)
             self._queue.resume(held[1])
-            self._probe_at = min(self._probe_at, now)
-        while self.end is None:
+            self._outage.probe_at = min(self._outage.probe_at, now)
+        while self.fatal_error is None:
             chunk = self._next_chunk(now, flush=flush)
-            self._report_unsent()
+            self._resolve_unsendable()
             if chunk is None:
                 return
-            if self.end is None:
+            if self.fatal_error is None:
                 self._in_flight[asyncio.create_task(self._send(chunk))] = chunk
             else:
-                self._queue.give_back(chunk, chunk.entries)
-                self._sweep()
+                self._queue.dissolve(chunk, chunk.items)
+                self._resolve_remaining()
 
-    def wake_at(self, *, flush: bool) -> float | None:
-        """Return when `advance` has something to do although nothing has happened until then."""
-        if self.end is not None:
+    def wakeup_time(self, *, flush: bool) -> float | None:
+        """Return when to call `advance` next, if no task completes before."""
+        if self.fatal_error is not None:
             return None
         times = [until for until, _ in self._held]
-        if self._is_down:
+        if self._outage.is_down:
             if not self._in_flight:
-                times.append(max(self._probe_at, self._send_at))
-        elif len(self._in_flight) < self._limit:
-            if self._advanced_at < self._send_at:
-                times.append(self._send_at)
+                times.append(max(self._outage.probe_at, self._outage.send_at))
+        elif len(self._in_flight) < self._max_in_flight:
+            if self._advanced_at < self._outage.send_at:
+                times.append(self._outage.send_at)
             elif self._waiting_since is not None and not flush:
-                times.append(self._waiting_since + _LINGER)
+                times.append(self._waiting_since + _LINGER_SECONDS)
         return min((time for time in times if time < math.inf), default=None)
 
-    def collect(self) -> None:
-        """Take note of what is done."""
+    def process_completed(self) -> None:
+        """Remove completed tasks, and resolve the items of those that raised."""
         for task in [task for task in self._reconciling if task.done()]:
-            entry = self._reconciling.pop(task)
+            item = self._reconciling.pop(task)
             exc = _cancelled() if task.cancelled() else task.exception()
             if exc is not None:
-                self._on_crash([entry], exc)
+                self._on_crash([item], exc)
         for task in [task for task in self._in_flight if task.done()]:
             chunk = self._in_flight.pop(task)
             exc = _cancelled() if task.cancelled() else task.exception()
             if exc is not None:
-                done = {outcome.idempotency_key for outcome in chunk.ok}
-                self._on_crash((e for e in chunk.entries if e.key not in done), exc)
+                ok = {outcome.idempotency_key for outcome in chunk.ok}
+                self._on_crash((item for item in chunk.items if item.key not in ok), exc)
 
     def fail(self, exc: BaseException) -> None:
-        """End the run because of an exception that nobody expected."""
-        self._abandon(self._unexpected(exc))
+        """End the run because of an unexpected exception."""
+        self._end_run(self._unexpected(exc))
 
     async def close(self) -> None:
-        """Let requests in flight end, within a bound, then cancel them."""
-        tasks = self.waits
+        """Wait for requests in flight for a limited time, then cancel them."""
+        tasks = self.tasks
         try:
             if tasks:
-                await asyncio.wait(tasks, timeout=self._drain)
+                await asyncio.wait(tasks, timeout=self._drain_seconds)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    # Choosing and sending the next request
+
     @property
-    def _limit(self) -> int:
+    def _max_in_flight(self) -> int:
         return 1 if self._is_throttled else self._controller.limit
 
     def _next_chunk(self, now: float, *, flush: bool) -> Chunk | None:
-        if now < self._send_at:
+        if now < self._outage.send_at:
             return None
-        if self._is_down:
+        if self._outage.is_down:
             return self._next_probe(now)
-        if len(self._in_flight) >= self._limit:
+        if len(self._in_flight) >= self._max_in_flight:
             return None
         queue, controller = self._queue, self._controller
         chunk = queue.next_retry()
         if chunk is not None:
             return chunk
         since = self._waiting_since
-        may_wait = not flush and not queue.has_returned and since is not None
-        chunk = queue.take(
-            controller.items,
+        may_linger = not flush and not queue.has_requeued and since is not None
+        chunk = queue.next_chunk(
+            controller.max_items,
             controller.max_bytes,
-            only_full=may_wait and now < (since or 0.0) + _LINGER,
+            only_full=may_linger and now < (since or 0.0) + _LINGER_SECONDS,
         )
         if not queue.has_waiting:
             self._waiting_since = None
@@ -234,135 +235,141 @@ class BatchEngine:
         return chunk
 
     def _next_probe(self, now: float) -> Chunk | None:
-        if self._in_flight or now < self._probe_at:
+        outage = self._outage
+        if self._in_flight or now < outage.probe_at:
             return None
-        seconds = now - (self._down_since or now)
-        if not self._probes or self._probed < 2 + int(seconds / _PROBE_PERIOD):
-            chunk = self._queue.take_one(_probe_place(self._probed))
+        if not self._failed_probes or outage.needs_new_probe(now):
+            chunk = self._queue.next_probe(outage.probe_position)
             if chunk is not None:
-                self._probed += 1
+                outage.record_new_probe()
                 return chunk
-        if self._probes:
-            return self._probes.popleft()
-        self._probe_at = math.inf  # until an item that is held may go
+        if self._failed_probes:
+            return self._failed_probes.popleft()
+        outage.probe_at = math.inf  # until a held item is due
         return None
 
     async def _send(self, chunk: Chunk) -> None:
         started = now = self._clock.monotonic()
         try:
-            reply = await self._executor.send(
+            response = await self._executor.send(
                 self._operation,
                 chunk.body,
                 needs_new_connection=chunk.needs_new_connection,
             )
-            result = parse(chunk.entries, reply, self._redactor)
+            result = match_outputs(chunk.items, response, self._redactor)
             now = self._clock.monotonic()
         except PrefactorHttpError as error:
             self._on_failure(chunk, error.with_traceback(None), kind_of(error), started)
-        except Exception as exc:  # noqa: BLE001 # whatever it is, each item gets an outcome
-            # Waiting does not help. Other requests succeed: perhaps an item is at fault.
-            kind = FailureKind.LOST if self._successes else FailureKind.FATAL
+        except Exception as exc:  # noqa: BLE001 # each item gets an outcome, whatever happens
+            # Waiting does not help. If other requests succeed, an item may be at fault.
+            kind = FailureKind.UNEXPLAINED if self._successes else FailureKind.FATAL
             self._on_failure(chunk, self._unexpected(exc), kind, started)
         else:
             self._on_response(chunk, result, started, now)
-        if self.end is not None:
-            self._sweep()
+        if self.fatal_error is not None:
+            self._resolve_remaining()
 
-    # Requests that succeed
+    # Requests with a successful response
 
     def _on_response(self, chunk: Chunk, result: ChunkResult, started: float, now: float) -> None:
-        if not self._failures and not chunk.entries[0].failures:
+        if not self._outage.failures and not chunk.items[0].failures:
             self._request_rates.record_success()
         self._successes += 1
         self._is_throttled = False
-        self._come_up()
-        chunk.ok, failed = result.ok, len(result.errors)
+        self._end_outage()
+        chunk.ok, failed = result.ok, len(result.failed)
         self._controller.record_response(
-            now, now - started, len(chunk.entries), len(result.ok) + failed, failed
+            now, now - started, len(chunk.items), len(result.ok) + failed, failed
         )
-        self.unsettled -= len(result.ok)
-        self._deliver(result.ok)
-        self._has_ok = self._has_ok or bool(result.ok)
+        self.pending -= len(result.ok)
+        self._on_outcomes(result.ok)
+        self._limits.has_ok = self._limits.has_ok or bool(result.ok)
         for span in result.spans:
-            self._note_span(span)
-        if len(result.ok) == len(chunk.entries):
-            self._queue.give_back(chunk)
+            self._remember_span(span)
+        if len(result.ok) == len(chunk.items):
+            self._queue.dissolve(chunk)
         else:
             self._on_items_left(chunk, result, now)
 
     def _on_items_left(self, chunk: Chunk, result: ChunkResult, now: float) -> None:
-        """Settle the items of an answered request that are not ok, or send them again."""
-        again = {entry.key for entry in result.rest}
-        problems = {entry.key: problem for entry, problem in result.contradicted}
-        problems |= dict.fromkeys((entry.key for entry in result.missing), _MISSING)
-        errors = {error.entry.key: error for error in result.errors}
+        """Resolve the items of an answered request that are not ok, or send them again."""
+        requeued = {item.key for item in result.not_attempted}
+        missing = {item.key for item in result.missing}
+        problems = {item.key: problem for item, problem in result.contradicted}
+        problems |= dict.fromkeys(missing, _MISSING)
+        failed_items = {failed.item.key: failed for failed in result.failed}
         self._item_rates.record_success(len(result.ok))
-        kept: list[Entry] = []
-        unanswered: list[Entry] = []
-        for entry in chunk.entries:
-            if entry.key not in again and entry.key not in problems and entry.key not in errors:
+        held: list[BatchItem] = []
+        repeated: list[BatchItem] = []
+        for item in chunk.items:
+            problem, failed = problems.get(item.key), failed_items.get(item.key)
+            if problem is None and failed is None and item.key not in requeued:
                 continue  # ok
-            entry.past.attempts += 1
-            # Without an output, or with one that cannot be believed.
-            entry.past.outcome_unknown |= entry.key in problems or (
-                entry.key in errors and errors[entry.key].error.outcome_unknown
+            item.history.attempts += 1
+            # There is no output, or one that cannot be trusted.
+            item.history.outcome_unknown |= problem is not None or (
+                failed is not None and failed.error.outcome_unknown
             )
-            ahead = kept if entry.key in problems else [*kept, *unanswered]
-            if any(entry.group is not None and entry.group == other.group for other in ahead):
-                again.add(entry.key)  # behind another one of its group
-            elif entry.key in errors:
-                if self._on_item_error(entry, errors[entry.key], now):
-                    kept.append(entry)
-            elif entry.key in problems and self._on_no_answer(entry, problems[entry.key]):
-                unanswered.append(entry)
-        rest = [entry for entry in chunk.entries if entry.key in again]
-        self._queue.give_back(chunk, rest, [*kept, *unanswered])
-        if unanswered:
-            groups = {entry.group for entry in unanswered} - {None}
-            self._queue.retry(Chunk(unanswered, groups, needs_new_connection=True))
+            ahead = held if problem is not None else [*held, *repeated]
+            if any(item.group is not None and item.group == other.group for other in ahead):
+                requeued.add(item.key)  # behind another item of its group
+            elif failed is not None:
+                if self._on_failed_item(item, failed, now):
+                    held.append(item)
+            elif problem is not None:
+                limit = _MAX_MALFORMED if item.key in missing else _MAX_CONTRADICTIONS
+                if self._on_unanswered(item, problem, limit):
+                    repeated.append(item)
+        rest = [item for item in chunk.items if item.key in requeued]
+        self._queue.dissolve(chunk, rest, [*held, *repeated])
+        if repeated:
+            groups = {item.group for item in repeated} - {None}
+            self._queue.retry(Chunk(repeated, groups, needs_new_connection=True))
 
-    def _on_item_error(self, entry: Entry, item: ItemError, now: float) -> bool:
-        """Handle the output of an item that is not a success.
+    def _on_failed_item(self, item: BatchItem, failed: FailedItem, now: float) -> bool:
+        """Handle an output that is not a success.
 
         Returns:
-            Whether the item is kept, to be sent again or settled later.
+            Whether the item is held, to be sent again or resolved later.
         """
-        error = item.error
+        error, history = failed.error, item.history
         if not isinstance(error, PrefactorApiError):
-            self._settle_with(entry, State.UNKNOWN, entry.describe(error), item.raw)
+            self._resolve_as(item, State.UNKNOWN, item.describe(error), failed.raw)
             return False
         if not is_transient_http_error(error):
-            return self._on_refusal(entry, error, item.raw, is_whole=False)
-        way = way_of(error)
-        if not entry.past.refusals:
-            self._item_rates.record_failure(way)
-        entry.past.refusals += 1
-        entry.past.note_way(way)
-        entry.past.since = now if entry.past.since is None else entry.past.since
-        is_over = now - entry.past.since >= self._options.max_outage
-        if error.status_code >= _SERVER_ERROR and entry.past.refusals > self._max_retries:
-            is_over |= self._item_rates.is_no_chance(way, entry.past.same, entry.past.refusals)
-        if is_over or self.end is not None:
-            self._settle_failed(entry, entry.describe(error), item.raw)
+            return self._on_refusal(item, error, failed.raw, is_whole=False)
+        signature = failure_signature(error)
+        if not history.rejections:
+            self._item_rates.record_failure(signature)
+        history.rejections += 1
+        history.record_signature(signature)
+        if history.rejected_since is None:
+            history.rejected_since = now
+        is_over = now - history.rejected_since >= self._max_outage
+        if error.status_code >= _SERVER_ERROR and history.rejections > self._max_retries:
+            is_over |= self._item_rates.is_significant(
+                signature, history.same_signature, history.rejections
+            )
+        if is_over or self.fatal_error is not None:
+            self._resolve_failed(item, item.describe(error), failed.raw)
             return False
-        self._hold(entry, now + self._controller.backoff(entry.past.refusals))
+        self._held.append((now + self._controller.backoff(history.rejections), item))
         return True
 
-    def _on_no_answer(self, entry: Entry, problem: str) -> bool:
+    def _on_unanswered(self, item: BatchItem, problem: str, limit: int) -> bool:
         """Handle an item that has no output, or that of another resource.
 
         Returns:
-            Whether it is to be sent again, on a new connection.
+            Whether to send it again, on a new connection.
         """
-        entry.past.unanswered += 1
-        most = _MAX_MALFORMED if problem is _MISSING else _MAX_CONTRADICTIONS
-        if entry.past.unanswered <= most and self.end is None:
+        item.history.unanswered += 1
+        if item.history.unanswered <= limit and self.fatal_error is None:
             return True
-        error = PrefactorResponseContractError(f"{entry.type}: {problem}", status_code=_OK)
-        self._settle_with(entry, State.UNKNOWN, entry.describe(error))
+        error = PrefactorResponseContractError(f"{item.type}: {problem}", status_code=_OK)
+        self._resolve_as(item, State.UNKNOWN, item.describe(error))
         return False
 
-    def _note_span(self, span: AgentSpan) -> None:
+    def _remember_span(self, span: AgentSpan) -> None:
         instances = self._executor.span_instances
         if span.finished_at is None:
             instances.remember(span.id, span.agent_instance_id)
@@ -372,37 +379,42 @@ class BatchEngine:
     # Refusals
 
     def _on_refusal(
-        self, entry: Entry, error: PrefactorApiError, raw: bytes | None, *, is_whole: bool
+        self,
+        item: BatchItem,
+        error: PrefactorApiError,
+        raw: bytes | None,
+        *,
+        is_whole: bool,
     ) -> bool:
-        """Handle the API's own refusal of an item, or of the request that contained only it.
+        """Handle the API's own refusal of an item, or of a request that contained only it.
 
         Returns:
-            Whether the item is kept, as its outcome is being verified.
+            Whether the item is held, because its outcome is being verified.
         """
-        if not entry.past.outcome_unknown:
-            self._settle_with(entry, State.FAILED, entry.describe(error), raw)
+        if not item.history.outcome_unknown:
+            self._resolve_as(item, State.FAILED, item.describe(error), raw)
             return False
-        operation = _api.BY_BULK_TYPE.get(entry.type)
+        operation = _api.BY_BULK_TYPE.get(item.type)
         if operation is not None:
-            fields = entry.fields
+            fields = item.fields
             if may_reconcile(operation, fields, error):
-                verify = self._reconcile(entry, operation, fields, error, raw)
-                self._reconciling[asyncio.create_task(verify)] = entry
+                verify = self._reconcile(item, operation, fields, error, raw)
+                self._reconciling[asyncio.create_task(verify)] = item
                 return True
-        # A request that was refused as a whole says nothing about an earlier one.
-        entry.past.outcome_unknown = is_whole or may_be_echo(entry.type, error)
-        self._settle_failed(entry, entry.describe(error), raw)
+        # The refusal of a whole request says nothing about an earlier request.
+        item.history.outcome_unknown = is_whole or may_follow_own_success(item.type, error)
+        self._resolve_failed(item, item.describe(error), raw)
         return False
 
     async def _reconcile(
         self,
-        entry: Entry,
+        item: BatchItem,
         operation: Operation[Any],
         fields: Mapping[str, Any],
         error: PrefactorApiError,
         raw: bytes | None,
     ) -> None:
-        """Find out whether an earlier request has caused a refusal; see `_reconciliation`."""
+        """Find out whether an earlier request has caused a refusal."""
         resource_id = fields.get(operation.path_field or "")
         try:
             found = await reconcile(
@@ -412,25 +424,25 @@ class BatchEngine:
                 resource_id,
                 self._executor.span_instances.get(resource_id),
             )
-        except Exception as exc:  # noqa: BLE001 # such as an id that is no str
+        except Exception as exc:  # noqa: BLE001 # such as an id that is not a str
             found = Reconciled(Applied.UNKNOWN, error=self._unexpected(exc))
         if found.error is not None:
             LOG.warning(
                 "could not verify the outcome of %s (key %s): %s",
-                entry.type,
-                entry.key,
+                item.type,
+                item.key,
                 describe(found.error),
             )
         if found.applied is Applied.YES:
-            self._has_ok = True
-            self._settle(entry, _outcome_of(entry, found.result))
+            self._limits.has_ok = True
+            self._resolve(item, _verified_outcome(item, found.result))
         else:
-            entry.past.outcome_unknown = found.applied is Applied.UNKNOWN
-            self._settle_failed(entry, entry.describe(error), raw)
-        self._queue.release(entry.group)
-        self._probe_at = 0.0
-        if self.end is not None:
-            self._sweep()
+            item.history.outcome_unknown = found.applied is Applied.UNKNOWN
+            self._resolve_failed(item, item.describe(error), raw)
+        self._queue.release_group(item.group)
+        self._outage.probe_at = 0.0
+        if self.fatal_error is not None:
+            self._resolve_remaining()
 
     async def _read(
         self, operation: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
@@ -439,95 +451,96 @@ class BatchEngine:
             return await self._reader.send(operation, None, resource_id)
         return await self._reader.read(operation, params, resource_id)
 
-    # Requests that fail
+    # Requests that fail as a whole
 
     def _on_failure(
         self, chunk: Chunk, error: PrefactorHttpError, kind: FailureKind, started: float
     ) -> None:
-        """Decide what a request that failed as a whole means for its items and for the run."""
-        for entry in chunk.entries:
-            entry.past.attempts += 1
-            entry.past.outcome_unknown |= error.outcome_unknown
-        if self.end is not None or kind is FailureKind.FATAL:
-            self._queue.give_back(chunk, chunk.entries)
-            self._abandon(error)
+        """Decide what a failed request means for its items and for the run."""
+        for item in chunk.items:
+            item.history.attempts += 1
+            item.history.outcome_unknown |= error.outcome_unknown
+        if self.fatal_error is not None or kind is FailureKind.FATAL:
+            self._queue.dissolve(chunk, chunk.items)
+            self._end_run(error)
             return
-        is_alone = len(chunk.entries) == 1
+        is_alone = len(chunk.items) == 1
         now = self._clock.monotonic()
         if kind is FailureKind.REFUSED or kind is FailureKind.TOO_LARGE:
-            self._come_up()  # it has answered
+            self._end_outage()  # the API has responded
             self._on_refused(chunk, error, kind)
         elif kind is FailureKind.MALFORMED:
             self._on_malformed(chunk, error)
-        elif self._is_over(error, now):
-            self._queue.give_back(chunk, chunk.entries)
-            self._abandon(self._exhausted(error, now))
-        elif kind is FailureKind.NOT_NOW:
+        elif self._outage.record_failure(error, now):
+            self._queue.dissolve(chunk, chunk.items)
+            self._end_run(self._outage.final_error(error, now))
+        elif kind is FailureKind.RETRY_LATER:
             self._is_throttled = True
             self._controller.back_off(now)
-            self._send_at = max(self._send_at, now + self._controller.backoff(self._failures))
+            delay = self._controller.backoff(self._outage.failures)
+            self._outage.send_at = max(self._outage.send_at, now + delay)
             self._queue.retry(chunk)
         elif kind is FailureKind.TIMED_OUT and not is_alone:
             self._on_timeout(chunk, error, started, now)
         elif is_alone:
-            self._on_lost_item(chunk, chunk.entries[0], error, now)
+            self._on_unexplained_item(chunk, chunk.items[0], error, now)
         else:
-            self._on_lost(chunk, error, now)
+            self._on_unexplained(chunk, error, now)
 
     def _on_refused(self, chunk: Chunk, error: PrefactorHttpError, kind: FailureKind) -> None:
         """Find the item that a request was refused for."""
-        if len(chunk.entries) == 1:
-            entry, own = chunk.entries[0], chunk.entries[0].own(error)
-            is_kept = isinstance(own, PrefactorApiError) and self._on_refusal(
-                entry, own, None, is_whole=True
+        if len(chunk.items) == 1:
+            item, own = chunk.items[0], chunk.items[0].copy_error(error)
+            is_held = isinstance(own, PrefactorApiError) and self._on_refusal(
+                item, own, None, is_whole=True
             )
-            self._queue.give_back(chunk, kept=[entry] if is_kept else [])
+            self._queue.dissolve(chunk, held=[item] if is_held else [])
         elif kind is FailureKind.TOO_LARGE:
             self._controller.record_too_large(len(chunk.body))
-            self._queue.give_back(chunk, chunk.entries)
+            self._queue.dissolve(chunk, chunk.items)
         else:
             self._queue.split(chunk, is_part=False)
 
     def _on_malformed(self, chunk: Chunk, error: PrefactorHttpError) -> None:
-        """Repeat a request on a new connection; then blame its items, as nobody else can be."""
+        """Repeat a request on a new connection, then split it, and finally give up its items."""
         if chunk.failed_at is None:
             chunk.failed_at = self._successes
         chunk.malformed += 1
         if chunk.malformed <= _MAX_MALFORMED:
             chunk.needs_new_connection = True
             self._queue.retry(chunk)
-        elif len(chunk.entries) > 1 and self._successes > chunk.failed_at:
+        elif len(chunk.items) > 1 and self._successes > chunk.failed_at:
             chunk.malformed = _MAX_MALFORMED  # each part is sent once before it is split
             self._queue.split(chunk, is_part=False)
         else:
-            for entry in chunk.entries:
-                self._settle_with(entry, State.UNKNOWN, entry.own(error))
-                self._count_refusal((type(error),), error)
-            self._queue.give_back(chunk)
+            for item in chunk.items:
+                self._resolve_as(item, State.UNKNOWN, item.copy_error(error))
+                self._end_run_if(self._limits.record_refusal((type(error),), error))
+            self._queue.dissolve(chunk)
 
     def _on_timeout(
         self, chunk: Chunk, error: PrefactorHttpError, started: float, now: float
     ) -> None:
-        """Make requests smaller, or this one alone if others of its size have succeeded."""
-        is_too_slow = self._controller.record_timeout(started, len(chunk.entries))
+        """Make requests smaller, or only this one if others of its size have succeeded."""
+        is_too_slow = self._controller.record_timeout(started, len(chunk.items))
         if is_too_slow:
-            self._queue.give_back(chunk, chunk.entries)
+            self._queue.dissolve(chunk, chunk.items)
         else:
-            for entry in chunk.entries:
-                self._suspect(entry, way_of(error))
+            for item in chunk.items:
+                self._suspect(item, failure_signature(error))
             chunk.failed_at = self._successes
             self._queue.split(chunk, is_part=False)
-        self._go_down(now, error, is_explained=not is_too_slow)
+        self._enter_outage(error, now, is_explained=not is_too_slow)
 
-    def _on_lost(self, chunk: Chunk, error: PrefactorHttpError, now: float) -> None:
-        """Handle the failure of a request of several items that nobody has explained."""
+    def _on_unexplained(self, chunk: Chunk, error: PrefactorHttpError, now: float) -> None:
+        """Handle an unexplained failure of a request of several items."""
         is_suspect = chunk.is_part or chunk.failed_at is not None
         others_succeed = chunk.failed_at is not None and self._successes > chunk.failed_at
-        nothing_else = is_suspect and self._is_left_alone(chunk.entries)
-        way = self._record_failure(chunk, error)
+        nothing_else = is_suspect and self._has_only_suspects(chunk.items)
+        signature = self._record_failure(chunk, error)
         if others_succeed or nothing_else or not is_suspect:
-            for entry in chunk.entries:
-                self._suspect(entry, way)
+            for item in chunk.items:
+                self._suspect(item, signature)
         chunk.failed_at = self._successes
         if is_suspect and (others_succeed or nothing_else):
             self._queue.split(chunk, is_part=True)
@@ -535,263 +548,179 @@ class BatchEngine:
             chunk.must_split = is_suspect
             self._queue.retry(chunk)
         if not nothing_else:
-            self._go_down(now, error, is_explained=is_suspect)
+            self._enter_outage(error, now, is_explained=is_suspect)
 
-    def _on_lost_item(
-        self, chunk: Chunk, entry: Entry, error: PrefactorHttpError, now: float
+    def _on_unexplained_item(
+        self, chunk: Chunk, item: BatchItem, error: PrefactorHttpError, now: float
     ) -> None:
-        """Handle the failure of a request of one item that nobody has explained."""
-        nothing_else = self._is_left_alone(chunk.entries)
-        is_suspect = nothing_else or self._is_suspect(entry)
+        """Handle an unexplained failure of a request of one item."""
+        history = item.history
+        nothing_else = self._has_only_suspects(chunk.items)
+        is_suspect = nothing_else or self._is_suspect(item)
         # In an outage a failure says nothing about an item, unless there is nothing else to send.
-        counts = is_suspect and (self._successes > entry.past.last_failed_at or nothing_else)
-        way = self._record_failure(chunk, error)
-        if counts or entry.past.failed_at is None:
-            self._suspect(entry, way)
+        counts = is_suspect and (self._successes > history.last_failed_at or nothing_else)
+        signature = self._record_failure(chunk, error)
+        if counts or history.first_failed_at is None:
+            self._suspect(item, signature)
         if not is_suspect:
-            self._probes.append(chunk)
-        elif counts and self._request_rates.is_no_chance(way, entry.past.same, entry.failures):
-            self._request_rates.explain(way)
-            entry.past.outcome_unknown |= not _is_definite(error)
-            self._settle_failed(entry, entry.own(error))
-            self._queue.give_back(chunk)
+            self._failed_probes.append(chunk)
+        elif counts and self._request_rates.is_significant(
+            signature, history.same_signature, history.failures
+        ):
+            self._request_rates.discount(signature)
+            history.outcome_unknown |= not _is_definite(error)
+            self._resolve_failed(item, item.copy_error(error))
+            self._queue.dissolve(chunk)
         else:
-            entry.past.failures_alone += 1
-            tries = entry.past.failures_alone
-            if self._is_suspect(entry):
-                tries = min(tries, _MAX_SUSPECT_EXPONENT)
-            self._queue.give_back(chunk, kept=[entry])
-            self._hold(entry, now + self._controller.backoff(tries))
+            history.failures_alone += 1
+            exponent = history.failures_alone
+            if self._is_suspect(item):
+                exponent = min(exponent, _MAX_SUSPECT_EXPONENT)
+            self._queue.dissolve(chunk, held=[item])
+            self._held.append((now + self._controller.backoff(exponent), item))
         if not nothing_else:
-            self._go_down(now, error, is_explained=is_suspect)
+            self._enter_outage(error, now, is_explained=is_suspect)
 
     def _record_failure(self, chunk: Chunk, error: PrefactorHttpError) -> Hashable:
-        way = way_of(error)
-        if self._failures == 1 and not chunk.entries[0].failures:
-            self._request_rates.record_failure(way)
-        return way
+        signature = failure_signature(error)
+        if self._outage.failures == 1 and not chunk.items[0].failures:
+            self._request_rates.record_failure(signature)
+        return signature
 
-    def _suspect(self, entry: Entry, way: Hashable) -> None:
+    # Suspicion, outages and unexpected exceptions
+
+    def _suspect(self, item: BatchItem, signature: Hashable) -> None:
         """Count a failure that may be the item's fault."""
-        entry.past.failures += 1
-        entry.past.last_failed_at = self._successes
-        entry.past.note_way(way)
-        if entry.past.failed_at is None:
-            entry.past.failed_at = self._successes
+        history = item.history
+        history.failures += 1
+        history.last_failed_at = self._successes
+        history.record_signature(signature)
+        if history.first_failed_at is None:
+            history.first_failed_at = self._successes
 
-    def _is_suspect(self, entry: Entry) -> bool:
+    def _is_suspect(self, item: BatchItem) -> bool:
         """Whether another request has succeeded since the item's first failure."""
-        failed_at = None if entry.history is None else entry.history.failed_at
+        history = item.history_or_none
+        failed_at = None if history is None else history.first_failed_at
         return failed_at is not None and self._successes > failed_at
 
-    def _is_left_alone(self, entries: list[Entry]) -> bool:
+    def _has_only_suspects(self, items: list[BatchItem]) -> bool:
         """Whether nothing can be sent but these items and others that have failed before.
 
-        Nothing will succeed then that could tell them from an outage. All of them have to be under
-        suspicion, or few, in a run in which others have succeeded.
+        Then no success can distinguish them from an outage. Either all of them are suspects, or
+        they are the last few items of a run in which others have succeeded.
         """
-        are_few = self.unsettled <= _FEW and self._successes > 0
-        in_flight = (entry for chunk in self._in_flight.values() for entry in chunk.entries)
-        probes = (entry for chunk in self._probes for entry in chunk.entries)
-        held = (entry for _, entry in self._held)
+        are_last = self.pending <= _MAX_LAST_ITEMS and self._successes > 0
+        in_flight = (item for chunk in self._in_flight.values() for item in chunk.items)
+        probes = (item for chunk in self._failed_probes for item in chunk.items)
+        held = (item for _, item in self._held)
         return all(
-            self._is_suspect(entry) or (are_few and entry.failures > 0)
-            for entry in itertools.chain(
-                entries, held, probes, in_flight, self._queue.sendable, self._reconciling.values()
+            self._is_suspect(item) or (are_last and item.failures > 0)
+            for item in itertools.chain(
+                items, held, probes, in_flight, self._queue.sendable, self._reconciling.values()
             )
         )
 
-    def _is_over(self, error: PrefactorHttpError, now: float) -> bool:
-        """Count a failed request; whether the API has been down for too long, or will be."""
-        if self._down_since is None:
-            self._down_since = now
-        self._failures += 1
-        if self._failures == _OUTAGE:
-            LOG.warning(
-                "%s: the API seems to be down; trying for up to %g s: %s",
-                self._operation.name,
-                self._options.max_outage,
-                describe(error),
-            )
-        ends_at = self._down_since + self._options.max_outage
-        retry_after: float = getattr(error, "retry_after", None) or 0.0
-        if retry_after:
-            self._send_at = max(self._send_at, now + retry_after)
-            if self._send_at > ends_at:
-                return True
-        return now >= ends_at and self._failures > self._max_retries
+    def _enter_outage(self, error: PrefactorHttpError, now: float, *, is_explained: bool) -> None:
+        if is_explained and not self._outage.is_down and self._queue.has_part:
+            return  # the other part of the request has not been sent yet: it is the probe
+        self._outage.enter(error, now, is_explained=is_explained)
 
-    def _exhausted(self, error: PrefactorHttpError, now: float) -> PrefactorHttpError:
-        """Make the error of a run during which the API was down for too long."""
-        if getattr(error, "retry_after", None):
-            error.add_note("not repeated: the API may be down for `max_outage` seconds, no longer")
-            return error
-        if not self._max_retries:
-            return error
-        seconds = now - (self._down_since or now)
-        exhausted = PrefactorRetryExhaustedError(
-            f"{self._operation.name} failed {self._failures} times in {seconds:.1f} s, "
-            f"the last time with: {describe(error)}",
-            error,
-        )
-        exhausted.__cause__ = error
-        exhausted.method, exhausted.path = error.method, error.path
-        exhausted.attempts = self._failures
-        exhausted.outcome_unknown = error.outcome_unknown
-        return exhausted
+    def _end_outage(self) -> None:
+        self._outage.end()
+        while self._failed_probes:
+            self._queue.retry(self._failed_probes.popleft())
 
     def _unexpected(self, exc: BaseException) -> PrefactorHttpError:
-        """Wrap an exception that is not ours: nobody knows when it happened."""
+        """Wrap an exception that is not of this package."""
         if isinstance(exc, PrefactorHttpError):
             return exc
         text = self._redactor.text(f"unexpected {type(exc).__name__}: {exc}")
         error = PrefactorClientError(text)
         error.__cause__ = exc
-        error.outcome_unknown = True
+        error.outcome_unknown = True  # it may have been raised after the request was sent
         return error
-
-    def _go_down(self, now: float, error: PrefactorHttpError, *, is_explained: bool) -> None:
-        """Send nothing but probes until one of them succeeds.
-
-        If the failure is most likely that of an item, and the other part of its request has not
-        been sent yet, that part is the probe. Otherwise the first probe is sent at once if the
-        failure is most likely that of an item, or of a connection that the server had closed.
-        """
-        if is_explained and not self._is_down and self._queue.has_part:
-            return
-        if self._is_down or not is_explained:
-            self._unexplained += 1
-            self._controller.back_off(now)
-        self._is_down = True
-        at_once = not self._unexplained or (self._unexplained == 1 and _is_cut_off(error))
-        # The last one when `max_outage` is over.
-        ends_at = max(now, (self._down_since or now) + self._options.max_outage)
-        wait = 0.0 if at_once else self._controller.backoff(self._unexplained)
-        self._probe_at = min(now + wait, ends_at) if ends_at > now else now + wait
-
-    def _come_up(self) -> None:
-        """Go on as before: the API has answered."""
-        self._is_down = False
-        self._down_since = None
-        self._failures = self._unexplained = self._probed = 0
-        while self._probes:
-            self._queue.retry(self._probes.popleft())
 
     # Outcomes
 
-    def _hold(self, entry: Entry, until: float) -> None:
-        self._held.append((until, entry))
-
-    def _settle_with(
-        self, entry: Entry, state: State, error: Exception, raw: bytes | None = None
+    def _resolve_as(
+        self, item: BatchItem, state: State, error: Exception, raw: bytes | None = None
     ) -> None:
-        self._settle(entry, entry.outcome(state, error, raw))
+        self._resolve(item, item.outcome(state, error, raw))
 
-    def _settle_failed(self, entry: Entry, error: Exception, raw: bytes | None = None) -> None:
-        state = State.UNKNOWN if entry.past.outcome_unknown else State.FAILED
-        self._settle_with(entry, state, error, raw)
+    def _resolve_failed(self, item: BatchItem, error: Exception, raw: bytes | None = None) -> None:
+        state = State.UNKNOWN if item.history.outcome_unknown else State.FAILED
+        self._resolve_as(item, state, error, raw)
 
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        """Deliver the outcome of one item."""
-        entry.past.is_settled = True
-        self.unsettled -= 1
-        self._deliver([outcome])
-        if self.end is None and not outcome.ok:
-            self._queue.break_group(entry.group, is_certain=outcome.failed)
-        if outcome.failed and self.end is None:
-            self._count_failure(outcome.error)
+    def _resolve(self, item: BatchItem, outcome: Outcome) -> None:
+        """Report the outcome of one item, and apply what follows from it."""
+        item.history.has_outcome = True
+        self.pending -= 1
+        self._on_outcomes([outcome])
+        if self.fatal_error is None and not outcome.ok:
+            self._queue.block_group(item.group, is_certain=outcome.failed)
+        if outcome.failed and self.fatal_error is None:
+            self._end_run_if(self._limits.record_failure(outcome.error))
 
-    def _count_failure(self, error: Exception | None) -> None:
-        self._failed_items += 1
-        if isinstance(error, PrefactorApiError):
-            self._count_refusal((error.code, *sorted(error.errors)), error)
-        most = self._options.max_failures
-        if most is not None and self._failed_items >= most:
-            message = f"the batch stopped after {most} failures (max_failures)"
-            self._abandon(PrefactorClientError(message))
-
-    def _count_refusal(self, reason: tuple[object, ...], error: PrefactorHttpError) -> None:
-        """End the run if all items so far were refused for the same reason."""
-        self._same_refusals = self._same_refusals + 1 if reason == self._refusal else 1
-        self._refusal = reason
-        most = self._options.max_same_refusals
-        if most is not None and self._same_refusals >= most and not self._has_ok:
-            same = PrefactorClientError(
-                f"the batch stopped: {most} items in a row were refused with the same error, and "
-                f"none has succeeded (max_same_refusals): {describe(error)}"
-            )
-            self._abandon(same)
-
-    def _report_unsent(self) -> None:
-        unsent, self._queue.unsent = self._queue.unsent, []
-        for entry in unsent:
-            if entry.refusal is not None:
-                self._settle_with(entry, State.FAILED, entry.refusal)
+    def _resolve_unsendable(self) -> None:
+        unsendable, self._queue.unsendable = self._queue.unsendable, []
+        for item in unsendable:
+            if item.error is not None:
+                self._resolve_as(item, State.FAILED, item.error)
                 continue
             state, text = State.BLOCKED, "not sent: an earlier item of its group did not succeed"
-            if entry.past.outcome_unknown and not self._queue.is_certain(entry.group):
+            if item.history.outcome_unknown and not self._queue.is_certain(item.group):
                 state = State.UNKNOWN
                 text = "not sent again: an earlier item of its group did not succeed"
-            entry.past.outcome_unknown = state is State.UNKNOWN
-            self._settle_with(entry, state, entry.describe(PrefactorClientError(text)))
+            item.history.outcome_unknown = state is State.UNKNOWN
+            self._resolve_as(item, state, item.describe(PrefactorClientError(text)))
 
-    def _abandon(self, error: PrefactorHttpError) -> None:
-        """End the run: send nothing more. What is in flight may end."""
-        if self.end is None:
-            self.end = error
-        self._sweep()
+    # The end of a run
 
-    def _sweep(self) -> None:
-        """Deliver the outcomes of all that waits after the end."""
-        self._report_unsent()
-        left = [entry for chunk in self._probes for entry in chunk.entries]
-        left += [*(entry for _, entry in self._held), *self._queue.drain()]
-        self._probes.clear()
+    def _end_run_if(self, error: PrefactorHttpError | None) -> None:
+        if error is not None:
+            self._end_run(error)
+
+    def _end_run(self, error: PrefactorHttpError) -> None:
+        """Send nothing more. Requests in flight may complete."""
+        if self.fatal_error is None:
+            self.fatal_error = error
+        self._resolve_remaining()
+
+    def _resolve_remaining(self) -> None:
+        """Report the outcomes of all items that wait when the run ends."""
+        self._resolve_unsendable()
+        remaining = [item for chunk in self._failed_probes for item in chunk.items]
+        remaining += [*(item for _, item in self._held), *self._queue.drain()]
+        self._failed_probes.clear()
         self._held.clear()
-        for entry in left:
-            self._settle_unsent(entry)
+        for item in remaining:
+            self._resolve_unsent(item)
 
-    def _settle_unsent(self, entry: Entry) -> None:
-        assert self.end is not None  # noqa: S101 # asked before
-        if entry.past.outcome_unknown:
-            self._settle_with(entry, State.UNKNOWN, entry.own(self.end))
+    def _resolve_unsent(self, item: BatchItem) -> None:
+        assert self.fatal_error is not None  # noqa: S101 # checked by the callers
+        if item.history.outcome_unknown:
+            self._resolve_as(item, State.UNKNOWN, item.copy_error(self.fatal_error))
         else:
-            unsent = PrefactorClientError(f"not sent: {self.end}")
-            error = entry.refusal or entry.describe(unsent)
-            self._settle_with(entry, State.FAILED, error)
+            unsent = PrefactorClientError(f"not sent: {self.fatal_error}")
+            self._resolve_as(item, State.FAILED, item.error or item.describe(unsent))
 
-    def _on_crash(self, entries: Iterable[Entry], exc: BaseException) -> None:
-        """Handle an exception out of our own code, or out of an object of the caller's."""
+    def _on_crash(self, items: Iterable[BatchItem], exc: BaseException) -> None:
+        """Handle an exception of this package's code, or of an object of the caller's."""
         self.fail(exc)
-        for entry in entries:
-            if not entry.past.is_settled:
-                entry.past.outcome_unknown = True
-                self._settle_unsent(entry)
-
-
-def _probe_place(number: int) -> float:
-    """Spread probes evenly: the last item, the first one, the middle, then the quarters."""
-    if number == 0:
-        return 1.0
-    number, place, step = number - 1, 0.0, 0.5
-    while number:
-        number, digit = divmod(number, 2)
-        place, step = place + digit * step, step / 2
-    return place
+        for item in items:
+            if not item.history.has_outcome:
+                item.history.outcome_unknown = True
+                self._resolve_unsent(item)
 
 
 def _cancelled() -> PrefactorHttpError:
-    """Make the error of a request that was cancelled, as by somebody who cancels all tasks."""
+    """Build the error of a request whose task somebody cancelled."""
     return PrefactorClientError("the request was cancelled")
 
 
-def _is_cut_off(error: PrefactorHttpError) -> bool:
-    """Whether a connection was lost after the request had been sent."""
-    return isinstance(error, PrefactorConnectionError) and error.outcome_unknown
-
-
 def _is_definite(error: PrefactorHttpError) -> bool:
-    """Whether the API itself has said that the item was not applied."""
+    """Whether the API itself reports that the item was not applied."""
     return (
         isinstance(error, PrefactorApiError)
         and error.from_api
@@ -799,14 +728,14 @@ def _is_definite(error: PrefactorHttpError) -> bool:
     )
 
 
-def _outcome_of(entry: Entry, result: object) -> Outcome:
-    """Make the outcome of an item whose success was verified by reading its resource."""
-    resource = resource_in(result)
+def _verified_outcome(item: BatchItem, result: object) -> Outcome:
+    """Build the outcome of an item whose success was verified by reading its resource."""
+    resource = resource_of(result)
     return Outcome(
-        index=entry.index,
-        idempotency_key=entry.key,
-        type=entry.type,
+        index=item.index,
+        idempotency_key=item.key,
+        type=item.type,
         state=State.OK,
         instance=resource if isinstance(resource, AgentInstance) else None,
-        raw=success_of(result),
+        raw=encode_success(result),
     )

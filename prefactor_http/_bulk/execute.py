@@ -1,9 +1,9 @@
-"""Makes the calls of one bulk request, and says of each what is known (contract §9).
+"""Executes the calls of one bulk request and reports the outcome of each (contract §9).
 
-A bulk request is repeated when its response is lost, and the response to the last attempt does not
-say what the attempts before have done. If the API has forgotten a key in the meantime, it refuses
-what it has applied, stops there, and the calls behind look as if they had never been attempted. So
-a refusal after a lost response is verified by reading the resource, as for a direct call.
+A bulk request is repeated when its response is lost, and the last response does not say what
+earlier attempts have done. If the API has dropped a key in the meantime, it refuses a call that it
+has already applied and stops there, and the calls behind it look as if they were never attempted.
+So a refusal after a lost response is verified by reading the resource, as for a direct call.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from msgspec import Raw
 from prefactor_http import _api
 from prefactor_http._bulk.output import (
     ItemReader,
-    contradictions_in,
-    may_be_echo,
-    success_of,
-    without_token,
+    encode_success,
+    find_contradictions,
+    may_follow_own_success,
+    redact_failed_output,
 )
 from prefactor_http._http.encoding import encode_json
 from prefactor_http._http.executor import Executor
@@ -37,24 +37,24 @@ from prefactor_http.models.bulk_output import OutputReader, ReceivedOutput
 
 
 async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
-    """Make the calls; see `BulkClient.execute`."""
-    reply, was_sent_before = await executor.send_items(_api.BULK, request.body)
-    contradictions = contradictions_in(request.items, reply.outputs)
+    """Execute the calls; see `BulkClient.execute`."""
+    response, was_sent_before = await executor.send_items(_api.BULK, request.body)
+    contradictions = find_contradictions(request.items, response.outputs)
     if contradictions:
-        reply = await _repeat(executor, request)
+        response = await _repeat(executor, request)
         was_sent_before = True
-        contradictions = contradictions_in(request.items, reply.outputs)
-    outputs = dict(reply.outputs)
-    doubtful: set[str] = set()
+        contradictions = find_contradictions(request.items, response.outputs)
+    outputs = dict(response.outputs)
+    unverified: set[str] = set()
     not_attempted: list[str] = []
     unknown: list[str] = []
-    # Outputs under other keys may be those of any item.
-    has_strangers = not {item.idempotency_key for item in request.items}.issuperset(outputs)
+    # An output under an unknown key may belong to any item.
+    has_unknown_keys = not {item.idempotency_key for item in request.items}.issuperset(outputs)
     has_stopped = False
     for item in request.items:
         key = item.idempotency_key
         if key not in outputs:
-            (not_attempted if has_stopped and not has_strangers else unknown).append(key)
+            (not_attempted if has_stopped and not has_unknown_keys else unknown).append(key)
             continue
         error = _error_in(item, outputs[key])
         if error is None:
@@ -65,26 +65,26 @@ async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
             if success is not None:
                 outputs[key] = Raw(success)
         if applied is Applied.NO:
-            has_stopped = True  # in each attempt
+            has_stopped = True  # every attempt stopped here
         elif applied is Applied.UNKNOWN:
-            doubtful.add(key)
+            unverified.add(key)
     readers: dict[str, OutputReader | None] = {
         item.idempotency_key: ItemReader(
             item.idempotency_key,
             item.type,
             contradictions.get(item.idempotency_key),
-            outcome_unknown=item.idempotency_key in doubtful,
+            outcome_unknown=item.idempotency_key in unverified,
         )
         for item in request.items
     }
     found = {
         key: ReceivedOutput(
-            without_token(raw, readers.get(key), executor.redactor), readers.get(key)
+            redact_failed_output(raw, readers.get(key), executor.redactor), readers.get(key)
         )
         for key, raw in outputs.items()
     }
     return BulkResponse(
-        status=reply.status,
+        status=response.status,
         outputs={**found},
         not_attempted=tuple(not_attempted),
         unknown=tuple(unknown),
@@ -92,13 +92,13 @@ async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
 
 
 async def _repeat(executor: Executor, request: BulkRequest) -> BulkReply:
-    """Send the calls again on a connection that did not exist before."""
+    """Send the calls again on a new connection."""
     try:
-        reply, _ = await executor.send_items(_api.BULK, request.body, needs_new_connection=True)
+        response, _ = await executor.send_items(_api.BULK, request.body, needs_new_connection=True)
     except PrefactorHttpError as error:
-        error.outcome_unknown = True  # the first response does not count
+        error.outcome_unknown = True  # the first response cannot be trusted
         raise
-    return reply
+    return response
 
 
 def _error_in(item: BulkItem, raw: Raw) -> PrefactorApiError | None:
@@ -107,20 +107,20 @@ def _error_in(item: BulkItem, raw: Raw) -> PrefactorApiError | None:
     except PrefactorApiError as error:
         return error.with_traceback(None)
     except PrefactorResponseContractError:
-        pass  # which `decode` will raise
+        pass  # raised when the caller decodes the output
     return None
 
 
 async def _verify(
     executor: Executor, item: BulkItem, error: PrefactorApiError
 ) -> tuple[Applied, bytes | None]:
-    """Find out whether an earlier attempt has applied a call that was refused."""
+    """Find out whether an earlier attempt has applied a refused call."""
     if is_transient_http_error(error):
         return Applied.UNKNOWN, None
     operation = _api.BY_BULK_TYPE.get(item.type)
     fields = msgspec.json.decode(encode_json(vars(item)), type=dict[str, Any])
     if operation is None or not may_reconcile(operation, fields, error):
-        return (Applied.UNKNOWN if may_be_echo(item.type, error) else Applied.NO), None
+        return (Applied.UNKNOWN if may_follow_own_success(item.type, error) else Applied.NO), None
 
     async def read(
         reading: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
@@ -133,6 +133,6 @@ async def _verify(
     instance_id = executor.span_instances.get(resource_id)
     try:
         found = await reconcile(read, operation, fields, resource_id, instance_id)
-    except (TypeError, ValueError):  # an id that is none, which the API has understood
+    except (TypeError, ValueError):  # not a valid id for a read
         return Applied.UNKNOWN, None
-    return found.applied, success_of(found.result) if found.applied is Applied.YES else None
+    return found.applied, encode_success(found.result) if found.applied is Applied.YES else None

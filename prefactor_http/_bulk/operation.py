@@ -1,4 +1,4 @@
-"""The request of a batch: a bulk request whose reply is decoded at one go (contract §9)."""
+"""The bulk request of a batch, whose response is decoded as a whole (contract §9)."""
 
 from __future__ import annotations
 
@@ -17,72 +17,75 @@ from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk import BulkReply
 
 
-class Registered(Struct, frozen=True, gc=False, tag_field="status", tag="success"):
-    """Output of a register that took effect."""
+class RegisterSuccess(Struct, frozen=True, gc=False, tag_field="status", tag="success"):
+    """Output of a register that was applied."""
 
     details: AgentInstance
 
 
-class Refused(Struct, frozen=True, gc=False, tag_field="status", tag="error"):
-    """Output of a register that did not; what it says is read on its own."""
+class RegisterError(Struct, frozen=True, gc=False, tag_field="status", tag="error"):
+    """Output of a register that was refused; `ItemReader` reads the error itself."""
 
 
-class _Registers(Struct):
+class _RegisterResponse(Struct):
     status: str
-    outputs: dict[str, Registered | Refused]
+    outputs: dict[str, RegisterSuccess | RegisterError]
 
 
-class BatchReply:
-    """What the API answered to one request of a batch.
+class BatchResponse:
+    """The response to one request of a batch.
 
     Args:
-        body: The reply, as it came.
-        registers: Its outputs by key, where they were read as those of registers.
+        body: The raw response.
+        registers: Outputs by key, decoded as those of registers; empty if they were not.
     """
 
-    def __init__(self, body: bytes, registers: Mapping[str, Registered | Refused]) -> None:
+    def __init__(
+        self, body: bytes, registers: Mapping[str, RegisterSuccess | RegisterError]
+    ) -> None:
         self._body = body
         self.registers = registers
 
     @cached_property
     def outputs(self) -> Mapping[str, Raw]:
-        """Its outputs by key, still encoded; found when first asked for."""
+        """Outputs by key, still encoded; extracted on first access."""
         return msgspec.json.decode(self._body, type=BulkReply).outputs
 
 
-class BatchOperation(Operation[BatchReply]):
+class BatchOperation(Operation[BatchResponse]):
     """A bulk request that a batch makes.
 
     Args:
         name: The client's name of it.
         method: HTTP verb.
         path: Path.
-        has_registers: Whether its items are registers and nothing else. Their outputs are then
-            decoded together, straight into instances, for 1.1 µs each; to find each one's bytes
-            first, as it is done for calls of any kind, takes 0.7 µs more.
+        only_registers: Whether all its items are registers. Their outputs are then decoded
+            directly into instances. That is cheaper than extracting the bytes of each output first,
+            as is done for other calls.
     """
 
     is_retried_elsewhere = True
 
-    def __init__(self, name: str, method: str, path: str, *, has_registers: bool = False) -> None:
-        # No one type fits: `decode` knows what to make of a reply.
+    def __init__(self, name: str, method: str, path: str, *, only_registers: bool = False) -> None:
+        # No single type describes the response: `decode` chooses one.
         super().__init__(name, method, path, cast("Any", BulkReply), carries_items=True)
-        self._has_registers = has_registers
+        self._only_registers = only_registers
 
     @cached_property
-    def _registers(self) -> Decoder[_Registers]:
-        return Decoder(_Registers)
+    def _register_decoder(self) -> Decoder[_RegisterResponse]:
+        return Decoder(_RegisterResponse)
 
-    def decode(self, body: bytes) -> BatchReply:
-        """Read a successful reply."""
-        if self._has_registers:
-            # An output that breaks the contract must not spoil the others: each is read alone then.
+    def decode(self, body: bytes) -> BatchResponse:
+        if self._only_registers:
+            # If one output breaks the contract, each output is decoded separately.
             with suppress(*UNREADABLE):
-                return BatchReply(body, self._registers.decode(body).outputs)
-        reply = BatchReply(body, {})
-        _ = reply.outputs  # raises where there are none
-        return reply
+                return BatchResponse(body, self._register_decoder.decode(body).outputs)
+        response = BatchResponse(body, {})
+        _ = response.outputs  # raises if there are none
+        return response
 
 
 STREAM = BatchOperation("bulk.stream", "POST", "/bulk")
-REGISTER_MANY = BatchOperation("agent_instances.register_many", "POST", "/bulk", has_registers=True)
+REGISTER_MANY = BatchOperation(
+    "agent_instances.register_many", "POST", "/bulk", only_registers=True
+)

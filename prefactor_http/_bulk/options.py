@@ -6,7 +6,7 @@ from typing import Any, TypedDict, cast
 
 from msgspec import Struct
 
-# The group of an item: a callable that gets the item, or the name of a field; None for no groups.
+# The group of an item: a callable that takes the item, or the name of a field; None for no group.
 Group = Callable[[Any], Hashable] | str | None
 
 
@@ -14,11 +14,11 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
     """Bounds of a batch.
 
     Attributes:
-        chunk_size: Most items in a request.
-        max_chunk_bytes: Largest request, in bytes; one item alone may be larger.
-        concurrency: Most requests in flight.
-        max_outage: Longest outage of the API, or time that it rejects an item for the moment, in
-            seconds.
+        chunk_size: Maximum number of items in a request.
+        max_chunk_bytes: Maximum size of a request in bytes; one item alone may be larger.
+        concurrency: Maximum number of requests in flight.
+        max_outage: Seconds for which the API may be down, or reject an item with a transient
+            error.
         ordered: Whether outcomes come in the order of the source.
         max_failures: Failed items after which the run stops; None for no limit.
         max_same_refusals: Items refused in a row for the same reason after which the run stops if
@@ -40,7 +40,7 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.max_outage >= 0:  # so that NaN is not
+        if not self.max_outage >= 0:  # also true for NaN
             raise ValueError(f"max_outage must be 0 or more, got {self.max_outage}")
         for name in ("max_failures", "max_same_refusals"):
             value = getattr(self, name)
@@ -49,7 +49,7 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
 
 
 class StreamOptions(TypedDict, total=False):
-    """The same as keyword arguments; `patience` is the old name of `max_outage`."""
+    """`BatchOptions` as keyword arguments; `patience` is the deprecated name of `max_outage`."""
 
     chunk_size: int
     max_chunk_bytes: int
@@ -62,7 +62,7 @@ class StreamOptions(TypedDict, total=False):
 
 
 def batch_options(given: StreamOptions) -> BatchOptions:
-    """Check the options of a batch.
+    """Build the options of a batch from keyword arguments.
 
     Raises:
         TypeError: An option is unknown, or has both its old and its new name.
@@ -71,8 +71,8 @@ def batch_options(given: StreamOptions) -> BatchOptions:
     options = {**given}
     if "patience" in options:
         if "max_outage" in options:
-            raise TypeError("patience is the old name of max_outage: pass max_outage alone")
-        # The frames between are ours: the endpoint method and this function.
+            raise TypeError("patience is the old name of max_outage: pass only max_outage")
+        # The caller of the endpoint method that called this function.
         warnings.warn("patience is now called max_outage", DeprecationWarning, stacklevel=3)
         options["max_outage"] = options.pop("patience")
     unknown = options.keys() - BatchOptions.__struct_fields__

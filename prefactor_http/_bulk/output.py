@@ -1,4 +1,4 @@
-"""Reads the output of one item of a bulk request as the response to its call (contract §9)."""
+"""Decodes the output of one item of a bulk request as the response to its call (contract §9)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from prefactor_http.models.agent_span import AgentSpanReply
 from prefactor_http.models.bulk import BulkItem
 from prefactor_http.models.bulk_output import BulkOutput, OutputReader, ReceivedOutput
 
-# The error of an item comes in a response of status 200. It has the code, but not the status, of
-# the error that a direct call would have got (contract §3).
+# The error of an item arrives in a response with status 200. It has the code of the error that a
+# direct call would get, but not its status (contract §3).
 _STATUS_BY_CODE = {
     "bad_request": 400,
     "bad_authtoken": 401,
@@ -45,23 +45,23 @@ _STATUS_BY_CODE = {
     "internal_server_error": 500,
     "service_unavailable": 503,
 }
-_STATUS_OF_RESPONSE = 200
+_OK = 200
 _UNKNOWN_CODE = "unknown"
 _NOT_FOUND, _CONFLICT = 404, 409
 _IDEMPOTENCY_CONFLICT = "idempotency_conflict"
-_NAMES = frozenset({"id", "external_identifier"})
+_NAME_FIELDS = frozenset({"id", "external_identifier"})
 _NO_REDACTOR = Redactor()
 
 
 class ItemReader:
-    """Reads the output of an item.
+    """Decodes the output of an item.
 
     Args:
         key: Idempotency key of the item.
         type: Its call, such as ``agent_instances/register``.
-        contradiction: How the response contradicts the call, where it does.
-        redactor: Removes the token from errors. A reader that is kept has none, so that it can be
-            pickled: it reads outputs that have been redacted.
+        contradiction: How the response contradicts the call, if it does.
+        redactor: Removes the token from errors. A reader that callers can keep has none, so that it
+            can be pickled; its outputs are redacted already.
         outcome_unknown: Whether the call may have been applied although the output is an error.
     """
 
@@ -81,29 +81,29 @@ class ItemReader:
         self._outcome_unknown = outcome_unknown
 
     def __call__(self, output: BulkOutput) -> Any:
-        """Read the output.
+        """Decode the output.
 
         Returns:
-            The result of the call; the output as a dict where the call is not known here.
+            The result of the call; the output as a dict if the call is unknown.
 
         Raises:
             PrefactorApiError: The call failed; the class is that of the direct call.
             PrefactorResponseContractError: The output breaks the API's contract.
         """
-        # Looked up, not kept: an output can be pickled, an operation cannot.
+        # Looked up here, because outputs can be pickled and operations cannot.
         operation = _api.BY_BULK_TYPE.get(self._type)
         problem = self._contradiction
         try:
             if output.failed:
                 raise self._error(output)
             if problem is None:
-                # The signal beside a span is in `output.control`.
+                # The control signal of a span is in `output.control`.
                 return output.fields if operation is None else _decode(operation, output.raw)
         except PrefactorResponseContractError as exc:
             problem = str(exc)
         error = PrefactorResponseContractError(
             f"{self._type}: {truncate(self._redactor.text(problem))}",
-            status_code=_STATUS_OF_RESPONSE,
+            status_code=_OK,
             body_snippet=snippet(output.raw, self._redactor),
         )
         is_write = operation is None or operation.method != GET
@@ -112,7 +112,7 @@ class ItemReader:
 
     def _error(self, output: BulkOutput) -> PrefactorApiError:
         code = output.code or _UNKNOWN_CODE
-        status = _STATUS_BY_CODE.get(code, _STATUS_OF_RESPONSE)
+        status = _STATUS_BY_CODE.get(code, _OK)
         redact = self._redactor.text
         errors = self._redactor.json(output.errors)
         error = ERROR_BY_STATUS.get(status, PrefactorApiError)(
@@ -122,7 +122,7 @@ class ItemReader:
             cast("dict[str, Any]", errors) if isinstance(errors, dict) else None,
         )
         error.from_api = output.code is not None
-        # Any other failed item was rolled back.
+        # The API rolls back any other failed item.
         unknown = code == IDEMPOTENCY_IN_PROGRESS or self._outcome_unknown
         describe_item_error(error, self._key, 1, outcome_unknown=unknown)
         return error
@@ -131,40 +131,40 @@ class ItemReader:
 def describe_item_error(
     error: PrefactorHttpError, key: str | None, attempts: int, *, outcome_unknown: bool
 ) -> None:
-    """Set on the error of an item what callers find on the error of a direct call."""
+    """Set the attributes that the error of a direct call has on the error of an item."""
     error.method = _api.BULK.method
     error.path = _api.BULK.path_for(None)
     error.attempts = attempts
     error.idempotency_key = key
     error.outcome_unknown = outcome_unknown
-    if hasattr(error, "__notes__"):  # those of the request as a whole
+    if hasattr(error, "__notes__"):  # replaces those of the whole request
         unknown = ": it may have succeeded on the server" if outcome_unknown else ""
         error.__notes__ = [f"{error.method} {error.path}, {attempts} attempt(s){unknown}"]
 
 
-def may_be_echo(type: str, error: PrefactorApiError) -> bool:
-    """Whether a refusal can be caused by an earlier success of the same item."""
+def may_follow_own_success(type: str, error: PrefactorApiError) -> bool:
+    """Whether an earlier success of the same item can be the cause of a refusal."""
     if error.status_code == _CONFLICT:
         return error.code != _IDEMPOTENCY_CONFLICT
     if error.status_code == _NOT_FOUND:
         return type.endswith("/delete")
     nested = error.errors.get("details")
     fields = {*error.errors, *(cast("dict[str, Any]", nested) if isinstance(nested, dict) else ())}
-    return any(field.removeprefix("details.") in _NAMES for field in fields)
+    return any(field.removeprefix("details.") in _NAME_FIELDS for field in fields)
 
 
-def resource_in(result: object) -> object:
-    """Return the resource in the result of an operation."""
+def resource_of(result: object) -> object:
+    """Return the resource in the result of an operation; a span's result also has a signal."""
     return result.details if isinstance(result, AgentSpanReply) else result
 
 
-def success_of(result: object) -> bytes:
-    """Make the output that a successful item would have had."""
-    return b'{"status":"success","details":%b}' % msgspec.json.encode(resource_in(result))
+def encode_success(result: object) -> bytes:
+    """Encode a result as the output of a successful item."""
+    return b'{"status":"success","details":%b}' % msgspec.json.encode(resource_of(result))
 
 
-def redacted(raw: bytes, redactor: Redactor) -> bytes:
-    """Return an output without the token. For outputs that end in an error: data is not changed."""
+def redact_output(raw: bytes, redactor: Redactor) -> bytes:
+    """Remove the token from an output. Only for outputs that are errors: data must not change."""
     try:
         value = msgspec.json.decode(raw)
     except UNREADABLE:
@@ -173,8 +173,8 @@ def redacted(raw: bytes, redactor: Redactor) -> bytes:
     return raw if without == value else msgspec.json.encode(without)
 
 
-def without_token(raw: Raw, reader: OutputReader | None, redactor: Redactor) -> Raw:
-    """Return an output without the token, unless it can be decoded into a result."""
+def redact_failed_output(raw: Raw, reader: OutputReader | None, redactor: Redactor) -> Raw:
+    """Remove the token from an output, unless it can be decoded into a result."""
     own = bytes(raw)
     text = own.decode(errors="replace")
     if redactor.source(text) == text:
@@ -182,7 +182,7 @@ def without_token(raw: Raw, reader: OutputReader | None, redactor: Redactor) -> 
     with suppress(PrefactorHttpError):
         ReceivedOutput(raw, reader).decode()
         return raw  # data is not changed
-    return Raw(redacted(own, redactor))
+    return Raw(redact_output(own, redactor))
 
 
 class _Details(Struct):
@@ -199,15 +199,15 @@ class _Success(Struct, tag_field="status", tag="success"):
 _read_details = msgspec.json.Decoder(_Success).decode
 
 
-def contradictions_in(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -> dict[str, str]:
-    """Find the successful outputs of a bulk request that are about another resource.
+def find_contradictions(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -> dict[str, str]:
+    """Find successful outputs of a bulk request that are about another resource.
 
     Args:
-        items: What was sent.
+        items: The items of the request.
         outputs: Encoded outputs by idempotency key.
 
     Returns:
-        How they contradict their items, by key.
+        The contradictions, by key.
     """
     found: dict[str, str] = {}
     creations: list[Creation] = []
@@ -224,14 +224,14 @@ def contradictions_in(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -> 
         if creates(operation):
             name = sent.external_identifier
             creations.append(Creation(key, item.type, sent.id, name, details))
-    return {key: text for key, text in mixed_up(creations).items() if key in outputs} | found
+    return {key: text for key, text in find_swapped(creations).items() if key in outputs} | found
 
 
 def _details_in(raw: Raw | None) -> _Details | None:
     try:
         return None if raw is None else _read_details(raw).details
     except UNREADABLE:
-        return None  # an error or a list; anything else is reported when it is decoded
+        return None  # an error or a list; decoding it reports anything else
 
 
 def creates(operation: Operation[Any]) -> bool:
@@ -246,9 +246,9 @@ class Creation(NamedTuple):
     Attributes:
         key: Its idempotency key.
         type: Its call.
-        id: The id that it chose, or None.
-        name: The external identifier that it chose, or None.
-        resource: The resource in its output; None where there is no success.
+        id: The id that it chose, if any.
+        name: The external identifier that it chose, if any.
+        resource: The resource in its output; None if it was no success.
     """
 
     key: str
@@ -258,17 +258,17 @@ class Creation(NamedTuple):
     resource: Any = None
 
 
-def mixed_up(creations: Sequence[Creation]) -> dict[str, str]:
-    """Find the new resources of one response that cannot be those of their items.
+def find_swapped(creations: Sequence[Creation]) -> dict[str, str]:
+    """Find new resources in one response that cannot belong to their items.
 
-    An output may be that of another item: it has the id or the name that the other one chose. And
-    two items cannot have made one resource, unless they have the same name.
+    An output belongs to another item if it has the id or name that the other item chose. Two items
+    cannot create the same resource, unless they have the same name.
 
     Args:
-        creations: All items of the request that create something.
+        creations: All items of the request that create a resource.
 
     Returns:
-        What is wrong, by key; empty where all is well.
+        The problems, by key.
     """
     owners = {(each.type, each.id): each.key for each in creations if each.id is not None}
     names = {(each.type, each.name): each.key for each in creations if each.name is not None}
@@ -301,5 +301,5 @@ def _decode(operation: Operation[Any], raw: bytes) -> object:
     except UNREADABLE as exc:
         problem = f"the output breaks the API's contract: {exc}"
     else:
-        return resource_in(result)
+        return resource_of(result)
     raise PrefactorResponseContractError(problem)

@@ -1,9 +1,9 @@
-"""The items of a batch that wait, and the requests that they are put into.
+"""The items of a batch that wait, and the requests (chunks) that they are sent in.
 
-Items of a group keep their order, so no two requests that contain items of one group may be in
-flight at once. A group is *busy* from the moment that a request contains one of its items until
-that request has been settled; its later items wait aside. A request that is to be sent again stays
-a `Chunk`, and its groups stay busy.
+Items of a group keep their order, so two requests in flight never contain items of one group. A
+group is *busy* from when a request contains one of its items until that request has been handled.
+Its later items wait behind it. A request that will be sent again stays a `Chunk`, and its groups
+stay busy. An item without success *blocks* its group: later items of it are not sent.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from msgspec import Struct, structs
 
-from prefactor_http._bulk.outcome import Entry, Outcome
+from prefactor_http._bulk.batch_item import BatchItem
+from prefactor_http._bulk.outcome import Outcome
 
 _HEAD, _TAIL = b'{"items":[', b"]}"
-_MAX_BROKEN_GROUPS = 4096
+_MAX_BLOCKED_GROUPS = 4096
 
 
 class Chunk(Struct, eq=False):
     """Items that are sent in one request.
 
     Attributes:
-        entries: The items, in order.
-        groups: The groups that have an item in it.
-        is_part: Whether it is a part of a failed request: then it is sent once as it is.
-        must_split: Whether it has failed, and has to be split before it is sent again.
-        failed_at: How many requests had succeeded when it failed, or the one that it is a part of.
-        malformed: Responses to it that were not what the API promises.
+        items: The items, in order.
+        groups: The groups of its items.
+        is_part: Whether it is a part of a failed request, to be sent once before it is split.
+        must_split: Whether it has failed and is split before it is sent again.
+        failed_at: How many requests had succeeded when it, or the request it is a part of, failed.
+        malformed: Responses to it that broke the API's contract.
         needs_new_connection: Whether it must not be sent over a pooled connection.
         ok: Outcomes of its items that were applied.
     """
 
-    entries: list[Entry]
+    items: list[BatchItem]
     groups: set[Hashable]
     is_part: bool = False
     must_split: bool = False
@@ -44,184 +45,169 @@ class Chunk(Struct, eq=False):
 
     @property
     def body(self) -> bytes:
-        """The request, copying each byte once."""
+        """The body of the request. Each byte is copied once."""
         parts = [_HEAD]
-        for entry in self.entries:
-            parts += entry.body, entry.shared, b","
+        for item in self.items:
+            parts += item.body, item.shared, b","
         parts[-1] = _TAIL
         return b"".join(parts)
 
 
 class BatchQueue:
-    """Hands out items in chunks such that no group is in two of them at once.
+    """Builds chunks from items such that no group is in two chunks at once.
 
     Attributes:
-        unsent: Items that will not be sent, because they cannot be, or because an earlier one of
-            their group did not succeed.
-        has_returned: Whether items wait in front that have been in a request, or have waited for
-            one, and are not to wait any longer.
+        unsendable: Items that will not be sent, because they are invalid or their group is blocked.
+        has_requeued: Whether items at the front have been in a request, or waited for one. They
+            are sent without waiting for a full chunk.
     """
 
     def __init__(self) -> None:
-        self.unsent: list[Entry] = []
-        self.has_returned = False
-        self._waiting: deque[Entry] = deque()
+        self.unsendable: list[BatchItem] = []
+        self.has_requeued = False
+        self._waiting: deque[BatchItem] = deque()
         self._retries: deque[Chunk] = deque()
-        self._busy: dict[Hashable, deque[Entry]] = {}
-        # In order: the groups of a long source are without number, so the oldest is forgotten.
-        self._broken: dict[Hashable | None, bool] = {}
+        self._busy: dict[Hashable, deque[BatchItem]] = {}
+        # In insertion order. A long source can block any number of groups: the oldest are dropped.
+        self._blocked: dict[Hashable | None, bool] = {}
 
     @property
     def has_waiting(self) -> bool:
-        """Whether items wait that are in no chunk and behind no other one of their group."""
+        """Whether items wait that are in no chunk and not behind a busy group."""
         return bool(self._waiting)
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Add new items."""
-        self._waiting.extend(entries)
+    @property
+    def sendable(self) -> Iterator[BatchItem]:
+        """The items that can be sent now, or after the request in flight."""
+        for chunk in self._retries:
+            yield from chunk.items
+        yield from self._waiting
 
-    def take(self, items: int, size: int, *, only_full: bool = False) -> Chunk | None:
-        """Make a chunk of the items that wait.
+    def add(self, items: Iterable[BatchItem]) -> None:
+        self._waiting.extend(items)
+
+    # Chunks of new items
+
+    def next_chunk(
+        self, max_items: int, max_bytes: int, *, only_full: bool = False
+    ) -> Chunk | None:
+        """Build a chunk of the items that wait.
 
         Args:
-            items: Most items in it.
-            size: Most bytes of it; one item alone may have more.
-            only_full: Whether to make none unless no more items would fit.
+            max_items: Maximum number of items.
+            max_bytes: Maximum size of the request; one item alone may be larger.
+            only_full: Whether to return None unless the chunk is full.
 
         Returns:
-            The chunk, or None when nothing can be sent now.
+            The chunk, or None if nothing can be sent now.
         """
-        chosen: list[Entry] = []
-        aside: list[Entry] = []
+        chosen: list[BatchItem] = []
+        deferred: list[BatchItem] = []
         groups: set[Hashable] = set()
         try:
-            is_full = self._choose(items, size, chosen, aside, groups)
-        except Exception:  # out of a caller's group: no item is lost
-            self._waiting.extendleft(reversed(chosen + aside))
+            is_full = self._choose(max_items, max_bytes, chosen, deferred, groups)
+        except Exception:  # a caller's group was compared; no item may be lost
+            self._waiting.extendleft(reversed(chosen + deferred))
             raise
-        self._waiting.extendleft(reversed(aside))
+        self._waiting.extendleft(reversed(deferred))
         if only_full and not is_full:
             for group in groups:
                 del self._busy[group]
             self._waiting.extendleft(reversed(chosen))
             return None
-        self.has_returned = (
-            self.has_returned and bool(self._waiting) and self._waiting[0].history is not None
+        self.has_requeued = (
+            self.has_requeued
+            and bool(self._waiting)
+            and self._waiting[0].history_or_none is not None
         )
         if not chosen:
             return None
         chunk = Chunk(chosen, groups)
         if chosen[0].failures:
-            chunk.is_part, chunk.failed_at = True, chosen[0].past.failed_at
+            chunk.is_part, chunk.failed_at = True, chosen[0].history.first_failed_at
         return chunk
 
-    def _choose(  # one loop, which every row goes through
+    def _choose(
         self,
-        items: int,
-        size: int,
-        chosen: list[Entry],
-        aside: list[Entry],
+        max_items: int,
+        max_bytes: int,
+        chosen: list[BatchItem],
+        deferred: list[BatchItem],
         groups: set[Hashable],
     ) -> bool:
-        """Take items out that go together: into a request, or aside until the next.
+        """Move waiting items into the next chunk, or defer them to the one after it.
+
+        One loop without calls for items that have no group: every row passes through it.
 
         Returns:
-            Whether no more items would fit.
+            Whether the chunk is full.
         """
         waiting = self._waiting
         keys: set[str] = set()
-        aside_groups: set[Hashable] = set()
-        room = size - len(_HEAD) - len(_TAIL)
+        deferred_groups: set[Hashable] = set()
+        room = max_bytes - len(_HEAD) - len(_TAIL)
         failures = 0
         while waiting:
-            if len(chosen) >= items:
+            if len(chosen) >= max_items:
                 return True
-            entry = waiting.popleft()
-            group = entry.group
-            # The API accepts each key once per request: the second one waits for the next.
-            is_aside = entry.key in keys
-            if group is not None or entry.refusal is not None:
+            item = waiting.popleft()
+            group = item.group
+            # The API accepts each key once per request. The second one waits for the next request.
+            is_deferred = item.key in keys
+            if group is not None or item.error is not None:
                 try:
-                    if self._is_put_off(entry, groups, aside_groups):
+                    if self._set_aside(item, groups, deferred_groups):
                         continue
-                    is_aside |= group in aside_groups or entry.refusal is not None
+                    is_deferred |= group in deferred_groups or item.error is not None
                 except Exception:
-                    waiting.appendleft(entry)
+                    waiting.appendleft(item)
                     raise
-            if is_aside:
-                aside.append(entry)
+            if is_deferred:
+                deferred.append(item)
                 if group is not None:
-                    aside_groups.add(group)
+                    deferred_groups.add(group)
                 continue
-            room -= len(entry.body) + len(entry.shared) + 1
-            own_failures = 0 if entry.history is None else entry.history.failures
-            # Items under suspicion are not put together with others.
-            if chosen and (room < -1 or own_failures != failures):
-                waiting.appendleft(entry)
+            room -= len(item.body) + len(item.shared) + 1
+            item_failures = 0 if item.history_or_none is None else item.history_or_none.failures
+            # Suspects are not mixed with other items.
+            if chosen and (room < -1 or item_failures != failures):
+                waiting.appendleft(item)
                 return True
-            failures = own_failures
-            chosen.append(entry)
-            keys.add(entry.key)
+            failures = item_failures
+            chosen.append(item)
+            keys.add(item.key)
             if group is not None and group not in groups:
                 groups.add(group)
                 self._busy[group] = deque()
-        return len(chosen) >= items
+        return len(chosen) >= max_items
 
-    def _is_put_off(self, entry: Entry, here: set[Hashable], aside: set[Hashable]) -> bool:
-        """Sort out an item whose group does not let it go now, or that is never sent."""
-        group = entry.group
-        if group in self._broken:
-            self.unsent.append(entry)
-        elif group in self._busy and group not in here:
-            self._busy[group].append(entry)
-        elif entry.refusal is not None and group not in here and group not in aside:
-            self.unsent.append(entry)
-            self.break_group(group, is_certain=True)
+    def _set_aside(self, item: BatchItem, chosen: set[Hashable], deferred: set[Hashable]) -> bool:
+        """Set an item aside if its group is blocked or busy, or if it is invalid.
+
+        Args:
+            item: The item.
+            chosen: Groups of the chunk that is being built.
+            deferred: Groups of the items that are deferred to the next chunk.
+
+        Returns:
+            Whether it was set aside.
+        """
+        group = item.group
+        if group in self._blocked:
+            self.unsendable.append(item)
+        elif group in self._busy and group not in chosen:
+            self._busy[group].append(item)
+        elif item.error is not None and group not in chosen and group not in deferred:
+            self.unsendable.append(item)
+            self.block_group(group, is_certain=True)
         else:
             return False
         return True
 
-    @property
-    def sendable(self) -> Iterator[Entry]:
-        """The items that may be sent now or when the request before is done."""
-        for chunk in self._retries:
-            yield from chunk.entries
-        yield from self._waiting
-
-    def take_one(self, place: float) -> Chunk | None:
-        """Make a chunk of one item that may be sent now, one that is not suspected if possible.
-
-        Args:
-            place: Which one: 0 for the first, 1 for the last.
-        """
-        heads: list[tuple[Chunk | None, Entry]] = [
-            (chunk, entry) for chunk in self._retries for entry in _heads(chunk.entries)
-        ]
-        heads += [
-            (None, entry)
-            for entry in _heads(self._waiting)
-            if entry.refusal is None
-            and entry.group not in self._busy
-            and entry.group not in self._broken
-        ]
-        if not heads:
-            return None
-        heads = [head for head in heads if not head[1].failures] or heads
-        chunk, entry = heads[round(place * (len(heads) - 1))]
-        if chunk is None:
-            self._waiting.remove(entry)
-            groups: set[Hashable] = set() if entry.group is None else {entry.group}
-            self._busy |= {group: deque() for group in groups}
-            return Chunk([entry], groups)
-        position = self._retries.index(chunk)
-        del self._retries[position]
-        one, others = self._divide(chunk, [entry])
-        if others is not None:
-            self._retries.insert(position, others)
-        return one
+    # Chunks that are sent again
 
     def retry(self, chunk: Chunk) -> None:
-        """Keep a chunk to be sent again before all that waits."""
+        """Schedule a chunk to be sent again before all that waits."""
         self._retries.append(chunk)
 
     @property
@@ -230,140 +216,177 @@ class BatchQueue:
         return bool(self._retries) and self._retries[0].is_part and not self._retries[0].must_split
 
     def next_retry(self) -> Chunk | None:
-        """Hand out the next chunk that is to be sent again."""
+        """Return the next chunk that is to be sent again."""
         if not self._retries:
             return None
         chunk = self._retries.popleft()
-        if chunk.must_split and len(chunk.entries) > 1:  # some may have left it as probes
+        if chunk.must_split and len(chunk.items) > 1:  # probes may have taken some of its items
             self.split(chunk, is_part=True)
             return self._retries.popleft()
         return chunk
 
     def split(self, chunk: Chunk, *, is_part: bool) -> None:
-        """Replace a chunk of several items by two, the next to be sent.
+        """Replace a chunk of several items by two, which are sent next.
 
-        Groups stay together, so that both can be in flight at once. A single group is cut, and its
-        second half waits behind the first.
+        Groups stay together, so that both parts can be in flight at once. A single group is cut in
+        two, and its second half waits behind the first.
 
         Args:
             chunk: The chunk.
-            is_part: Whether the parts are sent only once as they are.
+            is_part: Whether each part is sent only once before it is split.
         """
-        one, others = self._divide(chunk, _first_half(chunk.entries))
+        one, others = self._divide(chunk, _first_half(chunk.items))
         for part in (others, one):
             if part is not None:
                 part.is_part, part.must_split = is_part, False
                 self._retries.appendleft(part)
 
-    def _divide(self, chunk: Chunk, chosen: list[Entry]) -> tuple[Chunk, Chunk | None]:
-        """Divide a chunk; what is behind the chosen items in their groups waits for them."""
-        groups = {entry.group for entry in chosen} - {None}
-        keys = {entry.key for entry in chosen}
-        others: list[Entry] = []
-        behind: list[Entry] = []
-        for entry in chunk.entries:
-            if entry.key not in keys:
-                (behind if entry.group in groups else others).append(entry)
-        for entry in reversed(behind):
-            self._busy[entry.group].appendleft(entry)
-        one = structs.replace(chunk, entries=chosen, groups=groups)
+    def next_probe(self, position: float) -> Chunk | None:
+        """Build a chunk of one item that can be sent now, preferably one without failures.
+
+        Args:
+            position: Which one: 0 for the first, 1 for the last.
+        """
+        candidates: list[tuple[Chunk | None, BatchItem]] = [
+            (chunk, item) for chunk in self._retries for item in _heads(chunk.items)
+        ]
+        candidates += [
+            (None, item)
+            for item in _heads(self._waiting)
+            if item.error is None
+            and item.group not in self._busy
+            and item.group not in self._blocked
+        ]
+        if not candidates:
+            return None
+        candidates = [each for each in candidates if not each[1].failures] or candidates
+        chunk, item = candidates[round(position * (len(candidates) - 1))]
+        if chunk is None:
+            self._waiting.remove(item)
+            groups: set[Hashable] = set() if item.group is None else {item.group}
+            self._busy |= {group: deque() for group in groups}
+            return Chunk([item], groups)
+        index = self._retries.index(chunk)
+        del self._retries[index]
+        one, others = self._divide(chunk, [item])
+        if others is not None:
+            self._retries.insert(index, others)
+        return one
+
+    def _divide(self, chunk: Chunk, chosen: list[BatchItem]) -> tuple[Chunk, Chunk | None]:
+        """Divide a chunk. Items behind the chosen ones in their groups wait for them."""
+        groups = {item.group for item in chosen} - {None}
+        keys = {item.key for item in chosen}
+        others: list[BatchItem] = []
+        behind: list[BatchItem] = []
+        for item in chunk.items:
+            if item.key not in keys:
+                (behind if item.group in groups else others).append(item)
+        for item in reversed(behind):
+            self._busy[item.group].appendleft(item)
+        one = structs.replace(chunk, items=chosen, groups=groups)
         if not others:
             return one, None
-        return one, structs.replace(chunk, entries=others, groups=chunk.groups - groups)
+        return one, structs.replace(chunk, items=others, groups=chunk.groups - groups)
 
-    def give_back(
-        self, chunk: Chunk, rest: Iterable[Entry] = (), kept: Sequence[Entry] = ()
+    # Chunks that have been sent
+
+    def dissolve(
+        self, chunk: Chunk, requeue: Iterable[BatchItem] = (), held: Sequence[BatchItem] = ()
     ) -> None:
-        """Take a chunk's items back that have no outcome, before all that wait, free its groups.
+        """Free the groups of a chunk, and requeue items of it before all that wait.
 
         Args:
             chunk: The chunk.
-            rest: Items to be sent again, in order.
-            kept: Items that the caller keeps; their groups stay busy until `resume` or `release`.
+            requeue: Items to be sent again, in order.
+            held: Items that the caller holds. Their groups stay busy until `resume` or
+                `release_group`.
         """
-        busy = {entry.group for entry in kept}
-        back: list[Entry] = []
-        behind: list[Entry] = []
-        for entry in rest:
-            (behind if entry.group is not None and entry.group in busy else back).append(entry)
-        for entry in reversed(behind):
-            self._busy[entry.group].appendleft(entry)
+        busy = {item.group for item in held}
+        front: list[BatchItem] = []
+        behind: list[BatchItem] = []
+        for item in requeue:
+            (behind if item.group is not None and item.group in busy else front).append(item)
+        for item in reversed(behind):
+            self._busy[item.group].appendleft(item)
         for group in chunk.groups:
             if group not in busy:
-                back += self._busy.pop(group)
-        self._return(back)
+                front += self._busy.pop(group)
+        self._requeue(front)
 
-    def resume(self, entry: Entry) -> None:
-        """Send an item that was kept, and then those that wait behind it."""
+    def resume(self, item: BatchItem) -> None:
+        """Requeue an item that was held, and then those that wait behind it."""
         try:
-            self.release(entry.group)
+            self.release_group(item.group)
         finally:
-            self._return([entry])
+            self._requeue([item])
 
-    def release(self, group: Hashable | None) -> None:
-        """Free a group whose item was kept and has an outcome now."""
+    def release_group(self, group: Hashable | None) -> None:
+        """Free a group whose held item has an outcome now."""
         if group is not None:
-            self._return(self._busy.pop(group))
+            self._requeue(self._busy.pop(group))
 
-    def _return(self, entries: Sequence[Entry]) -> None:
-        if entries:
-            self._waiting.extendleft(reversed(entries))
-            self.has_returned = True
+    def _requeue(self, items: Sequence[BatchItem]) -> None:
+        if items:
+            self._waiting.extendleft(reversed(items))
+            self.has_requeued = True
 
-    def break_group(self, group: Hashable | None, *, is_certain: bool) -> None:
-        """Send nothing more of a group.
+    # Groups that are blocked, and the end of a run
+
+    def block_group(self, group: Hashable | None, *, is_certain: bool) -> None:
+        """Send no more items of a group.
 
         Args:
-            group: The group.
-            is_certain: Whether the item that broke it was certainly not applied.
+            group: The group; None for an item without one.
+            is_certain: Whether the item that blocks it was certainly not applied.
         """
         if group is not None:
-            self._broken.setdefault(group, is_certain)
-            if len(self._broken) > _MAX_BROKEN_GROUPS:
-                del self._broken[next(iter(self._broken))]
+            self._blocked.setdefault(group, is_certain)
+            if len(self._blocked) > _MAX_BLOCKED_GROUPS:
+                del self._blocked[next(iter(self._blocked))]
 
     def is_certain(self, group: Hashable | None) -> bool:
-        """Whether nothing of a broken group was applied after the item that broke it.
+        """Whether certainly no item of a blocked group was applied after the one that blocks it.
 
-        A request that contained a later item contained that item before it, and the API stops at
-        the first item that it refuses.
+        A request with a later item also contained that item, before it, and the API stops at the
+        first item that it refuses.
         """
-        return self._broken.get(group, False)
+        return self._blocked.get(group, False)
 
-    def drain(self) -> list[Entry]:
-        """Take out everything that waits."""
-        left = [entry for chunk in self._retries for entry in chunk.entries]
-        left += [*self._waiting, *(entry for later in self._busy.values() for entry in later)]
+    def drain(self) -> list[BatchItem]:
+        """Remove and return everything that waits."""
+        drained = [item for chunk in self._retries for item in chunk.items]
+        drained += [*self._waiting, *(item for behind in self._busy.values() for item in behind)]
         self._retries.clear()
         self._waiting.clear()
-        for later in self._busy.values():
-            later.clear()
-        return left
+        for behind in self._busy.values():
+            behind.clear()
+        return drained
 
 
-def _heads(entries: Iterable[Entry]) -> list[Entry]:
+def _heads(items: Iterable[BatchItem]) -> list[BatchItem]:
     """Return the items without a group, and the first one of each group."""
     seen: set[Hashable] = set()
-    heads: list[Entry] = []
-    for entry in entries:
-        if entry.group not in seen:
-            heads.append(entry)
-            if entry.group is not None:
-                seen.add(entry.group)
+    heads: list[BatchItem] = []
+    for item in items:
+        if item.group not in seen:
+            heads.append(item)
+            if item.group is not None:
+                seen.add(item.group)
     return heads
 
 
-def _first_half(entries: list[Entry]) -> list[Entry]:
+def _first_half(items: list[BatchItem]) -> list[BatchItem]:
     """Choose about half of the items: whole groups, unless there is only one."""
-    units: dict[tuple[Hashable, str | None], list[Entry]] = {}
-    for entry in entries:
-        name = entry.group, entry.key if entry.group is None else None
-        units.setdefault(name, []).append(entry)
+    units: dict[tuple[Hashable, str | None], list[BatchItem]] = {}
+    for item in items:
+        unit_key = item.group, item.key if item.group is None else None
+        units.setdefault(unit_key, []).append(item)
     if len(units) == 1:
-        return entries[: len(entries) // 2]
+        return items[: len(items) // 2]
     keys: set[str] = set()
     for unit in [*units.values()][:-1]:
-        keys.update(entry.key for entry in unit)
-        if len(keys) >= len(entries) // 2:
+        keys.update(item.key for item in unit)
+        if len(keys) >= len(items) // 2:
             break
-    return [entry for entry in entries if entry.key in keys]
+    return [item for item in items if item.key in keys]

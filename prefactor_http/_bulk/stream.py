@@ -1,8 +1,8 @@
 """Front end of the engine: a source of any length in, an async iterator of outcomes out.
 
-The iterator is a class, not an async generator, because a generator ends for good when a task
-that waits for its next item is cancelled, as by ``asyncio.wait_for(anext(stream), 1)``. Here such
-a task loses nothing: what is going on belongs to the run, and the next call goes on waiting.
+The iterator is a class, because an async generator is finished once a task that waits for its next
+item is cancelled, for example by ``asyncio.wait_for(anext(stream), 1)``. Here the requests belong
+to the stream, not to that task, and the next call continues to wait for them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from prefactor_http._bulk.engine import BatchEngine
 from prefactor_http._bulk.operation import BatchOperation
 from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import Outcome
-from prefactor_http._bulk.source import MAX_PULL, Source
+from prefactor_http._bulk.source import MAX_PULL_SECONDS, Source
 from prefactor_http._http.clock import Clock
 from prefactor_http._http.executor import Executor
 
-# A plain source that takes its time is pulled again after this, so that other tasks can run.
-_BREATH = 0.001
-# Runs that are closed in the background: the event loop itself keeps no task alive.
+# Pause between two pulls of a slow plain source, so that other tasks can run.
+_YIELD_SECONDS = 0.001
+# Streams that are closed in the background: the event loop keeps only weak references to tasks.
 _closing: set[asyncio.Task[None]] = set()
 
 
@@ -48,7 +48,6 @@ class OutcomeBuffer:
         return len(self.ready) + len(self._early)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Add outcomes."""
         if not self._ordered:
             self.ready.extend(outcomes)
             return
@@ -63,11 +62,11 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
     """Iterates over the outcomes of a batch, once.
 
     It has the methods of an async generator, and can be used with ``async for`` and
-    `contextlib.aclosing`. One difference: when a task that waits for the next outcome is cancelled,
-    the stream goes on, and the next outcome can be asked for again.
+    `contextlib.aclosing`. One difference: the stream continues when a task that waits for the next
+    outcome is cancelled. Call ``anext`` again.
 
     Args:
-        executor: The client.
+        executor: Sends the requests.
         source: The items.
         options: Bounds of the batch.
         operation: The bulk request.
@@ -93,15 +92,15 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
             await self._wait_until_ready()
         return self._ready.popleft()
 
-    async def asend(self, value: None) -> Outcome:  # noqa: ARG002 # the protocol's
+    async def asend(self, value: None) -> Outcome:  # noqa: ARG002 # of the protocol
         """Return the next outcome, as ``anext`` does."""
         return await self.__anext__()
 
     async def athrow(
         self,
         typ: type[BaseException] | BaseException,
-        val: object = None,  # noqa: ARG002 # the protocol's
-        tb: TracebackType | None = None,  # noqa: ARG002 # the protocol's
+        val: object = None,  # noqa: ARG002 # of the protocol
+        tb: TracebackType | None = None,  # noqa: ARG002 # of the protocol
         /,
     ) -> Outcome:
         """Close the stream and raise the exception."""
@@ -109,20 +108,20 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
         raise typ
 
     async def aclose(self) -> None:
-        """Send nothing more, let requests in flight end within a bound, and close the source.
+        """Stop sending, wait for requests in flight for a limited time, and close the source.
 
         Safe to call more than once.
         """
         if not self._is_closed:
             self._is_closed = True
-            # What is in flight may end; its outcomes are not read.
+            # Outcomes of the requests in flight are discarded.
             self._ready = deque[Outcome]()
             await _close(self._engine, self._source, self._timer)
 
     def __del__(self) -> None:
         loop = self._loop
         if loop is not None and not self._is_closed and not loop.is_closed():
-            with suppress(RuntimeError):  # it has been closed just now, by another thread
+            with suppress(RuntimeError):  # another thread has just closed the loop
                 loop.call_soon_threadsafe(
                     _close_in_background, self._engine, self._source, self._timer
                 )
@@ -147,64 +146,66 @@ class OutcomeStream(AsyncGenerator[Outcome, None]):
     @property
     def _is_over(self) -> bool:
         engine = self._engine
-        if engine.end is not None:
-            return not engine.waits
-        return self._source.has_ended and not engine.unsettled
+        if engine.fatal_error is not None:
+            return not engine.tasks
+        return self._source.has_ended and not engine.pending
 
     async def _finish(self) -> None:
         await _close(self._engine, self._source, self._timer)
         self._is_closed = True
-        if self._engine.end is not None:
-            raise self._engine.end
-        self._source.check()
+        if self._engine.fatal_error is not None:
+            raise self._engine.fatal_error
+        self._source.raise_error()
         raise StopAsyncIteration
 
     async def _step(self) -> None:
-        """Pull items and send them, then wait until something has happened."""
+        """Pull and send items, then wait for an event."""
         engine = self._engine
         try:
-            if engine.end is None:
+            if engine.fatal_error is None:
                 self._pull()
                 engine.advance(flush=self._source.has_ended or self._room <= 0)
             if self._ready or self._is_over:
-                await asyncio.sleep(0)  # a source of nothing but bad rows never waits otherwise
+                await asyncio.sleep(0)  # a source of invalid rows alone never waits otherwise
                 return
             await self._wait()
-            engine.collect()
-        except Exception as exc:  # noqa: BLE001 # whatever it is, each item gets an outcome
+            engine.process_completed()
+        except Exception as exc:  # noqa: BLE001 # each item gets an outcome, whatever happens
             engine.fail(exc)
 
     @property
     def _room(self) -> int:
-        return self._window - self._engine.unsettled - len(self._buffer)
+        return self._window - self._engine.pending - len(self._buffer)
 
     def _pull(self) -> None:
-        until = self._clock.monotonic() + MAX_PULL
-        while self._engine.takes_items and self._room > 0:
-            entries = self._source.pull(min(self._room, self._chunk_size), until)
-            if not entries:
+        until = self._clock.monotonic() + MAX_PULL_SECONDS
+        while self._engine.accepts_items and self._room > 0:
+            items = self._source.pull(min(self._room, self._chunk_size), until)
+            if not items:
                 return
-            self._engine.add(entries)
+            self._engine.add(items)
             self._engine.advance(flush=False)
             if self._clock.monotonic() >= until:
                 return
 
     async def _wait(self) -> None:
         engine, source = self._engine, self._source
-        waits: list[asyncio.Future[Any]] = [*engine.waits]
-        may_pull = engine.takes_items and self._room > 0 and not source.has_ended
+        futures: list[asyncio.Future[Any]] = [*engine.tasks]
+        may_pull = engine.accepts_items and self._room > 0 and not source.has_ended
         if may_pull and not source.is_async:
-            if waits:
-                await asyncio.wait(waits, timeout=_BREATH, return_when=asyncio.FIRST_COMPLETED)
+            if futures:
+                await asyncio.wait(
+                    futures, timeout=_YIELD_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
             else:
-                await asyncio.sleep(_BREATH)
+                await asyncio.sleep(_YIELD_SECONDS)
             return
         if may_pull:
-            waits += source.waits
-        wake_at = engine.wake_at(flush=source.has_ended or self._room <= 0)
-        if wake_at is not None:
-            waits.append(self._timer_until(wake_at))
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            futures += source.pending
+        wakeup_time = engine.wakeup_time(flush=source.has_ended or self._room <= 0)
+        if wakeup_time is not None:
+            futures.append(self._timer_until(wakeup_time))
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
         if self._timer is not None and self._timer.done():
             timer, self._timer = self._timer, None
             timer.result()

@@ -159,11 +159,11 @@ class AgentInstanceClient(EndpointClient):
         }
         bounds = batch_options(options)
         # Not at the top: 1 % of start-up, and most processes register one at a time.
-        from prefactor_http._bulk.items import row_maker  # noqa: PLC0415
+        from prefactor_http._bulk.item_encoder import row_encoder  # noqa: PLC0415
         from prefactor_http._bulk.source import Source  # noqa: PLC0415
         from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
 
-        source = Source(rows, row_maker(given, job, group), self._executor.clock)
+        source = Source(rows, row_encoder(given, job, group), self._executor.clock)
         return OutcomeStream(self._executor, source, bounds, REGISTER_MANY)
 
     async def start(

@@ -85,11 +85,11 @@ class BulkClient(EndpointClient):
         """
         bounds = batch_options(options)
         # Not at the top: 1 % of start-up, and most processes stream nothing.
-        from prefactor_http._bulk.items import item_maker  # noqa: PLC0415
+        from prefactor_http._bulk.item_encoder import bulk_item_encoder  # noqa: PLC0415
         from prefactor_http._bulk.source import Source  # noqa: PLC0415
         from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
 
-        source = Source(items, item_maker(group), self._executor.clock)
+        source = Source(items, bulk_item_encoder(group), self._executor.clock)
         return OutcomeStream(self._executor, source, bounds, STREAM)
 
 

@@ -1,4 +1,4 @@
-"""What the tests in this folder send, and how they count."""
+"""Helpers of the tests in this folder: clients, rows, servers and assertions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 
 
 def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
-    """Make a client that retries quickly."""
+    """Create a client that retries quickly."""
     settings = {
         "initial_retry_delay": 0.001,
         "max_retry_delay": 0.01,
@@ -34,7 +34,7 @@ def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
 
 
 def rows(count: int, **fields: Any) -> Iterable[dict[str, Any]]:
-    """Give that many rows, each with a name of its own."""
+    """Yield rows, each with its own external identifier."""
     return ({"external_identifier": f"row-{number}", **fields} for number in range(count))
 
 
@@ -44,7 +44,7 @@ def register(
     source: Iterable[Any] | AsyncIterable[Any],
     **options: Any,
 ) -> Any:
-    """Register rows of the server's ready-made agent."""
+    """Register rows of the server's default agent."""
     arguments = {
         "agent_id": api.agent_id,
         "environment_id": api.environment_id,
@@ -56,7 +56,7 @@ def register(
 
 
 def registration(api: LocalPrefactor, key: str | None = None, **fields: Any) -> BulkItem:
-    """Make an item that registers an instance."""
+    """Create an item that registers an instance."""
     return BulkItem(
         _type="agent_instances/register",
         idempotency_key=key or new_key(),
@@ -69,7 +69,7 @@ def registration(api: LocalPrefactor, key: str | None = None, **fields: Any) -> 
 
 
 def plain(key: str) -> BulkItem:
-    """Make an item of a call that nothing is known about, which any server can answer."""
+    """Create an item of a call that the client does not know, which any server can answer."""
     return BulkItem(_type="some/thing", idempotency_key=key)
 
 
@@ -77,7 +77,7 @@ NOW = "2026-01-01T00:00:00Z"
 
 
 def instance_of(id: str, status: str = "pending", **fields: Any) -> dict[str, Any]:
-    """Write an instance as the API does."""
+    """Build an instance as the API returns it."""
     ids = dict.fromkeys(("account_id", "agent_id", "agent_version_id", "environment_id"), "x")
     moments = {"inserted_at": NOW, "updated_at": NOW}
     return {"type": "agent_instance", "id": id, "status": status, **ids, **moments, **fields}
@@ -92,14 +92,14 @@ def failure(code: str, **errors: Any) -> dict[str, Any]:
 
 
 def registered(item: dict[str, Any]) -> dict[str, Any]:
-    """Answer a register with an instance of its own."""
+    """Answer a register with a new instance."""
     name = item.get("external_identifier")
     made = item.get("id") or f"of-{name or item['idempotency_key']}"
     return success(instance_of(made, external_identifier=name))
 
 
-def in_turn(output_of: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], bytes]:
-    """Answer bulk requests as the API does: in order, and up to the first item that fails."""
+def in_order(output_of: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], bytes]:
+    """Answer bulk requests as the API does: in order, up to the first item that fails."""
 
     def answer(request: Request) -> bytes:
         outputs: dict[str, Any] = {}
@@ -124,13 +124,13 @@ def states(outcomes: Iterable[Any]) -> dict[str, int]:
 
 
 async def collect(stream: Any) -> list[Any]:
-    """Run a stream to its end."""
+    """Read a stream to its end."""
     async with aclosing(stream):
         return [outcome async for outcome in stream]
 
 
 async def collect_until_error(stream: Any, kind: type[Exception]) -> tuple[list[Any], Any]:
-    """Run a stream to the error that it must end with."""
+    """Read a stream until it raises the expected error."""
     outcomes = []
     async with aclosing(stream):
         try:
@@ -142,17 +142,17 @@ async def collect_until_error(stream: Any, kind: type[Exception]) -> tuple[list[
 
 
 def indexes(outcomes: Iterable[Any]) -> list[int]:
-    """Give the positions that were reported, sorted."""
+    """Return the sorted positions of the outcomes."""
     return sorted(outcome.index for outcome in outcomes)
 
 
 def items_sent(request: Any) -> list[dict[str, Any]]:
-    """Give the items of a request as it came."""
+    """Return the items of a recorded request."""
     return json.loads(request.body)["items"]
 
 
 def bulk_requests(api: LocalPrefactor) -> list[Any]:
-    """Give the bulk requests whose body arrived."""
+    """Return the bulk requests whose body arrived."""
     return [request for request in api.requests if request.body]
 
 
@@ -168,7 +168,7 @@ def assert_nothing_doubled_or_lost(
 
 
 async def until(condition: Any) -> None:
-    """Wait for something that happens elsewhere, and has no event to wait for."""
+    """Poll until a condition is true."""
     async with asyncio.timeout(15):
         while not condition():  # noqa: ASYNC110 # a server's state has no event
             await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A local API, and a client of it that retries quickly."""
+"""A local API and a client that retries quickly."""
 
 import pytest
 from batch_support import client_of

@@ -1,4 +1,4 @@
-"""Outages, max_outage, refused tokens, large requests, rate limits, options; bytes on the wire."""
+"""Outages, refused tokens, large requests, rate limits, and the bytes on the wire."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from prefactor_http.exceptions import is_transient_http_error
 from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, RateLimit
 
 
-async def test_an_outage_within_patience_burns_no_row(api):
-    # Two attempts a request, and no reply to the first twelve.
+async def test_an_outage_shorter_than_max_outage_costs_no_row(api):
+    # The first twelve attempts get no response.
     api.fail_next(*[FaultKind.RESET_BEFORE_READING] * 6, *[FaultKind.APPLIED_THEN_503] * 6)
     async with client_of(api, max_retries=1) as client:
         outcomes = await collect(register(client, api, rows(500), chunk_size=50))
@@ -45,38 +45,38 @@ async def test_an_outage_within_patience_burns_no_row(api):
     assert_nothing_doubled_or_lost(api)
 
 
-async def test_while_the_api_is_away_nothing_is_taken_in_and_one_request_asks(api):
+async def test_during_an_outage_no_items_are_pulled_and_one_request_probes(api):
     api.fail_next(*[FaultKind.UNAVAILABLE] * 40)
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(2000):
-            taken += 1
+            pulled += 1
             yield row
 
     async with client_of(api, max_retries=0) as client:
         stream = register(client, api, source(), chunk_size=10, concurrency=4)
         first = await anext(stream)
         assert first.ok
-        assert taken <= 5 * 10 + 10
+        assert pulled <= 5 * 10 + 10
         assert len(api.requests) >= 40
         rest = await collect(stream)
     assert indexes([first, *rest]) == list(range(2000))
-    assert len({request.body for request in bulk_requests(api)[:41]}) <= 4  # the same, again
+    assert len({request.body for request in bulk_requests(api)[:41]}) <= 4  # repeated unchanged
 
 
 @pytest.mark.parametrize(
     ("kind", "state"),
     [(FaultKind.APPLIED_THEN_503, "unknown"), (FaultKind.RATE_LIMITED, "failed")],
 )
-async def test_when_patience_runs_out_the_run_ends_and_says_what_is_known(kind, state):
-    taken = 0
+async def test_after_max_outage_the_run_ends_and_reports_each_items_outcome(kind, state):
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(5000):
-            taken += 1
+            pulled += 1
             yield row
 
     async with (
@@ -86,19 +86,19 @@ async def test_when_patience_runs_out_the_run_ends_and_says_what_is_known(kind, 
         stream = register(client, api, source(), chunk_size=5, concurrency=2, max_outage=0.05)
         outcomes, error = await collect_until_error(stream, PrefactorRetryExhaustedError)
     assert is_transient_http_error(error)
-    assert indexes(outcomes) == list(range(taken))
-    assert taken <= 3 * 5
-    travelled = {
+    assert indexes(outcomes) == list(range(pulled))
+    assert pulled <= 3 * 5
+    sent_keys = {
         item["idempotency_key"] for request in bulk_requests(api) for item in items_sent(request)
     }
     for outcome in outcomes:
-        is_sent = outcome.idempotency_key in travelled
+        is_sent = outcome.idempotency_key in sent_keys
         assert outcome.state.value == (state if is_sent else "failed")
         assert is_sent or "not sent" in str(outcome.error)
-    assert any(outcome.idempotency_key in travelled for outcome in outcomes)
+    assert any(outcome.idempotency_key in sent_keys for outcome in outcomes)
 
 
-async def test_a_refused_token_ends_the_run_and_burns_no_row(api, client):
+async def test_a_refused_token_ends_the_run_without_sending_the_rows(api, client):
     api.set_token_active(api.token, active=False)
     stream = register(client, api, rows(10_000), chunk_size=10, concurrency=2)
     outcomes, error = await collect_until_error(stream, PrefactorAuthError)
@@ -109,7 +109,7 @@ async def test_a_refused_token_ends_the_run_and_burns_no_row(api, client):
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 422, 307])
-async def test_an_error_that_is_not_the_apis_own_is_an_outage_and_no_items_fault(
+async def test_an_error_that_is_not_the_apis_own_counts_as_an_outage(
     raw_server, raw_client, status
 ):
     raw_server.answer = lambda request: reply(status, b"<html>", Content_Type="text/html")
@@ -122,7 +122,7 @@ async def test_an_error_that_is_not_the_apis_own_is_an_outage_and_no_items_fault
     assert all(outcome.failed or outcome.unknown for outcome in outcomes)
 
 
-async def test_an_item_that_waits_and_its_group_have_outcomes_when_the_run_ends(api):
+async def test_held_items_and_their_groups_have_outcomes_when_the_run_ends(api):
     api.fail_next_item("rate_limited", key="held-000")
     async with client_of(api, initial_retry_delay=60.0, max_retry_delay=60.0) as client:
         items = [registration(api, f"held-{n:03}", agent="g") for n in range(3)]
@@ -147,17 +147,17 @@ async def test_a_closed_client_ends_the_run(api):
     assert all(outcome.failed for outcome in outcomes)
 
 
-async def test_a_request_too_large_is_halved_until_it_fits():
+async def test_a_request_that_is_too_large_is_halved_until_it_fits():
     async with LocalPrefactor(largest_request=2500) as api, client_of(api) as client:
         outcomes = await collect(register(client, api, rows(300)))
         assert indexes(outcomes) == list(range(300))
         assert all(outcome.ok for outcome in outcomes)
         assert_nothing_doubled_or_lost(api)
         too_large = [request for request in api.requests if request.status == 413]
-        assert 1 <= len(too_large) <= 20  # learnt once, not for each request again
+        assert 1 <= len(too_large) <= 20  # once, not for each request
 
 
-async def test_an_item_too_large_alone_fails_alone():
+async def test_an_item_that_is_too_large_by_itself_fails_alone():
     async with LocalPrefactor(largest_request=2500) as api, client_of(api) as client:
         source = list(rows(20))
         source[7]["external_identifier"] = "x" * 5000
@@ -168,7 +168,7 @@ async def test_an_item_too_large_alone_fails_alone():
         assert len(api.instances) == 19
 
 
-async def test_no_request_is_larger_than_allowed_unless_one_item_alone_is(api, client):
+async def test_no_request_exceeds_max_chunk_bytes_unless_a_single_item_does(api, client):
     source = list(rows(50))
     source[20]["external_identifier"] = "x" * 3000
     stream = register(client, api, source, max_chunk_bytes=2000)
@@ -179,7 +179,7 @@ async def test_no_request_is_larger_than_allowed_unless_one_item_alone_is(api, c
     assert all(len(items_sent(r)) == 1 for r in api.requests if len(r.body) > 2000)
 
 
-async def test_a_request_refused_because_of_one_item_is_halved_to_that_item(raw_server, raw_client):
+async def test_a_refused_request_is_split_until_the_refused_item_is_alone(raw_server, raw_client):
     def fine(*keys):
         outputs = {key: {"status": "success"} for key in keys}
         return reply(body={"status": "success", "outputs": outputs})
@@ -192,7 +192,7 @@ async def test_a_request_refused_because_of_one_item_is_halved_to_that_item(raw_
     assert outcomes[1].error.status_code == 400
 
 
-async def test_fewer_requests_are_in_flight_when_the_api_says_that_it_is_too_much():
+async def test_429s_reduce_the_number_of_requests_in_flight():
     limit = RateLimit(per_second=200, burst=4, says_when=False)
     async with (
         LocalPrefactor(rate_limit=limit) as api,
@@ -205,7 +205,7 @@ async def test_fewer_requests_are_in_flight_when_the_api_says_that_it_is_too_muc
         assert_nothing_doubled_or_lost(api)
 
 
-async def test_the_callers_own_on_attempt_goes_on_seeing_attempts(api):
+async def test_the_callers_on_attempt_sees_the_attempts_of_a_batch(api):
     seen = []
     api.fail_next(Fault(FaultKind.RATE_LIMITED))
     async with client_of(api, on_attempt=seen.append) as client:
@@ -217,11 +217,11 @@ async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
     api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.03)] * 60)
     edges: list[tuple[float, int]] = []
 
-    def note(attempt):
+    def record(attempt):
         now = time.monotonic()
         edges.extend([(now - attempt.seconds, 1), (now, -1)])
 
-    async with client_of(api, on_attempt=note) as client:
+    async with client_of(api, on_attempt=record) as client:
         outcomes = await collect(register(client, api, rows(60), chunk_size=1, concurrency=6))
     assert len(outcomes) == 60
     in_flight = list(accumulate(step for _, step in sorted(edges)))
@@ -229,32 +229,7 @@ async def test_requests_in_flight_start_low_and_grow_up_to_the_limit(api):
     assert 3 < max(in_flight) <= 6
 
 
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
-        ({"max_chunk_bytes": 0}, "max_chunk_bytes must be at least 1"),
-        ({"concurrency": -1}, "concurrency must be at least 1"),
-        ({"max_outage": -0.1}, "max_outage must be 0 or more"),
-        ({"max_outage": float("nan")}, "max_outage must be 0 or more"),
-        ({"max_failures": 0}, "max_failures must be at least 1 or None"),
-    ],
-)
-async def test_an_option_out_of_range_is_refused_at_once(api, client, options, problem):
-    with pytest.raises(ValueError, match=problem):
-        client.bulk.stream([], **options)
-    with pytest.raises(ValueError, match=problem):
-        register(client, api, [], **options)
-
-
-async def test_an_unknown_option_and_a_source_that_is_none_are_refused_at_once(api, client):
-    with pytest.raises(TypeError, match="chunks"):
-        register(client, api, [], chunks=3)
-    with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
-        client.bulk.stream(7)
-
-
-async def test_what_rows_share_is_in_each_item_and_a_rows_own_fields_win(api, client):
+async def test_shared_arguments_are_in_each_item_and_a_rows_own_fields_take_precedence(api, client):
     own = {"external_identifier": "own", "name": "own"}
     source = [{"external_identifier": "a"}, {"agent_version": own, "purpose": "eval"}, {}]
     stream = register(client, api, source, purpose="smoke_test", job="wire")
@@ -274,10 +249,10 @@ async def test_what_rows_share_is_in_each_item_and_a_rows_own_fields_win(api, cl
     own_fields = [source[0], source[1], {}]
     for item, fields, outcome in zip(items_sent(request), own_fields, outcomes, strict=True):
         assert item == {**shared, **fields, "idempotency_key": outcome.idempotency_key}
-    no_name_twice(request.body)
+    assert_no_repeated_names(request.body)
 
 
-def no_name_twice(body: bytes) -> None:
+def assert_no_repeated_names(body: bytes) -> None:
     def check(pairs):
         names = [name for name, _ in pairs]
         assert len(names) == len(set(names))
@@ -286,7 +261,7 @@ def no_name_twice(body: bytes) -> None:
     json.loads(body, object_pairs_hook=check)
 
 
-async def test_without_trouble_nothing_is_sent_twice(api, client):
+async def test_without_failures_nothing_is_sent_twice(api, client):
     started = time.monotonic()
     outcomes = await collect(register(client, api, rows(1050)))
     assert len(outcomes) == 1050

@@ -1,4 +1,4 @@
-"""The promise of a batch: whatever happens, each item takes effect once, and is reported once."""
+"""Each item is applied once and reported once, whatever happens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefactor_http.idempotency import derive_key, new_id, new_key
 from prefactor_http.models.bulk import BulkItem
 from prefactor_http.testing import RANDOM_FAULTS, FaultKind, LocalPrefactor
 
-# What never answers costs a timeout each: the resilience tests wait for those.
+# Without faults that never answer: each costs a timeout. The resilience tests cover those.
 QUICK_FAULTS = tuple(
     kind
     for kind in RANDOM_FAULTS
@@ -33,7 +33,7 @@ QUICK_FAULTS = tuple(
 )
 
 
-async def test_six_thousand_rows_five_of_them_bad_at_twenty_percent_faults():
+async def test_six_thousand_rows_with_five_bad_ones_are_registered_once_at_twenty_percent_faults():
     bad = {1200, 1201, 3333, 4700, 5999}
 
     def source():
@@ -89,14 +89,14 @@ async def test_a_job_that_runs_twice_registers_once(api):
     assert_nothing_doubled_or_lost(api)
 
 
-async def test_a_rows_own_key_wins_over_the_jobs(api, client):
+async def test_a_rows_own_key_takes_precedence_over_the_jobs(api, client):
     source = [{"external_identifier": "x", "idempotency_key": "of-the-row"}]
     (outcome,) = await collect(register(client, api, source, job="j"))
     assert outcome.idempotency_key == "of-the-row"
     assert api.effects[0].idempotency_key == "of-the-row"
 
 
-async def test_rows_with_the_same_key_take_effect_once_and_never_share_a_request(api, client):
+async def test_rows_with_the_same_key_are_applied_once_and_never_share_a_request(api, client):
     source = [{"external_identifier": f"row-{number % 3}"} for number in range(12)]
     outcomes = await collect(register(client, api, source, job="again"))
     assert indexes(outcomes) == list(range(12))
@@ -108,7 +108,7 @@ async def test_rows_with_the_same_key_take_effect_once_and_never_share_a_request
 
 
 def imported(api: LocalPrefactor, number: int, *, is_bad: bool) -> list[BulkItem]:
-    """An instance that is finished already: register, start, finish."""
+    """The calls of an instance that is already finished: register, start, finish."""
     instance_id = new_id(api.agent_id)
     extra = {"purpose": "no such purpose"} if is_bad else {}
     first = registration(api, id=instance_id, external_identifier=f"x-{number}", **extra)
@@ -137,7 +137,7 @@ async def run_example(case: dict[str, Any]) -> None:
         groups = [
             imported(api, number, is_bad=number in case["bad"]) for number in range(case["groups"])
         ]
-        # Step by step, so that the items of a group stand apart from each other.
+        # Interleaved, so that the items of a group are not adjacent.
         items = [group[step] for step in range(3) for group in groups]
         items += [registration(api, external_identifier=f"y-{n}") for n in range(case["singles"])]
         group_of = {item.idempotency_key: n for n, group in enumerate(groups) for item in group}
@@ -174,7 +174,7 @@ def check_example(case, api, items, outcomes, groups) -> None:
             assert ends == ["ok"] * 3
             places = [order[item.idempotency_key] for item in group]
             assert places == sorted(places)
-    # A blocked item may have travelled behind the one that failed, and was not reached.
+    # A blocked item may have been sent behind the one that failed, without being attempted.
     blocked = {outcome.idempotency_key for outcome in outcomes if outcome.blocked}
     assert_nothing_doubled_or_lost(api, except_for=blocked)
     assert api.stats()["largest_bulk"] <= case["chunk_size"]
@@ -197,11 +197,11 @@ def check_example(case, api, items, outcomes, groups) -> None:
         }
     )
 )
-def test_each_item_has_one_outcome_and_one_effect_whatever_happens(case):
+def test_each_item_has_one_outcome_and_is_applied_at_most_once(case):
     asyncio.run(run_example(case))
 
 
-async def test_rows_may_be_requests_that_lack_nothing(api, client):
+async def test_rows_can_be_complete_requests(api, client):
     from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 
     row = RegisterAgentInstanceRequest(
@@ -217,7 +217,7 @@ async def test_rows_may_be_requests_that_lack_nothing(api, client):
     assert outcome.output.details["external_identifier"] == "typed"
 
 
-async def test_a_row_of_any_shape_gets_what_it_lacks(api, client):
+async def test_a_row_with_any_fields_takes_the_others_from_the_arguments(api, client):
     fields = {
         "agent_id": api.agent_id,
         "environment_id": api.environment_id,
@@ -239,7 +239,7 @@ async def test_a_row_of_any_shape_gets_what_it_lacks(api, client):
     assert all(outcome.ok for outcome in outcomes)
 
 
-async def test_an_async_source_may_have_more_than_there_is_room_for(api, client):
+async def test_an_async_source_can_be_longer_than_the_window(api, client):
     async def source():
         for row in rows(300):
             yield row
@@ -249,7 +249,7 @@ async def test_an_async_source_may_have_more_than_there_is_room_for(api, client)
     assert all(outcome.ok for outcome in outcomes)
 
 
-async def test_a_jobs_keys_are_derived_from_the_rows_id_then_its_name_then_its_place(api, client):
+async def test_a_jobs_keys_are_derived_from_id_then_external_identifier_then_position(api, client):
     pfid = new_id(api.agent_id)
     source = [
         {"id": pfid, "external_identifier": "named"},

@@ -1,4 +1,4 @@
-"""Whatever is raised on the way, each item that was taken in has one outcome."""
+"""Each pulled item has one outcome, whatever raises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     plain,
     register_rows,
@@ -33,7 +33,7 @@ from prefactor_http import (
 
 
 class FailingClock:
-    """A clock that breaks when it is told to."""
+    """A clock that raises on demand."""
 
     def __init__(self) -> None:
         self.left = 10**9
@@ -55,16 +55,16 @@ class FailingClock:
 
 
 @pytest.mark.parametrize("readings", range(1, 60, 3))
-async def test_a_clock_that_breaks_at_any_moment_ends_the_run_with_outcomes(raw_server, readings):
-    raw_server.answer = in_turn(registered)
+async def test_a_clock_that_raises_ends_the_run_with_an_outcome_for_each_item(raw_server, readings):
+    raw_server.answer = in_order(registered)
     clock = FailingClock()
     config = HttpClientConfig(raw_server.url, "token-1234")
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(500):
-            taken += 1
+            pulled += 1
             yield row
 
     async with PrefactorHttpClient(config, clock=clock) as client:
@@ -72,7 +72,7 @@ async def test_a_clock_that_breaks_at_any_moment_ends_the_run_with_outcomes(raw_
         stream = register_rows(client, source(), chunk_size=10, concurrency=2)
         outcomes, error = await collect_until_error(stream, Exception)
         clock.left = 10**9
-    assert indexes(outcomes) == list(range(taken))
+    assert indexes(outcomes) == list(range(pulled))
     if isinstance(error, PrefactorClientError):
         assert "unexpected KeyError" in str(error)
         assert isinstance(error.__cause__, KeyError)
@@ -80,7 +80,7 @@ async def test_a_clock_that_breaks_at_any_moment_ends_the_run_with_outcomes(raw_
     assert {o.idempotency_key for o in outcomes if o.failed}.isdisjoint(sent)
 
 
-async def test_a_wait_that_breaks_ends_the_run_with_outcomes(raw_server):
+async def test_a_sleep_that_raises_ends_the_run_with_an_outcome_for_each_item(raw_server):
     raw_server.answer = lambda _: reply(503, failure("service_unavailable"))
     clock = FailingClock()
     config = HttpClientConfig(raw_server.url, "token-1234")
@@ -94,7 +94,7 @@ async def test_a_wait_that_breaks_ends_the_run_with_outcomes(raw_server):
 
 
 class Group:
-    """A group that cannot be compared any more after a while."""
+    """A group whose comparison raises after a number of comparisons."""
 
     left = 10**9
 
@@ -112,7 +112,7 @@ class Group:
 
 
 @pytest.mark.parametrize("comparisons", [*range(0, 40, 2), 60, 90, 150, 250])
-async def test_a_callers_group_that_raises_costs_no_item_its_outcome(
+async def test_a_group_whose_comparison_raises_costs_no_item_its_outcome(
     raw_server, raw_client, comparisons
 ):
     number = 0
@@ -123,7 +123,7 @@ async def test_a_callers_group_that_raises_costs_no_item_its_outcome(
         if number % 3 == 2:
             return b""
         busy = failure("rate_limited")
-        return in_turn(
+        return in_order(
             lambda item: (
                 busy if number % 5 == 1 and item["idempotency_key"] > "key-0010" else success({})
             )
@@ -161,7 +161,7 @@ async def test_a_callers_group_that_raises_costs_no_item_its_outcome(
 
 
 class Colliding:
-    """A group that looks like every other, and cannot be compared once a server says so."""
+    """A group with the hash of all others, whose comparison raises once `is_broken` is set."""
 
     is_broken = False
 
@@ -174,7 +174,9 @@ class Colliding:
         return self is other
 
 
-async def test_what_was_settled_before_an_exception_is_not_settled_again(raw_server, raw_client):
+async def test_an_item_with_an_outcome_gets_no_second_one_after_an_exception(
+    raw_server, raw_client
+):
     def answer(request):
         Colliding.is_broken = True
         outputs = {i["idempotency_key"]: failure("bad_request") for i in request.json["items"]}
@@ -192,8 +194,8 @@ async def test_what_was_settled_before_an_exception_is_not_settled_again(raw_ser
     assert states(outcomes) == {"failed": 2, "unknown": 2}
 
 
-async def test_a_groups_function_that_raises_anything_fails_its_item_alone(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_a_group_callable_that_raises_fails_only_its_item(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
 
     def group(row: dict[str, Any]) -> float:
         return 1 / row["purpose"]
@@ -204,8 +206,8 @@ async def test_a_groups_function_that_raises_anything_fails_its_item_alone(raw_s
     assert isinstance(outcomes[1].error, ZeroDivisionError)
 
 
-def breaking(monkeypatch: pytest.MonkeyPatch, is_bad: Any) -> None:
-    """Let aiohttp raise what nobody expects of it."""
+def patch_request(monkeypatch: pytest.MonkeyPatch, is_bad: Any) -> None:
+    """Make aiohttp raise an unexpected exception."""
     import aiohttp
 
     send = aiohttp.ClientSession.request
@@ -228,7 +230,7 @@ def text_of(data: Any) -> bytes:
 async def test_an_unexpected_exception_before_any_success_ends_the_run(
     raw_server, raw_client, monkeypatch
 ):
-    breaking(monkeypatch, lambda _: True)
+    patch_request(monkeypatch, lambda _: True)
     stream = register_rows(raw_client, rows(30), chunk_size=5, concurrency=1)
     outcomes, error = await collect_until_error(stream, PrefactorClientError)
     assert "unexpected KeyError" in str(error)
@@ -238,11 +240,11 @@ async def test_an_unexpected_exception_before_any_success_ends_the_run(
     assert all(isinstance(o.error.__cause__, KeyError) for o in outcomes if o.unknown)
 
 
-async def test_an_unexpected_exception_for_one_item_spoils_no_other(
+async def test_an_unexpected_exception_for_one_item_affects_no_other(
     raw_server, raw_client, monkeypatch
 ):
-    raw_server.answer = in_turn(registered)
-    breaking(monkeypatch, lambda data: b'"row-33"' in text_of(data))
+    raw_server.answer = in_order(registered)
+    patch_request(monkeypatch, lambda data: b'"row-33"' in text_of(data))
     outcomes = await collect(register_rows(raw_client, rows(100), chunk_size=10))
     assert {o.index for o in outcomes if not o.ok} == {33}
     (odd,) = [o for o in outcomes if not o.ok]
@@ -250,7 +252,9 @@ async def test_an_unexpected_exception_for_one_item_spoils_no_other(
     assert "unexpected KeyError" in str(odd.error)
 
 
-async def test_a_loop_whose_tasks_are_all_cancelled_ends_the_run_with_outcomes(raw_server):
+async def test_cancelling_all_tasks_of_the_loop_ends_the_run_with_an_outcome_for_each_item(
+    raw_server,
+):
     async def answer(_):
         await asyncio.sleep(0.2)
         return b""
@@ -270,7 +274,7 @@ async def test_a_loop_whose_tasks_are_all_cancelled_ends_the_run_with_outcomes(r
     assert states([*outcomes, *more]) == {"unknown": 4, "failed": 2}
 
 
-async def test_a_verification_that_is_cancelled_leaves_the_outcome_unknown(raw_server):
+async def test_a_cancelled_verification_leaves_the_outcome_unknown(raw_server):
     from test_batch_unknown import INVALID, START
 
     reads = asyncio.Event()
@@ -280,7 +284,7 @@ async def test_a_verification_that_is_cancelled_leaves_the_outcome_unknown(raw_s
             reads.set()
             await asyncio.sleep(0.3)
             return b""
-        return b"" if len(raw_server.requests) == 1 else in_turn(lambda _: INVALID)(request)
+        return b"" if len(raw_server.requests) == 1 else in_order(lambda _: INVALID)(request)
 
     raw_server.answer = answer
     async with client_of(raw_server) as client:
@@ -295,20 +299,20 @@ async def test_a_verification_that_is_cancelled_leaves_the_outcome_unknown(raw_s
         await collect_until_error(stream, PrefactorClientError)
 
 
-async def test_what_is_raised_out_of_the_loop_leaves_no_frame_behind(raw_server, raw_client):
-    """An outcome whose error is raised refers to itself: the collector must be able to see it."""
+async def test_an_outcomes_error_that_is_raised_can_be_garbage_collected(raw_server, raw_client):
+    """The error, its traceback and the frame form a cycle that the collector must track."""
     import gc
     import weakref
 
-    class Witness:
+    class Sentinel:
         pass
 
-    raw_server.answer = in_turn(lambda _: failure("bad_request"))
+    raw_server.answer = in_order(lambda _: failure("bad_request"))
     seen = []
 
     async def consume():
-        witness = Witness()
-        seen.append(weakref.ref(witness))
+        sentinel = Sentinel()
+        seen.append(weakref.ref(sentinel))
         async for outcome in register_rows(raw_client, rows(3)):
             raise outcome.error
 

@@ -1,4 +1,4 @@
-"""A response about another resource is not a success of an item."""
+"""An output about another resource is not a success."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from batch_support import (
     collect,
-    in_turn,
+    in_order,
     instance_of,
     items_sent,
     register_rows,
@@ -32,7 +32,7 @@ def row(key: str, **fields: Any) -> dict[str, Any]:
 
 
 def answers(*details: dict[str, Any]) -> bytes:
-    """Answer one item or two."""
+    """Answer one or two items."""
     return outputs(**dict(zip((ONE, TWO), map(success, details), strict=False)))
 
 
@@ -44,7 +44,7 @@ WRONG = [
         {0},
         "'a'",
     ),
-    # Both were answered with one instance.
+    # Both have the same instance.
     (
         [row(ONE, external_identifier="a"), row(TWO, external_identifier="b")],
         [instance_of("i-1"), instance_of("i-1")],
@@ -69,7 +69,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("source", "details", "bad", "problem"), WRONG)
-async def test_rows_answered_with_another_instance_are_repeated_and_then_unknown(
+async def test_rows_answered_with_another_instance_are_repeated_then_unknown(
     raw_server, raw_client, source, details, bad, problem
 ):
     raw_server.script(*[answers(*details)] * 2)
@@ -77,7 +77,7 @@ async def test_rows_answered_with_another_instance_are_repeated_and_then_unknown
     assert {o.index for o in outcomes if o.unknown} == bad
     first, second = raw_server.requests
     assert items_sent(second) == [items_sent(first)[number] for number in sorted(bad)]
-    # The pool cannot be trusted any more.
+    # The pooled connection cannot be trusted.
     assert second.connection != first.connection
     for outcome in outcomes:
         assert isinstance(outcome.error, PrefactorResponseContractError)
@@ -92,7 +92,7 @@ async def test_rows_answered_with_another_instance_once_are_registered(
 ):
     del bad, problem
     raw_server.script(answers(*details))
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     outcomes = await collect(register_rows(raw_client, source, ordered=True))
     assert states(outcomes) == {"ok": len(source)}
     assert len({outcome.instance.id for outcome in outcomes}) == len(source)
@@ -102,7 +102,7 @@ async def test_rows_answered_with_another_instance_once_are_registered(
     ("source", "details"),
     [
         ([row(ONE, external_identifier=" a ")], [instance_of("i-1", external_identifier="a")]),
-        ([row(ONE, external_identifier="a")], [instance_of("i-1")]),  # it does not repeat the name
+        ([row(ONE, external_identifier="a")], [instance_of("i-1")]),  # the output has no name
         # The same name twice is the same instance.
         (
             [row(ONE, external_identifier="a"), row(TWO, external_identifier="a")],
@@ -146,7 +146,7 @@ SPAN = {"type": "agent_span", "schema_name": "llm", "payload": {}}
         ),
     ],
 )
-async def test_any_item_answered_with_another_resource_or_the_state_before_is_unknown(
+async def test_an_item_answered_with_another_resource_or_the_previous_state_is_unknown(
     raw_server, raw_client, item, details
 ):
     raw_server.script(*[outputs(**{ONE: success(details)})] * 2)
@@ -180,7 +180,7 @@ async def test_later_unknown_and_requested_states_are_accepted(
     assert outcome.ok
 
 
-async def test_spans_and_agents_of_one_request_do_not_share_an_id(raw_server, raw_client):
+async def test_two_created_spans_or_agents_cannot_have_the_same_id(raw_server, raw_client):
     span = {**SPAN, "id": "s-1", "agent_instance_id": "i-1", "status": "active"}
     items = [
         BulkItem(
@@ -189,7 +189,7 @@ async def test_spans_and_agents_of_one_request_do_not_share_an_id(raw_server, ra
         for key in (ONE, TWO)
     ]
     raw_server.script(answers(span, span))
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: success({**span, "id": f"of-{item['idempotency_key']}"})
     )
     outcomes = await collect(raw_client.bulk.stream(items))
@@ -197,7 +197,7 @@ async def test_spans_and_agents_of_one_request_do_not_share_an_id(raw_server, ra
     assert len(raw_server.requests) == 2
 
 
-async def test_two_calls_on_one_resource_share_its_id(raw_server, raw_client):
+async def test_two_calls_on_one_resource_can_have_the_same_id(raw_server, raw_client):
     items = [
         BulkItem(_type=f"agent_instances/{action}", idempotency_key=key, agent_instance_id="i-1")
         for key, action in ((ONE, "start"), (TWO, "finish"))
@@ -207,7 +207,7 @@ async def test_two_calls_on_one_resource_share_its_id(raw_server, raw_client):
     assert states(outcomes) == {"ok": 2}
 
 
-async def test_items_of_a_group_wait_behind_one_that_was_contradicted(raw_server, raw_client):
+async def test_items_of_a_group_wait_behind_a_contradicted_item(raw_server, raw_client):
     items = [
         BulkItem(_type=f"agent_instances/{action}", idempotency_key=key, agent_instance_id="i-1")
         for key, action in ((ONE, "start"), (TWO, "finish"))

@@ -1,4 +1,4 @@
-"""A batch's memory is bounded by what is in flight, however many rows there are."""
+"""A batch's memory is bounded by what is in flight, not by the number of rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batch_support import SCHEMA, VERSION
 
 from prefactor_http.testing import LocalPrefactor, serving
 
-FEW, MANY = 3_000, 60_000  # 300,000 hold as well, but take a quarter of a minute
+FEW, MANY = 3_000, 60_000  # 300,000 would take too long
 SPREAD = 32 * 1024 * 1024
 
 PROGRAM = """
@@ -46,7 +46,7 @@ def run_of(api: LocalPrefactor, count: int) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def test_the_memory_of_many_rows_is_that_of_a_few():
+def test_many_rows_need_no_more_memory_than_a_few():
     with serving(LocalPrefactor(record=False)) as api:
         few, many = run_of(api, FEW), run_of(api, MANY)
         assert few["ok"] == FEW

@@ -1,4 +1,4 @@
-"""How single items end: bad ones, refused ones, blocked ones, and those that a reply lacks."""
+"""Outcomes of single items: invalid, refused, blocked, and without output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from prefactor_http.testing import Fault, FaultKind
 OK = {"status": "success", "details": {}}
 
 
-def selfish() -> dict[str, object]:
+def recursive_payload() -> dict[str, object]:
     row: dict[str, object] = {}
     row["agent_version"] = row
     return row
@@ -47,12 +47,10 @@ def selfish() -> dict[str, object]:
         ({"external_identifier": "\ud800"}, "surrogates"),
         ({"idempotency_key": "short"}, "8 to 64 characters"),
         ({"idempotency_key": 12345678}, "must be a str"),
-        (selfish(), "refers to itself"),
+        (recursive_payload(), "refers to itself"),
     ],
 )
-async def test_a_row_that_cannot_be_sent_ends_as_failed_and_the_others_go_on(
-    api, client, row, problem
-):
+async def test_a_row_that_cannot_be_sent_fails_alone(api, client, row, problem):
     source = [{"external_identifier": "before"}, row, {"external_identifier": "after"}]
     outcomes = await collect(register(client, api, source, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == ["ok", "failed", "ok"]
@@ -61,7 +59,7 @@ async def test_a_row_that_cannot_be_sent_ends_as_failed_and_the_others_go_on(
     assert len(api.instances) == 2
 
 
-async def test_a_row_without_a_version_ends_as_failed(api, client):
+async def test_a_row_without_a_version_fails(api, client):
     stream = client.agent_instances.register_many([{"external_identifier": "x"}])
     (outcome,) = await collect(stream)
     assert outcome.failed
@@ -70,14 +68,14 @@ async def test_a_row_without_a_version_ends_as_failed(api, client):
     assert api.requests == []
 
 
-async def test_an_item_that_is_none_ends_as_failed(api, client):
+async def test_an_item_that_is_not_a_bulk_item_fails(api, client):
     outcomes = await collect(client.bulk.stream([{"_type": "x"}, registration(api)], ordered=True))
     assert [outcome.ok for outcome in outcomes] == [False, True]
     assert "must be a BulkItem, not dict" in str(outcomes[0].error)
     assert outcomes[0].idempotency_key is None
 
 
-async def test_an_item_that_the_api_refuses_has_its_error_and_its_output(api, client):
+async def test_a_refused_item_has_its_error_and_its_output(api, client):
     outcomes = await collect(register(client, api, [{"purpose": "none"}, *rows(1)], ordered=True))
     failed, fine = outcomes
     assert fine.ok
@@ -95,7 +93,7 @@ async def test_one_bad_row_in_ten_costs_few_requests(api, client):
     assert indexes(outcomes) == list(range(2000))
     assert sum(outcome.failed for outcome in outcomes) == 200
     requests = bulk_requests(api)
-    # Each bad row ends a request. Chunks of 100 throughout would carry 50 times what they settle.
+    # Each bad row ends a request. With chunks of 100, most rows would be sent 50 times.
     assert len(requests) <= 2 * 200
     assert sum(len(items_sent(request)) for request in requests) <= 4 * 2000
     assert_nothing_doubled_or_lost(api)
@@ -105,7 +103,7 @@ async def test_one_bad_row_in_ten_costs_few_requests(api, client):
     "code",
     ["rate_limited", "internal_server_error", "service_unavailable", "idempotency_in_progress"],
 )
-async def test_an_item_refused_for_the_moment_is_tried_again(api, client, code):
+async def test_an_item_with_a_transient_error_is_sent_again(api, client, code):
     api.fail_next_item(code, code)
     outcomes = await collect(register(client, api, rows(5)))
     assert indexes(outcomes) == list(range(5))
@@ -116,7 +114,9 @@ async def test_an_item_refused_for_the_moment_is_tried_again(api, client, code):
 @pytest.mark.parametrize(
     ("code", "state"), [("rate_limited", "failed"), ("idempotency_in_progress", "unknown")]
 )
-async def test_an_item_refused_for_longer_than_patience_ends(api, client, code, state):
+async def test_an_item_with_transient_errors_for_longer_than_max_outage_ends(
+    api, client, code, state
+):
     api.fail_next_item(code, key="unlucky-1")
     items = [registration(api, "unlucky-1"), registration(api, "the-next")]
     outcomes = await collect(client.bulk.stream(items, max_outage=0, ordered=True))
@@ -124,7 +124,7 @@ async def test_an_item_refused_for_longer_than_patience_ends(api, client, code, 
     assert outcomes[0].error.code == code
 
 
-async def test_a_group_stops_at_its_first_failure_and_others_go_on(api, client):
+async def test_a_failed_item_blocks_only_its_own_group(api, client):
     names = ("a-0", "b-0", "a-1", "b-1", "a-2", "b-2")
     purposes = {"a-1": "none"}
     items = [
@@ -144,7 +144,7 @@ async def test_a_group_stops_at_its_first_failure_and_others_go_on(api, client):
     assert "an earlier item of its group" in str(by_key["a-2"].error)
 
 
-async def test_a_row_that_cannot_be_sent_blocks_the_later_rows_of_its_group_alone(api, client):
+async def test_a_row_that_cannot_be_sent_blocks_only_later_rows_of_its_group(api, client):
     source = [
         {"external_identifier": "1", "agent_id": api.agent_id},
         {"external_identifier": object(), "agent_id": api.agent_id},
@@ -156,7 +156,7 @@ async def test_a_row_that_cannot_be_sent_blocks_the_later_rows_of_its_group_alon
     assert states == ["ok", "failed", "blocked", "ok"]
 
 
-async def test_a_group_that_an_item_lacks_or_that_cannot_be_compared_fails_the_item(api, client):
+async def test_an_item_whose_group_is_missing_or_not_hashable_fails(api, client):
     fine = {"external_identifier": "x", "idempotency_key": "12345678"}
     for group, problem in [
         ("purpose", "no purpose to group by"),
@@ -170,7 +170,7 @@ async def test_a_group_that_an_item_lacks_or_that_cannot_be_compared_fails_the_i
     assert outcome.ok
 
 
-async def test_rows_that_are_requests_are_grouped_by_their_fields(api, client):
+async def test_rows_that_are_requests_can_be_grouped_by_a_field(api, client):
     row = RegisterAgentInstanceRequest(agent_id=api.agent_id, external_identifier="typed")
     outcomes = await collect(
         register(client, api, [row, RegisterAgentInstanceRequest()], group="external_identifier")
@@ -178,7 +178,7 @@ async def test_rows_that_are_requests_are_grouped_by_their_fields(api, client):
     assert [outcome.ok for outcome in sorted(outcomes, key=lambda o: o.index)] == [True, False]
 
 
-async def test_a_second_refusal_in_one_reply_is_tried_again_too(raw_server, raw_client):
+async def test_a_second_transient_error_in_one_response_is_retried_too(raw_server, raw_client):
     busy = {"status": "error", "code": "rate_limited", "message": "Later."}
     for outputs in (
         {"key-0000": busy, "key-0001": busy},
@@ -209,42 +209,42 @@ async def test_ordered_outcomes_come_in_the_order_of_the_source(api, client):
     assert [outcome.index for outcome in outcomes] == list(range(300))
 
 
-async def test_max_failures_stops_the_run_after_an_outcome_for_each_row_taken_in(api, client):
-    taken = 0
+async def test_max_failures_ends_the_run_with_an_outcome_for_each_pulled_row(api, client):
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(100_000, purpose="none"):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register(client, api, source(), max_failures=3, chunk_size=5, concurrency=2)
     outcomes, error = await collect_until_error(stream, PrefactorClientError)
     assert "after 3 failures" in str(error)
-    assert indexes(outcomes) == list(range(taken))
-    assert taken < 100
+    assert indexes(outcomes) == list(range(pulled))
+    assert pulled < 100
     refused = [outcome for outcome in outcomes if isinstance(outcome.error, PrefactorApiError)]
     assert 3 <= len(refused) <= 5
     assert all("not sent" in str(o.error) for o in outcomes if o not in refused)
 
 
-async def test_a_reply_that_lacks_an_item_is_never_taken_as_success(raw_server, raw_client):
+async def test_an_item_without_output_is_never_a_success(raw_server, raw_client):
     lacking = reply(body={"status": "success", "outputs": {"key-0000": OK}})
     raw_server.script(*[lacking] * 4)
     items = [plain("key-0000"), plain("key-0001")]
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == ["ok", "unknown"]
     assert isinstance(outcomes[1].error, PrefactorResponseContractError)
-    assert "lacks outputs" in str(outcomes[1].error)
-    assert len(raw_server.requests) == 4 - 1  # with both, and twice with the one it lacked
+    assert "has no output" in str(outcomes[1].error)
+    assert len(raw_server.requests) == 4 - 1  # one with both items, two with the missing one
     assert [item["idempotency_key"] for item in raw_server.requests[-1].json["items"]] == [
         "key-0001"
     ]
 
 
-async def test_results_are_matched_by_key_and_strangers_are_passed_over(raw_server, raw_client):
+async def test_outputs_are_matched_by_key_and_unknown_keys_are_ignored(raw_server, raw_client):
     bad = {"status": "error", "code": "not_found", "message": "No such agent."}
-    outputs = {"stranger": OK, "key-0001": bad, "key-0000": OK}
+    outputs = {"unknown-key": OK, "key-0001": bad, "key-0000": OK}
     raw_server.script(reply(body={"status": "success", "outputs": outputs}))
     items = [plain("key-0000"), plain("key-0001")]
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))

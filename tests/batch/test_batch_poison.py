@@ -1,4 +1,4 @@
-"""Items that make the API fail, requests that take too long, and outages: told apart."""
+"""Poison items, requests that time out, and outages are distinguished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     items_sent,
     plain,
@@ -34,9 +34,9 @@ CUT = b""
 
 
 def poisoned(bad: set[int], crash: bytes = CRASH):
-    """Answer registers of `rows`, and crash at each request that contains a bad one."""
+    """Answer registers of `rows`, and fail each request that contains a bad one."""
     names = {f"row-{number}" for number in bad}
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         if names & {item.get("external_identifier") for item in request.json["items"]}:
@@ -54,7 +54,7 @@ def names_of(outcomes) -> set[str]:
 @pytest.mark.parametrize(
     "bad", [{500, 501, 2000}, {0, 1, 1500}, {99, 100, 101}, {549, 550, 1250}, {2997, 2998, 2999}]
 )
-async def test_poison_rows_end_alone_for_few_requests(raw_server, raw_client, bad, crash):
+async def test_poison_rows_are_isolated_with_few_requests(raw_server, raw_client, bad, crash):
     raw_server.answer = poisoned(bad, crash)
     outcomes = await collect(register_rows(raw_client, rows(3000)))
     assert indexes(outcomes) == list(range(3000))
@@ -71,7 +71,7 @@ async def test_poison_rows_end_alone_for_few_requests(raw_server, raw_client, ba
             assert is_transient_http_error(outcome.error)
 
 
-async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_server, raw_client):
+async def test_each_part_of_a_split_request_is_sent_once(raw_server, raw_client):
     raw_server.answer = poisoned({250})
     await collect(register_rows(raw_client, rows(1000)))
     attempts = Counter(
@@ -79,7 +79,7 @@ async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_se
     )
     whole, *parts = attempts
     assert len(items_sent(raw_server.requests[0])) == 100
-    assert attempts[whole] <= 2  # it was sent again as it was before it was split
+    assert attempts[whole] <= 2  # it is repeated once before it is split
     assert all(attempts[part] == 1 for part in parts if part.count(b'"_type"') > 1)
     sizes = sorted({part.count(b'"_type"') for part in attempts}, reverse=True)
     assert all(smaller <= larger // 2 + 1 for larger, smaller in pairwise(sizes))
@@ -89,7 +89,9 @@ async def test_while_a_request_is_being_split_each_size_is_attempted_once(raw_se
     ("bad", "count", "chunk_size"),
     [({2}, 3, 1), ({0}, 2, 1), ({0}, 10, 10), ({9}, 10, 10), ({0, 9}, 10, 10), ({100}, 101, 100)],
 )
-async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad, count, chunk_size):
+async def test_a_poison_row_is_isolated_at_any_position(
+    raw_server, raw_client, bad, count, chunk_size
+):
     raw_server.answer = poisoned(bad)
     async with asyncio.timeout(10):
         outcomes = await collect(
@@ -99,7 +101,7 @@ async def test_a_poison_row_ends_whatever_its_place(raw_server, raw_client, bad,
     assert sum(o.ok for o in outcomes) == count - len(bad)
 
 
-async def test_a_poison_row_ends_alone_when_requests_are_sent_one_by_one(raw_server, raw_client):
+async def test_a_poison_row_is_isolated_when_one_request_is_sent_at_a_time(raw_server, raw_client):
     raw_server.answer = poisoned({3, 96, 250})
     outcomes = await collect(register_rows(raw_client, rows(400), concurrency=1))
     assert {o.index for o in outcomes if o.unknown} == {3, 96, 250}
@@ -107,7 +109,7 @@ async def test_a_poison_row_ends_alone_when_requests_are_sent_one_by_one(raw_ser
 
 
 async def test_groups_stay_together_when_a_request_is_split(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+    fine = in_order(lambda _: success({}))
     sent: list[list[str]] = []
 
     def answer(request):
@@ -131,9 +133,7 @@ async def test_groups_stay_together_when_a_request_is_split(raw_server, raw_clie
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-async def test_a_request_of_nothing_but_poison_rows_affects_no_other(
-    raw_server, raw_client, concurrency
-):
+async def test_a_request_of_poison_rows_affects_no_other_row(raw_server, raw_client, concurrency):
     bad = set(range(20, 30))
     raw_server.answer = poisoned(bad)
     stream = register_rows(raw_client, rows(100), chunk_size=10, concurrency=concurrency)
@@ -142,7 +142,7 @@ async def test_a_request_of_nothing_but_poison_rows_affects_no_other(
     assert states(outcomes) == {"ok": 90, "unknown": 10}
 
 
-async def test_one_poison_row_in_ten_affects_no_other(raw_server, raw_client):
+async def test_one_poison_row_in_ten_affects_no_other_row(raw_server, raw_client):
     bad = set(range(3, 80, 10))
     raw_server.answer = poisoned(bad)
     outcomes = await collect(register_rows(raw_client, rows(80), chunk_size=20))
@@ -150,7 +150,7 @@ async def test_one_poison_row_in_ten_affects_no_other(raw_server, raw_client):
     assert sum(o.ok for o in outcomes) == 72
 
 
-async def test_a_poison_row_that_is_all_there_is_ends_when_patience_does(raw_server, raw_client):
+async def test_a_single_poison_row_ends_the_run_after_max_outage(raw_server, raw_client):
     raw_server.answer = poisoned({0})
     started = time.monotonic()
     stream = register_rows(raw_client, rows(1), max_outage=0.3)
@@ -161,7 +161,7 @@ async def test_a_poison_row_that_is_all_there_is_ends_when_patience_does(raw_ser
     assert 0.3 <= time.monotonic() - started < 1
 
 
-async def test_patience_is_not_exceeded_by_the_wait_before_the_last_attempt(raw_server):
+async def test_the_wait_before_the_last_attempt_does_not_exceed_max_outage(raw_server):
     raw_server.answer = poisoned({0})
     async with client_of(raw_server, initial_retry_delay=0.2, max_retry_delay=60.0) as client:
         started = time.monotonic()
@@ -170,8 +170,8 @@ async def test_patience_is_not_exceeded_by_the_wait_before_the_last_attempt(raw_
     assert 0.9 <= time.monotonic() - started < 1.5
 
 
-async def test_a_poison_item_blocks_its_group_alone(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+async def test_a_poison_item_blocks_only_its_group(raw_server, raw_client):
+    fine = in_order(lambda _: success({}))
 
     def answer(request):
         return CRASH if b"key-0-04" in request.body else fine(request)
@@ -184,14 +184,12 @@ async def test_a_poison_item_blocks_its_group_alone(raw_server, raw_client):
     assert ones == ["ok"] * 6
     zeros = [by_key[f"key-0-{n:02}"] for n in range(0, 12, 2)]
     assert zeros[:3] == ["ok", "ok", "unknown"]
-    # They were sent behind the poison item, or not at all.
+    # They were sent behind the poison item, or never.
     assert set(zeros[3:]) <= {"unknown", "blocked"}
     assert "blocked" in zeros[3:] or "unknown" in zeros[3:]
 
 
-async def test_an_item_that_the_api_itself_refuses_with_an_odd_status_is_failed(
-    raw_server, raw_client
-):
+async def test_an_item_that_the_api_refuses_with_an_unusual_status_fails(raw_server, raw_client):
     gone = reply(410, {"status": "error", "code": "gone", "message": "no"})
     raw_server.answer = poisoned({7}, gone)
     outcomes = await collect(register_rows(raw_client, rows(40), chunk_size=10))
@@ -200,15 +198,13 @@ async def test_an_item_that_the_api_itself_refuses_with_an_odd_status_is_failed(
     assert [o.error.code for o in outcomes if o.failed] == ["gone"]
 
 
-async def test_an_item_that_fails_within_its_response_ends_when_others_succeed(
-    raw_server, raw_client
-):
+async def test_an_item_with_repeated_server_errors_ends_when_others_succeed(raw_server, raw_client):
     def output_of(item):
         if item["external_identifier"] == "row-3":
             return failure("internal_server_error")
         return registered(item)
 
-    raw_server.answer = in_turn(output_of)
+    raw_server.answer = in_order(output_of)
     async with asyncio.timeout(10):
         outcomes = await collect(register_rows(raw_client, rows(60), max_outage=300))
     assert {o.index for o in outcomes if o.failed} == {3}
@@ -218,8 +214,8 @@ async def test_an_item_that_fails_within_its_response_ends_when_others_succeed(
     assert failed.output.code == "internal_server_error"
 
 
-async def test_half_a_second_of_a_proxys_page_marks_no_row(raw_server, raw_client):
-    fine = in_turn(registered)
+async def test_half_a_second_of_proxy_errors_fails_no_row(raw_server, raw_client):
+    fine = in_order(registered)
     ends_at = time.monotonic() + 0.5
 
     def answer(request):
@@ -233,7 +229,7 @@ async def test_half_a_second_of_a_proxys_page_marks_no_row(raw_server, raw_clien
 
 
 async def test_an_outage_does_not_multiply_requests(raw_server, raw_client):
-    fine = in_turn(registered)
+    fine = in_order(registered)
     left = 60
 
     def answer(request):
@@ -245,7 +241,7 @@ async def test_an_outage_does_not_multiply_requests(raw_server, raw_client):
     outcomes = await collect(register_rows(raw_client, rows(2000), chunk_size=50, concurrency=8))
     assert states(outcomes) == {"ok": 2000}
     failed = raw_server.requests[10:60]
-    # What was in flight failed as it was; then one item at a time was sent, and nothing was split.
+    # Nothing was split: the requests in flight failed, then one item at a time was sent.
     sizes = [len(items_sent(request)) for request in failed]
     assert set(sizes) == {1, 50}
     assert sizes == sorted(sizes, reverse=True)
@@ -253,8 +249,8 @@ async def test_an_outage_does_not_multiply_requests(raw_server, raw_client):
     assert len(raw_server.requests) <= 40 + 50 + 5
 
 
-async def test_after_an_outage_requests_are_repeated_as_they_were(raw_server, raw_client):
-    fine = in_turn(registered)
+async def test_after_an_outage_requests_are_repeated_unchanged(raw_server, raw_client):
+    fine = in_order(registered)
     seen = 0
 
     def answer(request):
@@ -268,8 +264,8 @@ async def test_after_an_outage_requests_are_repeated_as_they_were(raw_server, ra
     assert max(len(items_sent(request)) for request in raw_server.requests[2:]) >= 99
 
 
-async def test_an_api_that_fails_for_two_requests_in_five_costs_no_row(raw_server, raw_client):
-    fine = in_turn(registered)
+async def test_an_api_that_fails_two_requests_in_five_costs_no_row(raw_server, raw_client):
+    fine = in_order(registered)
     number = 0
 
     def answer(request):
@@ -283,8 +279,8 @@ async def test_an_api_that_fails_for_two_requests_in_five_costs_no_row(raw_serve
 
 
 def slow(seconds_per_item: float):
-    """Answer after a time for each item."""
-    fine = in_turn(registered)
+    """Answer after a delay for each item."""
+    fine = in_order(registered)
 
     async def answer(request):
         await asyncio.sleep(seconds_per_item * len(items_sent(request)))
@@ -300,7 +296,7 @@ async def test_requests_that_time_out_shrink_until_they_fit(raw_server):
     assert states(outcomes) == {"ok": 300}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
     assert sizes[0] == 100
-    # No larger than what fits from then on, and not row by row.
+    # From then on requests fit, and have more than one row.
     assert max(sizes[-5:]) <= 33
     assert len(sizes) <= 40
 
@@ -310,7 +306,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
 
     async def answer(request):
         await asyncio.sleep(seconds * len(items_sent(request)))
-        return in_turn(registered)(request)
+        return in_order(registered)(request)
 
     raw_server.answer = answer
     async with client_of(raw_server, request_timeout=0.2) as client:
@@ -327,8 +323,8 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
     assert max(grown) > 25
 
 
-async def test_a_row_that_hangs_does_not_make_other_requests_small(raw_server):
-    fine = in_turn(registered)
+async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
+    fine = in_order(registered)
 
     async def answer(request):
         if b'"row-150"' in request.body:
@@ -346,8 +342,8 @@ async def test_a_row_that_hangs_does_not_make_other_requests_small(raw_server):
 
 
 @pytest.mark.parametrize("status", [408, 504, 524])
-async def test_a_gateways_timeout_counts_as_one(raw_server, raw_client, status):
-    fine = in_turn(registered)
+async def test_a_gateway_timeout_counts_as_a_timeout(raw_server, raw_client, status):
+    fine = in_order(registered)
 
     def answer(request):
         return reply(status, b"") if len(items_sent(request)) > 10 else fine(request)
@@ -384,15 +380,15 @@ async def test_probes_reach_a_good_item_between_bad_ones(raw_server):
     assert sum(o.unknown for o in outcomes) == 6
 
 
-async def test_an_ordered_stream_isolates_a_poison_row_too(raw_server, raw_client):
+async def test_an_ordered_stream_isolates_a_poison_row(raw_server, raw_client):
     raw_server.answer = poisoned({250})
     outcomes = await collect(register_rows(raw_client, rows(600), ordered=True))
     assert [o.index for o in outcomes] == list(range(600))
     assert states(outcomes) == {"ok": 599, "unknown": 1}
 
 
-async def test_all_items_in_one_group_isolate_a_poison_item_too(raw_server, raw_client):
-    fine = in_turn(lambda _: success({}))
+async def test_a_single_group_isolates_a_poison_item(raw_server, raw_client):
+    fine = in_order(lambda _: success({}))
 
     def answer(request):
         return CRASH if b"key-0020" in request.body else fine(request)

@@ -1,4 +1,4 @@
-"""A run in which everything is refused for one reason stops; the token is in no error."""
+"""Runs that stop after repeated refusals, and redaction of the token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     plain,
     register_rows,
@@ -27,14 +27,14 @@ from prefactor_http import BulkItem, PrefactorClientError, PrefactorResponseCont
 TAKEN = failure("validation_errors", external_identifier=["has already been taken"])
 
 
-async def test_a_run_stops_after_100_refusals_for_one_reason(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
-    taken = 0
+async def test_a_run_stops_after_100_refusals_for_the_same_reason(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: TAKEN)
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(5000):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register_rows(raw_client, source())
@@ -42,14 +42,14 @@ async def test_a_run_stops_after_100_refusals_for_one_reason(raw_server, raw_cli
     assert "100 items in a row" in str(error)
     assert "max_same_refusals" in str(error)
     assert "has already been taken" in str(error)
-    assert indexes(outcomes) == list(range(taken))
+    assert indexes(outcomes) == list(range(pulled))
     refused = [o for o in outcomes if o.output is not None]
     assert 100 <= len(refused) <= 108
     assert all("not sent" in str(o.error) for o in outcomes if o not in refused)
 
 
-async def test_the_number_of_refusals_can_be_set_or_left_open(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
+async def test_max_same_refusals_can_be_set_or_disabled(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: TAKEN)
     stream = register_rows(raw_client, rows(50), max_same_refusals=3, concurrency=1)
     outcomes, _ = await collect_until_error(stream, PrefactorClientError)
     assert len([o for o in outcomes if o.output is not None]) == 3
@@ -67,7 +67,9 @@ async def test_the_number_of_refusals_can_be_set_or_left_open(raw_server, raw_cl
         ([failure("bad_request"), failure("bad_request", message="another text")], False),
     ],
 )
-async def test_only_the_same_code_and_fields_in_a_row_count(raw_server, raw_client, outputs, stops):
+async def test_only_consecutive_refusals_with_the_same_code_and_fields_count(
+    raw_server, raw_client, outputs, stops
+):
     number = 0
 
     def output_of(_):
@@ -75,7 +77,7 @@ async def test_only_the_same_code_and_fields_in_a_row_count(raw_server, raw_clie
         number += 1
         return outputs[number % len(outputs)]
 
-    raw_server.answer = in_turn(output_of)
+    raw_server.answer = in_order(output_of)
     stream = register_rows(raw_client, rows(40), max_same_refusals=10, concurrency=1)
     if stops:
         await collect_until_error(stream, PrefactorClientError)
@@ -84,7 +86,7 @@ async def test_only_the_same_code_and_fields_in_a_row_count(raw_server, raw_clie
 
 
 async def test_after_a_success_refusals_do_not_stop_the_run(raw_server, raw_client):
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: registered(item) if item["external_identifier"] == "row-5" else TAKEN
     )
     stream = register_rows(raw_client, rows(60), max_same_refusals=10, concurrency=1)
@@ -92,14 +94,14 @@ async def test_after_a_success_refusals_do_not_stop_the_run(raw_server, raw_clie
 
 
 async def test_rows_that_are_invalid_locally_do_not_count(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: TAKEN)
+    raw_server.answer = in_order(lambda _: TAKEN)
     source = [{"odd": n} for n in range(50)] + [*rows(5)]
     stream = register_rows(raw_client, source, max_same_refusals=6)
     assert states(await collect(stream)) == {"failed": 55}
     assert len(raw_server.requests) >= 5
 
 
-async def test_a_server_that_is_another_one_stops_the_run(raw_server, raw_client):
+async def test_a_server_that_is_not_the_api_stops_the_run(raw_server, raw_client):
     raw_server.answer = lambda _: reply(200, {"welcome": "to another API"})
     stream = register_rows(raw_client, rows(1000), max_same_refusals=150)
     outcomes, error = await collect_until_error(stream, PrefactorClientError)
@@ -121,8 +123,8 @@ LEAKS = {
 
 @pytest.mark.parametrize("output", LEAKS.values(), ids=LEAKS)
 @pytest.mark.parametrize("kind", ["rows", "items"])
-async def test_the_token_is_in_no_error_and_no_output_of_a_batch(raw_server, output, kind):
-    raw_server.answer = in_turn(lambda _: output)
+async def test_errors_and_outputs_of_a_batch_do_not_contain_the_token(raw_server, output, kind):
+    raw_server.answer = in_order(lambda _: output)
     async with client_of(raw_server, token=TOKEN) as client:
         if kind == "rows":
             stream = register_rows(client, rows(1))
@@ -130,7 +132,7 @@ async def test_the_token_is_in_no_error_and_no_output_of_a_batch(raw_server, out
             stream = client.bulk.stream([plain("key-0001")])
         (outcome,) = await collect(stream)
     if outcome.error is None:
-        assert output in (LEAKS["details"], LEAKS["escaped"])  # data is not changed
+        assert output in (LEAKS["details"], LEAKS["escaped"])  # data is not redacted
         return
     for text in (
         str(outcome.error),
@@ -144,7 +146,7 @@ async def test_the_token_is_in_no_error_and_no_output_of_a_batch(raw_server, out
     assert TOKEN not in str(outcome.output.raw)
 
 
-async def test_the_token_is_not_in_an_output_that_is_no_unicode(raw_server):
+async def test_an_output_that_is_not_unicode_does_not_contain_the_token(raw_server):
     output = b'{"status":"success","details":{"id":"\xff","type":"%b"}}' % TOKEN.encode()
     body = b'{"status":"success","outputs":{"key-0001":%b}}' % output
     raw_server.answer = lambda _: reply(200, body)
@@ -155,8 +157,8 @@ async def test_the_token_is_not_in_an_output_that_is_no_unicode(raw_server):
     assert TOKEN not in f"{outcome.error}{vars(outcome.error)}{outcome.output.raw!r}"
 
 
-async def test_local_refusals_that_end_the_run_send_nothing_more(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_invalid_rows_that_end_the_run_send_nothing_more(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
     first, *others = rows(5)
     stream = register_rows(
         raw_client,
@@ -171,16 +173,16 @@ async def test_local_refusals_that_end_the_run_send_nothing_more(raw_server, raw
     assert len(raw_server.requests) == 1
 
 
-async def test_a_token_in_data_is_left_alone(raw_server):
-    raw_server.answer = in_turn(registered)
+async def test_a_token_in_data_is_not_redacted(raw_server):
+    raw_server.answer = in_order(registered)
     async with client_of(raw_server, token="customer") as client:
         (outcome,) = await collect(register_rows(client, [{"external_identifier": "customer-1"}]))
     assert outcome.instance.external_identifier == "customer-1"
     assert outcome.output.details["external_identifier"] == "customer-1"
 
 
-async def test_a_token_that_is_a_word_of_the_contract_decides_nothing(raw_server):
-    raw_server.answer = in_turn(lambda _: failure("not_found"))
+async def test_a_token_that_equals_an_error_code_changes_no_decision(raw_server):
+    raw_server.answer = in_order(lambda _: failure("not_found"))
     async with client_of(raw_server, token="not_found") as client:
         (outcome,) = await collect(client.bulk.stream([plain("key-0001")]))
     assert outcome.error.status_code == 404

@@ -1,4 +1,4 @@
-"""How a source is pulled, and when a request leaves."""
+"""How a source is pulled, and when a request is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from batch_support import (
     collect,
-    in_turn,
+    in_order,
     indexes,
     items_sent,
     register_rows,
@@ -25,7 +25,7 @@ from prefactor_http import HttpClientConfig, PrefactorHttpClient
 
 
 class SourceClock:
-    """A clock that only a source advances, and who waits."""
+    """A clock that advances only when a source takes time or a task sleeps."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ class SourceClock:
         self.now += seconds
 
     def rows(self, count: int, seconds: float, first: int = 0) -> Iterator[dict[str, Any]]:
-        """Give the first rows at once, and then one after a time."""
+        """Yield the first rows immediately, and then one after each interval."""
         for number, row in enumerate(rows(count)):
             if number >= first:
                 self.now += seconds
@@ -55,23 +55,23 @@ def clock():
 
 @pytest.fixture
 async def timed_client(raw_server, clock):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     config = HttpClientConfig(raw_server.url, "token-1234")
     async with PrefactorHttpClient(config, clock=clock) as client:
         yield client
 
 
-class Turns:
-    """Counts the rows that a source gives between two turns of the event loop."""
+class LoopRowCounter:
+    """Counts the rows that a source yields between two iterations of the event loop."""
 
     def __init__(self, source: Iterator[dict[str, Any]]) -> None:
         self._source = source
-        self.taken = self.most = 0
+        self.rows = self.max_rows = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in self._source:
-            self.taken += 1
-            self.most = max(self.most, self.taken)
+            self.rows += 1
+            self.max_rows = max(self.max_rows, self.rows)
             yield row
 
     async def __aiter__(self):
@@ -80,36 +80,36 @@ class Turns:
 
     async def count(self) -> None:
         while True:
-            self.taken = 0
+            self.rows = 0
             await asyncio.sleep(0)
 
 
-async def rows_between_turns(client, turns: Turns, source: Any) -> int:
-    counting = asyncio.create_task(turns.count())
+async def max_rows_per_iteration(client, counter: LoopRowCounter, source: Any) -> int:
+    counting = asyncio.create_task(counter.count())
     try:
         assert states(await collect(register_rows(client, source))) == {"ok": 150}
     finally:
         counting.cancel()
-    return turns.most
+    return counter.max_rows
 
 
 async def test_a_slow_plain_source_blocks_the_loop_for_50_ms_at_a_time(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.005))
-    assert await rows_between_turns(timed_client, turns, iter(turns)) == 10
+    counter = LoopRowCounter(clock.rows(150, 0.005))
+    assert await max_rows_per_iteration(timed_client, counter, iter(counter)) == 10
 
 
-async def test_a_source_that_becomes_slow_blocks_the_loop_no_longer(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.02, first=120))
-    source = iter(turns)
+async def test_a_source_that_becomes_slow_blocks_the_loop_for_50_ms_at_a_time(timed_client, clock):
+    counter = LoopRowCounter(clock.rows(150, 0.02, first=120))
+    source = iter(counter)
     for _ in range(120):
         next(source)
-    turns.taken = turns.most = 0
-    await rows_between_turns_of_the_rest(timed_client, turns, source)
-    assert turns.most == 3
+    counter.rows = counter.max_rows = 0
+    await read_rest(timed_client, counter, source)
+    assert counter.max_rows == 3
 
 
-async def rows_between_turns_of_the_rest(client, turns: Turns, source: Any) -> None:
-    counting = asyncio.create_task(turns.count())
+async def read_rest(client, counter: LoopRowCounter, source: Any) -> None:
+    counting = asyncio.create_task(counter.count())
     try:
         assert states(await collect(register_rows(client, source))) == {"ok": 30}
     finally:
@@ -117,20 +117,18 @@ async def rows_between_turns_of_the_rest(client, turns: Turns, source: Any) -> N
 
 
 async def test_an_async_source_that_never_waits_lets_other_tasks_run(timed_client, clock):
-    turns = Turns(clock.rows(150, 0.005))
-    assert await rows_between_turns(timed_client, turns, aiter(turns)) <= 11
+    counter = LoopRowCounter(clock.rows(150, 0.005))
+    assert await max_rows_per_iteration(timed_client, counter, aiter(counter)) <= 11
 
 
-async def test_a_request_leaves_when_it_is_full(timed_client, clock, raw_server):
+async def test_a_request_is_sent_when_it_is_full(timed_client, clock, raw_server):
     stream = register_rows(timed_client, clock.rows(60, 0.004), chunk_size=20)
     assert indexes(await collect(stream)) == list(range(60))
-    # 80 ms for each: the half second is not waited for.
+    # 80 ms each, well before the linger time of half a second.
     assert [len(items_sent(request)) for request in raw_server.requests] == [20, 20, 20]
 
 
-async def test_a_request_leaves_when_it_has_as_many_bytes_as_it_may(
-    timed_client, clock, raw_server
-):
+async def test_a_request_is_sent_when_it_reaches_max_chunk_bytes(timed_client, clock, raw_server):
     stream = register_rows(timed_client, clock.rows(60, 0.004), max_chunk_bytes=2000)
     assert len(await collect(stream)) == 60
     sizes = [len(request.body) for request in raw_server.requests]
@@ -138,7 +136,7 @@ async def test_a_request_leaves_when_it_has_as_many_bytes_as_it_may(
     assert min(sizes[:-1]) > 1600
 
 
-async def test_a_request_that_does_not_fill_leaves_after_half_a_second(
+async def test_a_request_that_is_not_full_is_sent_after_half_a_second(
     timed_client, clock, raw_server
 ):
     started = clock.now
@@ -151,15 +149,15 @@ async def test_a_request_that_does_not_fill_leaves_after_half_a_second(
     assert 0.5 <= moments[0] <= 0.61
 
 
-async def test_the_last_request_leaves_at_once(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_the_last_request_is_sent_immediately(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
     started = time.monotonic()
     assert len(await collect(register_rows(raw_client, rows(7)))) == 7
     assert time.monotonic() - started < 0.4
 
 
-async def test_items_of_an_async_source_travel_together(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_items_of_an_async_source_share_requests(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
 
     async def source():
         for row in rows(30):
@@ -170,8 +168,8 @@ async def test_items_of_an_async_source_travel_together(raw_server, raw_client):
     assert len(raw_server.requests) == 1
 
 
-async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_requeued_items_do_not_wait_for_a_full_request(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
     more = asyncio.Event()
 
     async def source():
@@ -179,14 +177,14 @@ async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client
             yield row
         await more.wait()
 
-    # The first response has the first ten outputs only, as if the API had stopped there.
-    fine = in_turn(registered)
+    # The first response has only ten outputs, as if the API had stopped there.
+    fine = in_order(registered)
 
     def answer(request):
         items = items_sent(request)
         if len(items) < 20:
             return fine(request)
-        return in_turn(
+        return in_order(
             lambda item: (
                 registered(item)
                 if item["external_identifier"] != "row-10"
@@ -204,40 +202,40 @@ async def test_what_is_sent_again_waits_for_no_other_item(raw_server, raw_client
     assert await collect(stream) == []
 
 
-async def test_a_source_is_asked_for_no_more_than_there_is_room_for(raw_server, raw_client):
+async def test_a_source_is_pulled_only_within_the_window(raw_server, raw_client):
     answered = asyncio.Event()
 
     async def answer(request):
         await answered.wait()
-        return in_turn(registered)(request)
+        return in_order(registered)(request)
 
     raw_server.answer = answer
-    taken = 0
+    pulled = 0
 
     def source():
-        nonlocal taken
+        nonlocal pulled
         for row in rows(500):
-            taken += 1
+            pulled += 1
             yield row
 
     stream = register_rows(raw_client, source(), chunk_size=10, concurrency=3)
     waiting = asyncio.create_task(anext(stream))
     await until(lambda: len(raw_server.requests) == 2)
-    assert taken == 40
+    assert pulled == 40
     answered.set()
     assert (await waiting).ok
     assert len(await collect(stream)) == 499
 
 
-async def test_a_source_whose_iterator_cannot_be_made_ends_the_stream(raw_client):
-    class Odd:
+async def test_a_source_whose_iter_raises_ends_the_stream(raw_client):
+    class FailingSync:
         def __iter__(self):
             raise ZeroDivisionError("no rows")
 
-    class OddAsync:
+    class FailingAsync:
         def __aiter__(self):
             raise ZeroDivisionError("no rows")
 
-    for source in (Odd(), OddAsync()):
+    for source in (FailingSync(), FailingAsync()):
         with pytest.raises(ZeroDivisionError, match="no rows"):
             await collect(register_rows(raw_client, source))

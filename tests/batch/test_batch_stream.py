@@ -1,4 +1,4 @@
-"""The object that a stream is: it survives cancelled waits, closes, and cleans up after itself."""
+"""The stream object: cancelled waits, closing and cleaning up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from batch_support import (
     client_of,
     collect,
-    in_turn,
+    in_order,
     indexes,
     register,
     register_rows,
@@ -25,7 +25,7 @@ from prefactor_http import PrefactorAuthError, PrefactorConnectionError
 from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, serving
 
 
-def others() -> set[asyncio.Task]:
+def other_tasks() -> set[asyncio.Task]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
@@ -53,8 +53,8 @@ async def test_a_timeout_on_the_next_outcome_loses_nothing(threaded_api):
     assert len(threaded_api.instances) == 50
 
 
-async def test_a_timeout_while_an_async_source_has_nothing_loses_nothing(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_a_timeout_while_an_async_source_waits_loses_nothing(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
     more = asyncio.Event()
 
     async def source():
@@ -89,7 +89,7 @@ async def test_a_timeout_during_an_outage_and_at_the_end_loses_no_error(raw_serv
         assert [outcome async for outcome in stream] == []
 
 
-async def test_two_tasks_cannot_wait_for_the_next_outcome_at_once(threaded_api):
+async def test_two_tasks_cannot_wait_for_the_next_outcome_concurrently(threaded_api):
     threaded_api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
     async with client_of(threaded_api) as client:
         stream = register(client, threaded_api, rows(3))
@@ -110,12 +110,12 @@ async def test_closing_ends_the_wait_of_another_task(threaded_api):
         await stream.aclose()
         with pytest.raises(StopAsyncIteration):
             await waiting
-        assert others() == set()
+        assert other_tasks() == set()
     assert threaded_api.doubled == []
 
 
 async def test_a_stream_can_be_closed_at_any_time_and_more_than_once(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     stream = register_rows(raw_client, rows(30))
     await stream.aclose()
     await stream.aclose()
@@ -129,7 +129,7 @@ async def test_a_stream_can_be_closed_at_any_time_and_more_than_once(raw_server,
 
 
 async def test_a_stream_has_the_methods_of_an_async_generator(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     stream = register_rows(raw_client, rows(3))
     assert isinstance(stream, AsyncGenerator)
     assert aiter(stream) is stream
@@ -140,7 +140,7 @@ async def test_a_stream_has_the_methods_of_an_async_generator(raw_server, raw_cl
         await stream.asend(None)
 
 
-async def test_a_stream_that_is_dropped_lets_requests_in_flight_end(threaded_api):
+async def test_a_garbage_collected_stream_waits_for_requests_in_flight(threaded_api):
     threaded_api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
     async with client_of(threaded_api) as client:
         stream = register(client, threaded_api, rows(100), chunk_size=5, concurrency=1)
@@ -148,12 +148,12 @@ async def test_a_stream_that_is_dropped_lets_requests_in_flight_end(threaded_api
             await asyncio.wait_for(anext(stream), 0.05)
         del stream
         gc.collect()
-        await until(lambda: not others())
+        await until(lambda: not other_tasks())
     assert 0 < len(threaded_api.instances) <= 15
     assert threaded_api.doubled == []
 
 
-async def test_a_stream_that_is_dropped_while_it_waits_ends_at_once(raw_server):
+async def test_a_garbage_collected_stream_that_backs_off_closes_immediately(raw_server):
     raw_server.answer = lambda _: b""
     async with client_of(raw_server, initial_retry_delay=60.0, max_retry_delay=60.0) as client:
         stream = register_rows(client, rows(3))
@@ -161,10 +161,12 @@ async def test_a_stream_that_is_dropped_while_it_waits_ends_at_once(raw_server):
             await asyncio.wait_for(anext(stream), 0.1)
         del stream
         async with asyncio.timeout(2):
-            await until(lambda: "_close" not in str(others()) and "_sleep" not in str(others()))
+            await until(
+                lambda: "_close" not in str(other_tasks()) and "_sleep" not in str(other_tasks())
+            )
 
 
-def test_a_stream_that_outlives_its_event_loop_does_no_harm():
+def test_a_stream_can_outlive_its_event_loop():
     kept = []
 
     async def main():
@@ -179,7 +181,7 @@ def test_a_stream_that_outlives_its_event_loop_does_no_harm():
     gc.collect()
 
 
-async def test_a_cancelled_close_can_be_left_alone(threaded_api):
+async def test_a_cancelled_close_leaves_no_task(threaded_api):
     threaded_api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=30))
     async with client_of(threaded_api, request_timeout=60.0) as client:
         stream = register(client, threaded_api, rows(3))
@@ -187,11 +189,11 @@ async def test_a_cancelled_close_can_be_left_alone(threaded_api):
             await asyncio.wait_for(anext(stream), 0.1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(stream.aclose(), 0.05)
-        assert others() == set()
+        assert other_tasks() == set()
         assert await collect(stream) == []
 
 
-async def test_a_close_that_is_cancelled_when_all_is_done_hides_no_error(raw_server):
+async def test_a_close_that_is_cancelled_at_the_end_hides_no_error(raw_server):
     raw_server.answer = lambda _: b""
     entered = asyncio.Event()
 
@@ -215,14 +217,14 @@ async def test_a_close_that_is_cancelled_when_all_is_done_hides_no_error(raw_ser
             outcomes += [outcome async for outcome in stream]
 
 
-async def test_outcomes_come_in_turn_with_other_tasks(threaded_api):
+async def test_reading_outcomes_lets_other_tasks_run(threaded_api):
     async with client_of(threaded_api) as client:
         stream = register(client, threaded_api, rows(20))
         async with aclosing(stream) as outcomes:
             assert [outcome.ok async for outcome in outcomes] == [True] * 20
 
 
-async def test_an_end_with_an_error_is_raised_once(threaded_api):
+async def test_the_error_that_ends_a_stream_is_raised_once(threaded_api):
     threaded_api.set_token_active(threaded_api.token, active=False)
     async with client_of(threaded_api) as client:
         stream = register(client, threaded_api, rows(2))

@@ -1,4 +1,4 @@
-"""Batches do as Retry-After says, on every path."""
+"""Batches respect Retry-After on every path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     indexes,
     register_rows,
     registered,
@@ -31,7 +31,9 @@ def refusal(status: int, retry_after: str | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_retry_after_beyond_patience_ends_the_run_at_once(raw_server, raw_client, status):
+async def test_a_retry_after_beyond_max_outage_ends_the_run_immediately(
+    raw_server, raw_client, status
+):
     raw_server.answer = lambda _: refusal(status, "30")
     started = time.monotonic()
     stream = register_rows(raw_client, rows(50), chunk_size=10, max_outage=5, concurrency=1)
@@ -41,25 +43,25 @@ async def test_a_retry_after_beyond_patience_ends_the_run_at_once(raw_server, ra
     assert error.retry_after == 30
     assert len(raw_server.requests) == 1
     assert indexes(outcomes) == list(range(20))
-    # A 503 can come from a gateway that gave up on a request which the API then executed.
+    # A gateway can answer 503 to a request that the API applies later.
     assert states(outcomes) == ({"failed": 20} if status == 429 else {"unknown": 10, "failed": 10})
 
 
 @pytest.mark.parametrize("status", [429, 503, 500])
-async def test_nothing_is_sent_before_retry_after_is_over(raw_server, status):
+async def test_nothing_is_sent_before_retry_after_has_passed(raw_server, status):
     moments: list[float] = []
     raw_server.on_request = lambda: moments.append(time.monotonic())
     raw_server.script(refusal(status, "1"))
-    raw_server.answer = in_turn(registered)
+    raw_server.answer = in_order(registered)
     async with client_of(raw_server, max_retry_delay=0.1) as client:
         outcomes = await collect(register_rows(client, rows(60), chunk_size=10, concurrency=1))
     assert states(outcomes) == {"ok": 60}
     assert moments[1] - moments[0] >= 0.99
 
 
-async def test_a_success_does_not_cut_retry_after_short(raw_server):
+async def test_a_success_does_not_shorten_retry_after(raw_server):
     moments: list[float] = []
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         moments.append(time.monotonic())
@@ -72,8 +74,8 @@ async def test_a_success_does_not_cut_retry_after_short(raw_server):
     assert len([moment for moment in moments if moment - moments[0] < 0.95]) <= 2
 
 
-async def test_after_a_429_one_request_asks_before_all_do(raw_server, raw_client):
-    fine = in_turn(registered)
+async def test_after_a_429_one_request_probes_before_others_are_sent(raw_server, raw_client):
+    fine = in_order(registered)
     number = in_flight = 0
     most: list[int] = []
 
@@ -93,8 +95,8 @@ async def test_after_a_429_one_request_asks_before_all_do(raw_server, raw_client
     assert most[-10:] == [1] * 10
 
 
-async def test_429s_blame_no_row_and_split_no_request(raw_server, raw_client):
-    fine = in_turn(registered)
+async def test_429s_fail_no_row_and_split_no_request(raw_server, raw_client):
+    fine = in_order(registered)
     number = 0
 
     def answer(request):
@@ -108,7 +110,7 @@ async def test_429s_blame_no_row_and_split_no_request(raw_server, raw_client):
     assert {len(request.json["items"]) for request in raw_server.requests} == {50}
 
 
-async def test_429s_that_do_not_end_end_the_run_when_patience_does(raw_server, raw_client):
+async def test_429s_for_longer_than_max_outage_end_the_run(raw_server, raw_client):
     raw_server.answer = lambda _: refusal(429)
     started = time.monotonic()
     stream = register_rows(raw_client, rows(30), chunk_size=10, max_outage=0.3)

@@ -1,4 +1,4 @@
-"""Items that may have been applied stay unknown, unless reading the resource says more."""
+"""Items that may have been applied are unknown, unless reading the resource verifies them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batch_support import (
     collect,
     collect_until_error,
     failure,
-    in_turn,
+    in_order,
     instance_of,
     plain,
     register_rows,
@@ -34,12 +34,12 @@ def span_of(id: str, status: str = "active", **fields: Any) -> dict[str, Any]:
     return {"type": "agent_span", "id": id, "status": status, **own, **fields}
 
 
-class Forgetful:
-    """An API that forgets every key, and whose first response to each bulk request is lost.
+class KeyDroppingApi:
+    """An API that drops every key, and whose first response to each bulk request is lost.
 
     Args:
-        outputs: The outputs of the second response by the item's call.
-        resources: What a GET of a path finds; a number is a status.
+        outputs: Outputs of the second response, by the item's call.
+        resources: Responses to GET requests by path; a number is a status.
     """
 
     def __init__(self, outputs: dict[str, Any], resources: dict[str, Any] | None = None) -> None:
@@ -58,7 +58,7 @@ class Forgetful:
         if not self.lost:
             self.lost += 1
             return CUT
-        return in_turn(lambda item: self.outputs[item["_type"]])(request)
+        return in_order(lambda item: self.outputs[item["_type"]])(request)
 
 
 START = BulkItem(
@@ -163,7 +163,7 @@ async def test_a_refusal_after_a_lost_response_is_verified_by_reading(
     raw_server, raw_client, item, refusal, path, resource, state
 ):
     found = resource if isinstance(resource, int) else success(resource)
-    raw_server.answer = api = Forgetful({item.type: refusal}, {path: found})
+    raw_server.answer = api = KeyDroppingApi({item.type: refusal}, {path: found})
     (outcome,) = await collect(raw_client.bulk.stream([item]))
     assert outcome.state.value == state
     assert api.reads[0] == path
@@ -179,15 +179,15 @@ async def test_a_refusal_after_a_lost_response_is_verified_by_reading(
         assert outcome.output.code == refusal["code"]
 
 
-async def test_an_item_whose_id_is_none_leaves_the_outcome_unknown(raw_server, raw_client):
+async def test_an_item_whose_id_is_not_text_leaves_the_outcome_unknown(raw_server, raw_client):
     odd = BulkItem(_type="agent_instances/start", idempotency_key="start-01", agent_instance_id=7)
-    raw_server.answer = Forgetful({odd.type: INVALID})
+    raw_server.answer = KeyDroppingApi({odd.type: INVALID})
     (outcome,) = await collect(raw_client.bulk.stream([odd]))
     assert outcome.unknown
 
 
-async def test_a_refusal_without_a_lost_response_is_believed(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: INVALID)
+async def test_a_refusal_without_a_lost_response_is_final(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: INVALID)
     (outcome,) = await collect(raw_client.bulk.stream([START]))
     assert outcome.failed
     assert not outcome.error.outcome_unknown
@@ -216,17 +216,17 @@ async def test_a_refusal_without_a_lost_response_is_believed(raw_server, raw_cli
         ("some/thing", failure("brand_new"), "failed"),
     ],
 )
-async def test_only_a_refusal_that_can_be_an_echo_leaves_the_outcome_unknown(
+async def test_only_a_refusal_that_an_own_success_can_cause_leaves_the_outcome_unknown(
     raw_server, raw_client, kind, refusal, state
 ):
     item = BulkItem(_type=kind, idempotency_key="key-0001", agent_id="a")
-    raw_server.answer = Forgetful({kind: refusal})
+    raw_server.answer = KeyDroppingApi({kind: refusal})
     (outcome,) = await collect(raw_client.bulk.stream([item]))
     assert outcome.state.value == state
     assert outcome.error.outcome_unknown == (state == "unknown")
 
 
-async def test_a_request_refused_as_a_whole_says_nothing_about_the_one_before(
+async def test_the_refusal_of_a_whole_request_says_nothing_about_an_earlier_request(
     raw_server, raw_client
 ):
     raw_server.script(CUT, reply(422, failure("validation_errors", purpose=["odd"])))
@@ -236,7 +236,9 @@ async def test_a_request_refused_as_a_whole_says_nothing_about_the_one_before(
     assert outcome.error.outcome_unknown
 
 
-async def test_a_request_refused_as_a_whole_is_verified_like_an_items_error(raw_server, raw_client):
+async def test_the_refusal_of_a_whole_request_is_verified_like_an_items_error(
+    raw_server, raw_client
+):
     raw_server.script(CUT, reply(409, failure("invalid_action")))
     raw_server.answer = lambda _: reply(200, success(instance_of("i-1", "active")))
     (outcome,) = await collect(raw_client.bulk.stream([START]))
@@ -246,9 +248,9 @@ async def test_a_request_refused_as_a_whole_is_verified_like_an_items_error(raw_
     assert outcome.unknown
 
 
-async def test_items_behind_one_that_is_being_verified_wait_for_it(raw_server, raw_client):
+async def test_items_of_a_group_wait_for_a_verification(raw_server, raw_client):
     done = {"start": INVALID, "finish": success(instance_of("i-1", "failed"))}
-    raw_server.answer = Forgetful(
+    raw_server.answer = KeyDroppingApi(
         {f"agent_instances/{action}": output for action, output in done.items()},
         {INSTANCE: success(instance_of("i-1", "active", started_at=MOMENT))},
     )
@@ -261,22 +263,20 @@ async def test_items_behind_one_that_is_being_verified_wait_for_it(raw_server, r
     assert methods == ["POST", "POST", "GET", "POST"]
 
 
-async def test_behind_an_item_that_was_certainly_not_applied_nothing_was(raw_server, raw_client):
+async def test_items_behind_one_that_was_certainly_not_applied_are_blocked(raw_server, raw_client):
     refusal = failure("validation_errors", purpose=["odd"])
-    raw_server.answer = Forgetful({"some/thing": refusal})
+    raw_server.answer = KeyDroppingApi({"some/thing": refusal})
     items = [plain("key-0001"), plain("key-0002")]
     stream = raw_client.bulk.stream(items, group=lambda _: 1, ordered=True)
     outcomes = await collect(stream)
-    # Both were in the request that was lost; the API stopped at the first then, too.
+    # Both were in the request whose response was lost. The API stopped at the first one there, too.
     assert [outcome.state.value for outcome in outcomes] == ["failed", "blocked"]
     assert not outcomes[1].error.outcome_unknown
 
 
-async def test_behind_an_item_that_may_have_been_applied_others_may_have_been(
-    raw_server, raw_client
-):
+async def test_items_behind_one_that_may_have_been_applied_are_unknown(raw_server, raw_client):
     taken = failure("validation_errors", external_identifier=["has already been taken"])
-    raw_server.answer = Forgetful({"some/thing": taken})
+    raw_server.answer = KeyDroppingApi({"some/thing": taken})
     items = [plain("key-0001"), plain("key-0002"), plain("key-0003")]
     stream = raw_client.bulk.stream(items, group=lambda _: 1, ordered=True, chunk_size=2)
     outcomes = await collect(stream)
@@ -286,7 +286,7 @@ async def test_behind_an_item_that_may_have_been_applied_others_may_have_been(
     assert outcomes[1].error.idempotency_key == "key-0002"
 
 
-async def test_at_the_end_of_a_run_what_was_sent_is_unknown_and_the_rest_not_sent(
+async def test_at_the_end_of_a_run_sent_items_are_unknown_and_the_others_failed(
     raw_server, raw_client
 ):
     raw_server.script(CUT, CUT, *[reply(401, failure("bad_authtoken"))] * 9)
@@ -303,7 +303,7 @@ async def test_at_the_end_of_a_run_what_was_sent_is_unknown_and_the_rest_not_sen
         assert isinstance(outcome.error, kind)
 
 
-async def test_an_item_that_is_being_verified_when_the_run_ends_has_its_outcome(raw_server):
+async def test_an_item_that_is_being_verified_when_the_run_ends_has_an_outcome(raw_server):
     reading, ended = asyncio.Event(), asyncio.Event()
 
     async def answer(request):
@@ -315,7 +315,7 @@ async def test_an_item_that_is_being_verified_when_the_run_ends_has_its_outcome(
             asyncio.get_running_loop().call_later(0.05, ended.set)
             return reply(401, failure("bad_authtoken"))
         lost = len(raw_server.requests) == 1
-        return CUT if lost else in_turn(lambda _: INVALID)(request)
+        return CUT if lost else in_order(lambda _: INVALID)(request)
 
     async def source():
         yield START
@@ -336,31 +336,31 @@ async def test_an_item_that_is_being_verified_when_the_run_ends_has_its_outcome(
     assert by_key["key-0001"] == "failed"
 
 
-async def test_an_item_without_output_is_unknown_however_it_ends(raw_server, raw_client):
+async def test_an_item_without_output_stays_unknown(raw_server, raw_client):
     empty = reply(200, {"status": "success", "outputs": {}})
-    refused = in_turn(lambda _: failure("validation_errors", external_identifier=["taken"]))
+    refused = in_order(lambda _: failure("validation_errors", external_identifier=["taken"]))
     raw_server.script(empty)
     raw_server.answer = refused
     (outcome,) = await collect(raw_client.bulk.stream([plain("key-0001")]))
     assert outcome.unknown
 
 
-async def test_what_the_api_did_not_reach_is_told_from_what_it_did_not_mention(
+async def test_items_not_attempted_are_distinguished_from_items_without_output(
     raw_server, raw_client
 ):
     stopped = {"key-0002": failure("bad_request")}
     raw_server.script(reply(200, {"status": "success", "outputs": stopped}))
-    raw_server.answer = in_turn(lambda _: failure("validation_errors", id=["taken"]))
+    raw_server.answer = in_order(lambda _: failure("validation_errors", id=["taken"]))
     items = [plain(f"key-{number:04}") for number in (1, 2, 3)]
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
-    # The first one has no output, though nothing had stopped the API; the third was not reached.
+    # The first one must have been attempted; the third one was not.
     assert [outcome.state.value for outcome in outcomes] == ["unknown", "failed", "failed"]
 
 
-async def test_an_output_under_another_key_may_be_any_items(raw_server, raw_client):
-    outputs = {"key-0001": failure("bad_request"), "stranger": success({})}
+async def test_an_output_under_an_unknown_key_can_belong_to_any_item(raw_server, raw_client):
+    outputs = {"key-0001": failure("bad_request"), "unknown-key": success({})}
     raw_server.script(reply(200, {"status": "success", "outputs": outputs}))
-    raw_server.answer = in_turn(lambda _: failure("validation_errors", id=["taken"]))
+    raw_server.answer = in_order(lambda _: failure("validation_errors", id=["taken"]))
     items = [plain("key-0001"), plain("key-0002")]
     outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
     assert [outcome.state.value for outcome in outcomes] == ["failed", "unknown"]
@@ -376,10 +376,10 @@ async def test_an_output_that_cannot_be_decoded_is_unknown(raw_server, raw_clien
     assert outcome.error.path == "/api/v1/bulk"
 
 
-async def test_malformed_responses_of_one_item_spoil_no_other_when_others_succeed(
+async def test_malformed_responses_of_one_item_affect_no_other_when_others_succeed(
     raw_server, raw_client
 ):
-    fine = in_turn(registered)
+    fine = in_order(registered)
 
     def answer(request):
         return reply(200, [1]) if b'"row-33"' in request.body else fine(request)
@@ -401,8 +401,8 @@ async def test_spans_of_a_stream_are_verified_through_the_list_of_their_instance
             return reply(200, {"status": "success", "summaries": spans})
         if b"agent_spans/finish" in request.body:
             finishes.append(request)
-            return CUT if len(finishes) == 1 else in_turn(lambda _: INVALID)(request)
-        return in_turn(lambda _: created)(request)
+            return CUT if len(finishes) == 1 else in_order(lambda _: INVALID)(request)
+        return in_order(lambda _: created)(request)
 
     finishes: list[Request] = []
     raw_server.answer = answer
@@ -416,8 +416,8 @@ async def test_spans_of_a_stream_are_verified_through_the_list_of_their_instance
     assert any("agent_instance_id=i-1" in request.target for request in raw_server.requests)
 
 
-async def test_a_span_that_has_ended_is_not_remembered(raw_server, raw_client):
+async def test_a_finished_span_is_not_remembered(raw_server, raw_client):
     ended = success(span_of("s-1", "complete", finished_at=MOMENT))
-    raw_server.answer = in_turn(lambda _: ended)
+    raw_server.answer = in_order(lambda _: ended)
     (outcome,) = await collect(raw_client.bulk.stream([SPAN_FINISH]))
     assert outcome.ok

@@ -1,4 +1,4 @@
-"""What identifies a row of a job, what does not, and that it is the same wherever the job runs."""
+"""What identifies a row of a job, on every run and on every machine."""
 
 import asyncio
 import collections
@@ -57,7 +57,7 @@ async def test_a_missing_name_identifies_no_row_and_is_not_sent(api, client, fie
     assert all(field not in item for item in items_sent(api.requests[-1]))
 
 
-async def test_rows_of_csv_and_pandas_with_gaps_are_all_registered(api, client):
+async def test_rows_of_csv_and_pandas_with_missing_values_are_registered(api, client):
     text = "external_identifier,purpose,agent_id\nA,live,\n,live,\n,,\nB,eval,\n"
     rows = list(csv.DictReader(io.StringIO(text)))
     frame = pd.read_csv(io.StringIO(text.replace("A", "C").replace("B", "D")))
@@ -68,7 +68,7 @@ async def test_rows_of_csv_and_pandas_with_gaps_are_all_registered(api, client):
     assert names == {"A", "B", "C", "D", None}
 
 
-async def test_what_a_row_leaves_out_comes_from_the_arguments(api, client):
+async def test_missing_fields_of_a_row_come_from_the_arguments(api, client):
     source = [{"agent_id": None, "purpose": float("nan"), "update_current_version": None}]
     source += [{"agent_version": None, "idempotency_key": None, "environment_id": ""}]
     outcomes = await run(api, client, source, job="j")
@@ -80,7 +80,7 @@ async def test_what_a_row_leaves_out_comes_from_the_arguments(api, client):
 @pytest.mark.parametrize(
     "value", [1, 1.5, True, b"a", ["a"], {"a": 1}, object()], ids=lambda v: type(v).__name__
 )
-async def test_an_id_or_a_name_is_text(api, client, field, value):
+async def test_ids_and_names_must_be_text(api, client, field, value):
     (outcome,) = await run(api, client, [{field: value}], job="j")
     assert outcome.failed
     assert str(outcome.error) == f"{field} must be a str, not {type(value).__name__}"
@@ -88,21 +88,21 @@ async def test_an_id_or_a_name_is_text(api, client, field, value):
 
 
 @pytest.mark.parametrize("name", ["t-1", " t-1", "t-1\n", Name("t-1"), np.str_(" t-1 ")], ids=repr)
-async def test_a_name_is_the_same_with_blanks_around_it_and_of_any_text_type(api, client, name):
+async def test_a_name_is_stripped_and_can_be_a_subclass_of_str(api, client, name):
     outcomes = await run(api, client, [{"external_identifier": name}], job="j")
     assert keys(outcomes) == [derive_key("register", "j", "external_identifier", "t-1")]
     assert items_sent(api.requests[-1])[0]["external_identifier"] == "t-1"
     assert len(api.instances) == 1
 
 
-async def test_a_name_may_be_an_enum_member_and_a_row_any_dict(api, client):
+async def test_a_name_can_be_an_enum_member_and_a_row_any_dict(api, client):
     row = Fields(external_identifier=Colour.RED, purpose=Name("live"))
     (outcome,) = await run(api, client, [row], job=Colour.RED)
     assert outcome.idempotency_key == derive_key("register", "red", "external_identifier", "red")
     assert outcome.instance.external_identifier == "red"
 
 
-async def test_a_row_may_be_changed_and_used_again(api, client):
+async def test_a_source_can_reuse_one_dict_for_all_rows(api, client):
     row = {}
 
     def source():
@@ -117,7 +117,7 @@ async def test_a_row_may_be_changed_and_used_again(api, client):
 
 
 @pytest.mark.parametrize("job", ["", " ", "\n"])
-async def test_a_blank_job_is_refused_at_once(raw_server, raw_client, job):
+async def test_a_blank_job_raises_immediately(raw_server, raw_client, job):
     with pytest.raises(ValueError, match="job must not be blank"):
         raw_client.agent_instances.register_many([{}], job=job)
     with pytest.raises(ValueError, match="job must not be blank"):
@@ -128,7 +128,7 @@ async def test_a_blank_job_is_refused_at_once(raw_server, raw_client, job):
 
 
 @pytest.mark.parametrize("job", [1, float("nan"), b"j"], ids=repr)
-async def test_a_job_is_named_by_text(raw_client, job):
+async def test_a_job_must_be_text(raw_client, job):
     with pytest.raises(TypeError, match="job must be a str, not"):
         raw_client.agent_instances.register_many([{}], job=job)
 
@@ -159,7 +159,7 @@ SAME_CONTENT = [
 
 
 @pytest.mark.parametrize("row", SAME_CONTENT, ids=range(len(SAME_CONTENT)))
-async def test_equal_content_has_one_key_however_the_row_was_built(api, client, row):
+async def test_equal_content_has_the_same_key(api, client, row):
     (first,) = keys(await run(api, client, [SAME_CONTENT[0]], job="j"))
     (outcome,) = await run(api, client, [row], job="j")
     assert (outcome.idempotency_key, outcome.state.value) == (first, "ok")
@@ -179,7 +179,7 @@ MIXED = {1, "b", None, 2.5, (1, 2)}
     ],
     ids=range(4),
 )
-async def test_a_set_has_one_order_in_the_key_and_in_what_is_sent(api, client, content):
+async def test_a_set_has_the_same_order_in_the_key_and_in_the_request(api, client, content):
     row = {"agent_version": {**VERSION, **content}}
     rebuilt = {"agent_version": {**content, **VERSION}}
     first = await run(api, client, [row], job="j")
@@ -189,7 +189,7 @@ async def test_a_set_has_one_order_in_the_key_and_in_what_is_sent(api, client, c
     assert api.keys_reused == []
 
 
-async def test_other_content_or_another_place_has_another_key(api, client):
+async def test_other_content_or_another_position_has_another_key(api, client):
     rows = [{"purpose": "live"}, {"purpose": "live"}, {"purpose": "eval"}, {}]
     outcomes = await run(api, client, rows, job="j")
     outcomes += await run(api, client, rows, job="k")
@@ -235,7 +235,7 @@ def test_a_job_has_the_same_keys_and_requests_in_every_process():
         assert api.keys_reused == []
 
 
-async def test_the_second_row_of_a_name_gets_the_first_ones_instance(api, client):
+async def test_the_second_row_with_a_name_gets_the_instance_of_the_first(api, client):
     rows = [{"external_identifier": "t-1"}] * 2 + [
         {"external_identifier": "t-1", "purpose": "eval"}
     ]
@@ -290,12 +290,12 @@ async def test_nan_inside_many_rows_is_reported_once(api, client, caplog):
     )
 
 
-async def test_an_argument_without_a_json_form_is_refused_at_once(api, client):
+async def test_an_argument_without_a_json_form_raises_immediately(api, client):
     with pytest.raises(TypeError, match=r"agent_version\.x is of type object"):
         register(client, api, [], agent_version={"x": object()})
 
 
-async def test_a_group_of_nan_is_no_group(api, client):
+async def test_nan_is_not_a_group(api, client):
     rows = [{"purpose": "eval", "external_identifier": object()}, {"purpose": "eval"}]
     nan = float("nan")
     rows = [{**row, "agent_id": nan} for row in rows]
@@ -303,7 +303,7 @@ async def test_a_group_of_nan_is_no_group(api, client):
     assert [outcome.state.value for outcome in outcomes] == ["failed", "ok"]
 
 
-async def test_ids_of_bulk_items_may_be_of_any_text_type(api, client):
+async def test_ids_of_bulk_items_can_be_subclasses_of_str(api, client):
     pfid = new_id(api.agent_id)
     async with PrefactorHttpClient(HttpClientConfig(api.url, api.deployment_token)) as bulk:
         items = [

@@ -1,4 +1,4 @@
-"""On a cluster of processes, one of which is killed, each row is registered once."""
+"""On a Dask cluster, each row is registered once even if a worker is killed."""
 
 import os
 import re
@@ -25,7 +25,7 @@ SHARED = {
 
 
 def row(partition, position):
-    """Every other row has a name; the others are all alike."""
+    """Every other row has a name; the rest are identical."""
     return {"external_identifier": f"{partition}-{position}"} if position % 2 else {}
 
 
@@ -40,8 +40,8 @@ def cluster():
         yield client
 
 
-def worker_at_work(cluster):
-    """Give the process of a worker, and the task that it has not finished."""
+def busy_worker(cluster):
+    """Return the process of a worker and the task that it is running."""
     processes = cluster.run(os.getpid)
     return next(
         (processes[name], tasks[0]) for name, tasks in cluster.processing().items() if tasks
@@ -86,22 +86,22 @@ def test_a_killed_task_runs_again_and_each_row_is_registered_once(cluster):
             for number, rows in enumerate(partitions)
         ]
         until(lambda: len(api.effects) >= ROWS // 3)
-        process, task = worker_at_work(cluster)
+        process, task = busy_worker(cluster)
         os.kill(process, signal.SIGKILL)
         results = cluster.gather(tasks)
 
         assert times_killed(cluster, task) == 1
         assert api.faults_injected.total() > 0
-        told = [result for partition in results for result in partition]
-        assert [result["index"] for result in told] == list(range(ROWS)) * PARTITIONS
-        assert {result["state"] for result in told} == {"ok"}
-        assert len({result["idempotency_key"] for result in told}) == PARTITIONS * ROWS
+        results_of_all = [result for partition in results for result in partition]
+        assert [result["index"] for result in results_of_all] == list(range(ROWS)) * PARTITIONS
+        assert {result["state"] for result in results_of_all} == {"ok"}
+        assert len({result["idempotency_key"] for result in results_of_all}) == PARTITIONS * ROWS
         assert len(api.effects) == len(api.instances) == PARTITIONS * ROWS
-        assert {result["id"] for result in told} == api.instances.keys()
+        assert {result["id"] for result in results_of_all} == api.instances.keys()
         assert api.doubled == api.lost == api.keys_reused == api.violations == []
 
 
-def test_the_program_of_the_readme_runs(tmp_path):
+def test_the_readme_program_runs(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     (program,) = (block for block in blocks if "from dask" in block)
     (tmp_path / "program.py").write_text(program, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A partition is registered by an ordinary function, as often as an engine likes."""
+"""`register_partition` is a synchronous function that can run any number of times."""
 
 import asyncio
 import pickle
@@ -26,7 +26,7 @@ def api():
 
 @pytest.fixture
 def register(api):
-    """Registers rows of the job `import`, as a partition of it."""
+    """Registers rows as a partition of the job `import`."""
     return partial(
         register_partition,
         job="import",
@@ -49,7 +49,7 @@ def test_each_row_has_a_result_in_the_order_of_the_rows(api, register):
     assert {result["error"] for result in results} == {None}
 
 
-def test_the_function_and_its_results_pickle(api, register):
+def test_the_function_and_its_results_can_be_pickled(api, register):
     task = pickle.loads(pickle.dumps(register))
     results = task(NAMED, partition="a")
     assert pickle.loads(pickle.dumps(results)) == results
@@ -63,14 +63,14 @@ def test_a_partition_that_runs_again_registers_nothing_more(api, register):
     assert api.doubled == api.lost == api.keys_reused == []
 
 
-def test_a_partition_that_runs_twice_at_a_time_registers_each_row_once(api, register):
+def test_a_partition_that_runs_twice_concurrently_registers_each_row_once(api, register):
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda rows: register(rows, partition=0), [NAMELESS, NAMELESS])
     assert first == second
     assert len(api.effects) == len(api.instances) == 30
 
 
-def test_rows_without_a_name_are_other_rows_in_another_partition_or_job(register):
+def test_keys_of_rows_without_a_name_differ_between_partitions_and_jobs(register):
     here, there, later = (
         keys(register(NAMELESS, partition=0)),
         keys(register(NAMELESS, partition=1)),
@@ -79,7 +79,7 @@ def test_rows_without_a_name_are_other_rows_in_another_partition_or_job(register
     assert len({*here, *there, *later}) == 90
 
 
-def test_rows_with_a_name_are_the_same_in_any_partition(api, register):
+def test_keys_of_rows_with_a_name_are_the_same_in_all_partitions(api, register):
     first = register(NAMED, partition=0)
     second = register(NAMED[::-1], partition=1)
     assert keys(first) == keys(second)[::-1]
@@ -102,7 +102,7 @@ def test_the_order_of_a_rows_fields_does_not_matter(register):
     assert keys(register([row], partition=0)) == keys(register([again], partition=0))
 
 
-def test_a_row_may_be_a_request_or_bring_its_key(api, register):
+def test_a_row_can_be_a_request_or_have_its_own_key(api, register):
     rows = [
         RegisterAgentInstanceRequest(agent_version=VERSION, agent_schema_version=SCHEMA),
         RegisterAgentInstanceRequest(
@@ -124,7 +124,7 @@ def test_a_row_may_be_a_request_or_bring_its_key(api, register):
         ({"agent_version": object()}, "TypeError: "),
     ],
 )
-def test_a_row_that_cannot_be_right_fails_alone(api, register, row, reason):
+def test_an_invalid_row_fails_alone(api, register, row, reason):
     good, bad, other = register([{}, row, {}], partition=0)
     assert (good["state"], bad["state"], other["state"]) == ("ok", "failed", "ok")
     assert bad["id"] is None
@@ -143,7 +143,7 @@ def test_the_configuration_comes_from_the_environment_of_the_process(api, regist
     assert [row["state"] for row in register(NAMED, partition=0, config=None)] == ["ok"] * 30
 
 
-def test_an_error_that_ends_the_run_is_raised_and_pickles(api, register):
+def test_an_error_that_ends_the_run_is_raised_and_can_be_pickled(api, register):
     api.set_token_active(api.deployment_token, False)
     with pytest.raises(PrefactorAuthError) as caught:
         register(NAMED, partition=0)
@@ -153,17 +153,34 @@ def test_an_error_that_ends_the_run_is_raised_and_pickles(api, register):
     assert len(api.instances) == 30
 
 
-async def test_a_thread_that_runs_an_event_loop_is_told_so():
+async def test_a_thread_that_runs_an_event_loop_raises_a_runtime_error():
     config = HttpClientConfig("https://api.example", "token")
     with pytest.raises(RuntimeError, match="running event loop"):
         register_partition([], job="import", partition=0, config=config)
 
 
-def test_a_partition_is_named_by_text_or_a_number(register):
+def test_a_partition_must_be_text_or_a_number(register):
     with pytest.raises(TypeError, match="not float"):
         register(NAMED, partition=1.0)
 
 
-def test_the_module_has_no_other_late_names():
+def test_patience_warns_with_the_callers_file_as_location(register):
+    with pytest.warns(DeprecationWarning, match="patience is now called max_outage") as warned:
+        results = register(NAMED, partition=0, patience=60)
+    assert [warning.filename for warning in warned] == [__file__]
+    assert {result["state"] for result in results} == {"ok"}
+
+
+def test_patience_and_max_outage_together_are_an_error(register):
+    with pytest.raises(TypeError, match="pass only max_outage"):
+        register(NAMED, partition=0, patience=60, max_outage=60)
+
+
+def test_an_unknown_option_raises_an_error_that_lists_the_options(register):
+    with pytest.raises(TypeError, match="unknown option chunks; the options are chunk_size, "):
+        register(NAMED, partition=0, chunks=3)
+
+
+def test_the_module_has_no_lazy_attributes():
     with pytest.raises(AttributeError, match="no attribute 'unheard_of'"):
         _ = batch.unheard_of

@@ -1,4 +1,4 @@
-"""A partition reports rows that repeat a name, and sends each name once."""
+"""A partition sends each name once and reports rows that repeat it."""
 
 import tracemalloc
 from functools import partial
@@ -61,7 +61,7 @@ def test_a_row_that_repeats_a_name_is_a_duplicate_of_the_first(api, register):
 
 
 @pytest.mark.parametrize("name", ["id", "external_identifier", "idempotency_key"])
-def test_any_name_of_its_own_identifies_a_row(api, register, name):
+def test_an_id_an_external_identifier_or_a_key_identifies_a_row(api, register, name):
     value = {"id": new_id(api.agent_id)}.get(name, "name-0001")
     request = RegisterAgentInstanceRequest(**{name: value})
     results = register([{name: value}, request, {name: value}])
@@ -112,7 +112,7 @@ def test_the_first_row_is_found_among_any_number():
         assert (first.index, first.is_same) == (index, index % 2 == 0)
 
 
-def test_a_row_is_remembered_in_less_than_a_hundred_bytes():
+def test_a_remembered_row_takes_less_than_a_hundred_bytes():
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

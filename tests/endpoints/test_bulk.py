@@ -1,4 +1,4 @@
-"""Bulk: typed results and errors of each item, what was not attempted, and safe repeats."""
+"""`bulk.execute`: typed results and errors, calls that were not attempted, and safe repeats."""
 
 import pickle
 from datetime import datetime
@@ -50,7 +50,7 @@ async def output_of(raw_server, raw_client, output, kind="agents/show"):
     return (await execute(raw_client, item(kind))).outputs["key-0001"]
 
 
-async def test_each_output_is_read_as_its_call_would_be(api, client, instance):
+async def test_each_output_is_decoded_as_the_response_to_its_call(api, client, instance):
     span = {"agent_instance_id": instance.id, "schema_name": "agent:llm", "status": "active"}
     response = await execute(
         client,
@@ -70,7 +70,7 @@ async def test_each_output_is_read_as_its_call_would_be(api, client, instance):
     assert response.not_attempted == ()
 
 
-async def test_ok_failed_and_not_attempted_are_told_apart(api, client):
+async def test_ok_failed_and_not_attempted_calls_are_distinguished(api, client):
     items = [register(api, 1), item("agents/show", 2, agent_id="x"), register(api, 3)]
     response = await execute(client, *items)
     assert [output.ok for output in response.outputs.values()] == [True, False]
@@ -84,7 +84,7 @@ async def test_ok_failed_and_not_attempted_are_told_apart(api, client):
 
 
 @pytest.mark.parametrize("fault", [FaultKind.APPLIED_THEN_RESET, FaultKind.APPLIED_THEN_500])
-async def test_a_request_whose_reply_is_lost_is_repeated_and_takes_effect_once(api, client, fault):
+async def test_a_request_whose_response_is_lost_is_repeated_and_applied_once(api, client, fault):
     api.fail_next(fault)
     response = await execute(client, *(register(api, number) for number in range(1, 11)))
     assert all(output.ok for output in response.outputs.values())
@@ -112,7 +112,7 @@ async def test_a_request_whose_reply_is_lost_is_repeated_and_takes_effect_once(a
     ],
 )
 @pytest.mark.parametrize("kind", ["agents/show", "calls/of_tomorrow"])
-async def test_an_items_error_is_the_one_of_its_call(
+async def test_an_items_error_is_that_of_the_direct_call(
     raw_server, raw_client, kind, code, error, status, outcome_unknown
 ):
     problems = {"name": ["is odd"]}
@@ -130,7 +130,7 @@ async def test_an_items_error_is_the_one_of_its_call(
 
 
 @pytest.mark.parametrize("code", ["rate_limited", "service_unavailable", "idempotency_in_progress"])
-async def test_an_items_error_tells_whether_to_try_again(api, client, code):
+async def test_an_items_error_is_transient_or_not(api, client, code):
     api.fail_next_item(code)
     (output,) = (await execute(client, register(api, 1))).outputs.values()
     with pytest.raises(PrefactorApiError) as caught:
@@ -152,7 +152,7 @@ async def test_an_items_error_without_a_message_names_its_call(raw_server, raw_c
         ("agents/list", {"status": "success", "summaries": [{}]}, "agents/list: .*`type`"),
     ],
 )
-async def test_an_output_that_is_not_its_calls_reply_breaks_the_contract(
+async def test_an_output_with_another_shape_than_its_calls_response_breaks_the_contract(
     raw_server, raw_client, kind, output, problem
 ):
     received = await output_of(raw_server, raw_client, output, kind)
@@ -170,7 +170,7 @@ async def test_an_output_that_is_not_unicode_breaks_the_contract(raw_server, raw
         (await execute(raw_client, item("agents/show"))).outputs["key-0001"].decode()
 
 
-async def test_an_output_of_a_call_that_is_not_known_is_a_dict(raw_server, raw_client):
+async def test_an_output_of_an_unknown_call_is_a_dict(raw_server, raw_client):
     output = await output_of(raw_server, raw_client, {"status": "success", "x": 1}, "new/call")
     assert output.decode() == {"status": "success", "x": 1}
 
@@ -193,12 +193,12 @@ async def test_the_control_signal_beside_a_span_can_be_read(client, instance):
     assert output.decode().agent_instance_id == instance.id
 
 
-async def test_outputs_survive_a_pickle_after_they_were_read(api, client):
+async def test_outputs_can_be_pickled_after_they_were_decoded(api, client):
     (output,) = (await execute(client, register(api, 1))).outputs.values()
     assert pickle.loads(pickle.dumps(output)).decode() == output.decode()
 
 
-async def test_a_request_that_fails_as_a_whole_names_no_items_key(raw_server, raw_client):
+async def test_the_error_of_a_whole_request_has_no_idempotency_key(raw_server, raw_client):
     raw_server.script(reply(422, {"status": "error", "code": "validation_errors", "errors": {}}))
     with pytest.raises(PrefactorValidationError) as caught:
         await execute(raw_client, item("agents/show"))
@@ -206,7 +206,7 @@ async def test_a_request_that_fails_as_a_whole_names_no_items_key(raw_server, ra
     assert caught.value.path == "/api/v1/bulk"
 
 
-async def test_a_request_whose_outcome_is_unknown_says_so(raw_server, raw_client):
+async def test_a_request_without_a_response_has_an_unknown_outcome(raw_server, raw_client):
     raw_server.script(*[b""] * 4)
     with pytest.raises(PrefactorHttpError) as caught:
         await execute(raw_client.with_options(initial_retry_delay=0.001), item("agents/show"))
@@ -214,13 +214,13 @@ async def test_a_request_whose_outcome_is_unknown_says_so(raw_server, raw_client
     assert caught.value.attempts == 4
 
 
-async def test_a_reply_without_outputs_breaks_the_contract(raw_server, raw_client):
+async def test_a_response_without_outputs_breaks_the_contract(raw_server, raw_client):
     raw_server.script(reply(body={"status": "success"}))
     with pytest.raises(PrefactorResponseContractError, match="outputs"):
         await execute(raw_client, item("agents/show"))
 
 
-async def test_what_has_no_json_form_is_not_sent(raw_server, raw_client):
+async def test_an_item_without_a_json_form_is_not_sent(raw_server, raw_client):
     with pytest.raises(TypeError, match=r"bulk\.execute: the request has no JSON form"):
         await execute(raw_client, item("agents/create", details={"name": object}))
     assert raw_server.requests == []

@@ -1,4 +1,4 @@
-"""A bulk request whose first response was lost: what failed in the second one may be applied."""
+"""A repeated bulk request: calls that fail in the second response may have been applied."""
 
 import pytest
 from raw_server import reply
@@ -80,7 +80,7 @@ async def test_a_finished_span_is_found_in_the_list_of_its_instance(raw_server, 
     assert response.outputs["key-0001"].decode().status == "complete"
 
 
-async def test_a_taken_id_of_a_repeated_register_is_a_success(raw_server, client):
+async def test_a_repeated_register_whose_id_is_taken_is_a_success(raw_server, client):
     raw_server.script(LOST, outputs(key_0001=TAKEN), reply(body=success(INSTANCE)))
     item = BulkItem(_type="agent_instances/register", idempotency_key="key-0001", id="i-1")
     response = await execute(client, item)
@@ -94,7 +94,9 @@ async def test_a_taken_id_of_a_repeated_register_is_a_success(raw_server, client
         (success({**INSTANCE, "id": "i-2"}), True),
     ],
 )
-async def test_a_refusal_of_another_origin_says_what_is_known(raw_server, client, read, unknown):
+async def test_a_refusal_that_the_lost_attempt_did_not_cause_stays_an_error(
+    raw_server, client, read, unknown
+):
     raw_server.script(LOST, outputs(key_0001=INVALID_ACTION), *[reply(body=read)] * 2)
     output = (await execute(client, start())).outputs["key-0001"]
     with pytest.raises(PrefactorApiError) as caught:
@@ -108,13 +110,13 @@ async def test_a_refusal_of_another_origin_says_what_is_known(raw_server, client
         ("agent_instances/start", "service_unavailable", True),
         ("calls/of_tomorrow", "invalid_action", True),
         ("agents/delete", "not_found", True),
-        # These cannot be the echo of a success.
+        # An earlier success cannot cause these.
         ("calls/of_tomorrow", "forbidden", False),
         ("agent_instances/start", "idempotency_conflict", False),
         ("agent_instances/start", "not_found", False),
     ],
 )
-async def test_a_failure_that_cannot_be_verified_says_whether_it_can_be_an_echo(
+async def test_an_unverifiable_refusal_is_unknown_only_if_an_own_success_can_cause_it(
     raw_server, client, kind, code, unknown
 ):
     failed = {"status": "error", "code": code}
@@ -138,9 +140,7 @@ async def test_items_after_a_failure_were_not_attempted_unless_an_attempt_was_lo
 
 
 @pytest.mark.parametrize("output", [success(INSTANCE), {"status": "odd"}])
-async def test_an_output_that_is_missing_for_no_reason_leaves_its_item_unknown(
-    raw_server, client, output
-):
+async def test_an_item_whose_output_is_missing_is_unknown(raw_server, client, output):
     raw_server.script(outputs(key_0001=output))
     response = await execute(client, start(), start(2))
     assert (response.not_attempted, response.unknown) == ((), ("key-0002",))
@@ -156,7 +156,7 @@ async def test_a_broken_output_of_a_repeated_request_is_raised_when_it_is_decode
     assert caught.value.outcome_unknown
 
 
-async def test_an_output_about_another_resource_is_asked_for_again(raw_server, client):
+async def test_an_output_about_another_resource_repeats_the_request(raw_server, client):
     wrong, right = success({**INSTANCE, "id": "i-2"}), success(INSTANCE)
     raw_server.script(outputs(key_0001=wrong), outputs(key_0001=right))
     assert (await execute(client, start())).outputs["key-0001"].decode().id == "i-1"
@@ -167,9 +167,7 @@ async def test_an_output_about_another_resource_is_asked_for_again(raw_server, c
     assert caught.value.outcome_unknown
 
 
-async def test_outputs_that_show_no_identity_are_not_trusted_beside_one_that_is_wrong(
-    raw_server, client
-):
+async def test_outputs_without_identity_are_not_trusted_beside_a_wrong_one(raw_server, client):
     named = BulkItem(
         _type="agent_instances/register", idempotency_key="key-0001", external_identifier="mine"
     )
@@ -187,7 +185,7 @@ async def test_outputs_that_show_no_identity_are_not_trusted_beside_one_that_is_
         response.outputs["key-0001"].decode()
 
 
-async def test_new_resources_of_different_names_do_not_share_an_id(raw_server, client):
+async def test_new_resources_with_different_names_cannot_have_the_same_id(raw_server, client):
     items = [
         BulkItem(
             _type="agent_instances/register",

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from msgspec import Struct
 
-from prefactor_http._bulk.row_key import KEY, NAMES, content_of
+from prefactor_http._bulk.rows import KEY, NAMES, content_of
 from prefactor_http.cli.register.rows import Row
 
 _NAMES = (KEY, *NAMES)

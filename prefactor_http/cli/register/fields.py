@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import msgspec
 
-from prefactor_http._bulk.row_key import given_fields
+from prefactor_http._bulk.rows import given_fields
 from prefactor_http.cli.errors import WrongUsage
 from prefactor_http.cli.register.unknown_keys import KeyCheck, suggestion
 from prefactor_http.models.registration import (

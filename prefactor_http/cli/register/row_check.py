@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefactor_http._bulk.row_key import KEY, RowKeys
+from prefactor_http._bulk.rows import KEY, RowKeys
 from prefactor_http.cli.register.fields import (
     PARTS,
     check_fields,

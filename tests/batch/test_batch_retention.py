@@ -1,4 +1,4 @@
-"""What is kept of a batch: an outcome holds its own item, and a group is not kept at all."""
+"""What a batch keeps in memory: outcomes keep only their own output, groups are released."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import weakref
 from batch_support import (
     collect,
     failure,
-    in_turn,
+    in_order,
     instance_of,
     plain,
     register_rows,
@@ -22,8 +22,8 @@ from batch_support import (
 from prefactor_http import BulkItem
 
 
-async def test_a_kept_outcome_holds_its_own_output_alone(raw_server, raw_client):
-    raw_server.answer = in_turn(registered)
+async def test_an_outcome_keeps_only_its_own_output_in_memory(raw_server, raw_client):
+    raw_server.answer = in_order(registered)
     outcomes = await collect(register_rows(raw_client, rows(100), ordered=True))
     kept = outcomes[7]
     own = len(kept.output.raw)
@@ -36,9 +36,9 @@ async def test_a_kept_outcome_holds_its_own_output_alone(raw_server, raw_client)
     assert b"row-8" not in pickle.dumps(kept)
 
 
-async def test_an_outcome_of_a_stream_holds_the_apis_output_byte_for_byte(raw_server, raw_client):
+async def test_an_outcome_of_a_stream_has_the_apis_output_byte_for_byte(raw_server, raw_client):
     extra = {"status": "success", "details": {"new_field": 1}, "control": {"terminate": True}}
-    raw_server.answer = in_turn(lambda _: extra)
+    raw_server.answer = in_order(lambda _: extra)
     items = [plain(f"key-{number:04}") for number in range(50)]
     outcomes = await collect(raw_client.bulk.stream(items))
     assert len(pickle.dumps(outcomes[3])) < 1000
@@ -47,8 +47,8 @@ async def test_an_outcome_of_a_stream_holds_the_apis_output_byte_for_byte(raw_se
     assert again.output.details == {"new_field": 1}
 
 
-async def test_a_failed_outcome_survives_a_pickle_with_its_error(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: failure("validation_errors", id=["taken"]))
+async def test_a_failed_outcome_can_be_pickled_with_its_error(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: failure("validation_errors", id=["taken"]))
     (outcome,) = await collect(register_rows(raw_client, rows(1)))
     again = pickle.loads(pickle.dumps(outcome))
     assert again.error.errors == {"id": ["taken"]}
@@ -73,8 +73,8 @@ class Group:
         return isinstance(other, Group) and other.name == self.name
 
 
-async def test_groups_that_are_done_are_not_kept(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: success({}))
+async def test_completed_groups_are_released(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: success({}))
     seen: list[weakref.ref[Group]] = []
 
     def group(item: BulkItem) -> Group:
@@ -94,8 +94,8 @@ async def test_groups_that_are_done_are_not_kept(raw_server, raw_client):
     assert number == 900
 
 
-async def test_groups_that_failed_are_remembered_within_bounds(raw_server, raw_client):
-    raw_server.answer = in_turn(
+async def test_a_bounded_number_of_failed_groups_is_remembered(raw_server, raw_client):
+    raw_server.answer = in_order(
         lambda item: failure("bad_request") if item["n"] % 2 == 0 else success({})
     )
     alive = 0
@@ -127,7 +127,7 @@ async def test_groups_that_failed_are_remembered_within_bounds(raw_server, raw_c
 
 
 async def test_a_later_item_of_a_group_that_failed_long_ago_is_blocked(raw_server, raw_client):
-    raw_server.answer = in_turn(
+    raw_server.answer = in_order(
         lambda item: failure("bad_request") if item["n"] == 0 else success({})
     )
 
@@ -141,8 +141,8 @@ async def test_a_later_item_of_a_group_that_failed_long_ago_is_blocked(raw_serve
     assert outcomes[-1].blocked
 
 
-async def test_the_output_of_a_row_is_made_of_its_instance(raw_server, raw_client):
-    raw_server.answer = in_turn(lambda _: success(instance_of("i-1", external_identifier="x")))
+async def test_the_output_of_a_row_is_rebuilt_from_its_instance(raw_server, raw_client):
+    raw_server.answer = in_order(lambda _: success(instance_of("i-1", external_identifier="x")))
     (outcome,) = await collect(register_rows(raw_client, [{"external_identifier": "x"}]))
     assert outcome.output.ok
     assert outcome.output.details["id"] == "i-1"

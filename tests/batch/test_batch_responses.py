@@ -1,4 +1,4 @@
-"""What a batch makes of replies: outputs beside each other, and those that break the contract."""
+"""Responses to a batch, with and without outputs that break the contract."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INSTANCE = {
 
 
 @pytest.mark.parametrize("output", [None, [], {}, {"status": "success"}, {"status": "odd"}, 7])
-async def test_an_output_that_breaks_the_contract_is_never_taken_as_success(
+async def test_an_output_that_breaks_the_contract_is_never_a_success(
     raw_server, raw_client, output
 ):
     item = BulkItem(
@@ -50,7 +50,7 @@ async def test_an_output_that_breaks_the_contract_is_never_taken_as_success(
 
 
 @pytest.mark.parametrize("output", [None, [], {}, {"status": "success"}, {"status": "odd"}, 7])
-async def test_a_row_whose_output_breaks_the_contract_spoils_no_other(
+async def test_a_row_whose_output_breaks_the_contract_affects_no_other(
     raw_server, raw_client, output
 ):
     outputs = {"key-0000": OK | {"details": INSTANCE}, "key-0001": output}
@@ -69,7 +69,7 @@ async def test_a_row_whose_output_breaks_the_contract_spoils_no_other(
     assert len(raw_server.requests) == 1
 
 
-async def test_a_refusal_that_holds_details_is_a_refusal(raw_server, raw_client):
+async def test_an_error_output_with_details_is_an_error(raw_server, raw_client):
     refusal = {"status": "error", "code": "validation_errors", "details": INSTANCE}
     raw_server.script(reply(body={"status": "success", "outputs": {"key-0000": refusal}}))
     stream = raw_client.agent_instances.register_many(
@@ -82,7 +82,7 @@ async def test_a_refusal_that_holds_details_is_a_refusal(raw_server, raw_client)
     assert outcome.type == "agent_instances/register"
 
 
-async def test_an_item_of_a_stream_gives_the_instance_of_its_call(raw_server, raw_client):
+async def test_an_outcome_of_a_stream_has_the_instance_of_its_call(raw_server, raw_client):
     output = OK | {"details": INSTANCE | {"status": "active"}}
     raw_server.script(reply(body={"status": "success", "outputs": {"key-0000": output}}))
     item = BulkItem(
@@ -95,7 +95,7 @@ async def test_an_item_of_a_stream_gives_the_instance_of_its_call(raw_server, ra
 
 
 @pytest.mark.parametrize("body", [b"[]", json.dumps({"status": "success"}).encode()])
-async def test_a_reply_that_breaks_the_contract_is_repeated_and_then_unknown(
+async def test_a_response_that_breaks_the_contract_is_repeated_then_unknown(
     raw_server, raw_client, body
 ):
     raw_server.script(*[reply(body=body)] * 3)
@@ -107,7 +107,7 @@ async def test_a_reply_that_breaks_the_contract_is_repeated_and_then_unknown(
     assert len({request.body for request in raw_server.requests}) == 1
 
 
-async def test_a_reply_that_breaks_the_contract_once_does_no_harm(raw_server, raw_client):
+async def test_a_response_that_breaks_the_contract_once_costs_no_row(raw_server, raw_client):
     fine = reply(body={"status": "success", "outputs": {"key-0000": OK}})
     raw_server.script(reply(body=b"[]"), fine)
     item = BulkItem(_type="some/thing", idempotency_key="key-0000")

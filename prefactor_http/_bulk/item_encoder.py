@@ -1,4 +1,4 @@
-"""From what callers bring to items of a batch, each encoded once."""
+"""Encodes `BulkItem`s and rows as the items of a batch. Each is encoded once."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Hashable
 from typing import Any
 
 from prefactor_http import _api
-from prefactor_http._bulk.key_maker import KeyMaker
+from prefactor_http._bulk.batch_item import BatchItem
+from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http._bulk.options import Group
-from prefactor_http._bulk.outcome import Entry
-from prefactor_http._bulk.row_key import KEY, RowKeys, fields_of, given_fields
-from prefactor_http._bulk.row_shape import Shapes
-from prefactor_http._bulk.source import MakeEntry
+from prefactor_http._bulk.rows import KEY, RowKeys, RowShapes, fields_of, given_fields
+from prefactor_http._bulk.source import EncodeItem
 from prefactor_http._http.encoding import UNSUITABLE, encode_json, has_null
 from prefactor_http._http.identity import NOTHING_SENT
 from prefactor_http._http.json_paths import check_nulls, explained
@@ -24,115 +23,116 @@ _REGISTER = str(_api.REGISTER.bulk)
 _HEAD = b'{"_type":"%b","idempotency_key":' % _REGISTER.encode()
 
 
-def item_maker(group: Group) -> MakeEntry:
-    """Make entries of `BulkItem`s.
+def bulk_item_encoder(group: Group) -> EncodeItem:
+    """Create an encoder of `BulkItem`s.
 
     Args:
         group: What an item's group is: a callable, the name of an attribute, or None.
 
     Returns:
-        The maker; an item that cannot be sent becomes an entry that says why.
+        The encoder. An item that cannot be sent becomes a batch item with an `error`.
     """
     check = _NullCheck("bulk.stream: item")
 
-    def make(index: int, item: BulkItem) -> Entry:
-        name: Hashable = None
+    def encode(index: int, bulk_item: BulkItem) -> BatchItem:
+        item_group: Hashable = None
         try:
-            call = _call_of(item)
-            # First: an item that is refused breaks its group.
-            name = _group_of(item, call, group)
+            call = _call_of(bulk_item)
+            # First: an invalid item blocks its group.
+            item_group = _group_of(bulk_item, call, group)
             try:
                 body = encode_json(call)
                 if has_null(body):
                     check(index, call)
             except UNSUITABLE as exc:
                 raise explained(exc, call) from None
-            operation = _api.BY_BULK_TYPE.get(item.type)
+            operation = _api.BY_BULK_TYPE.get(bulk_item.type)
             sent = NOTHING_SENT if operation is None else operation.sent_by_item(call)
-            return Entry(
+            return BatchItem(
                 index,
-                item.idempotency_key,
-                item.type,
+                bulk_item.idempotency_key,
+                bulk_item.type,
                 body,
-                group=name,
+                group=item_group,
                 id=as_text(sent.id),
                 external_identifier=as_text(sent.external_identifier),
                 agent_instance_id=as_text(sent.agent_instance_id),
             )
-        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
-            return _refused(index, getattr(item, KEY, None), name, exc)
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or of a caller's ``group``
+            return _invalid_item(index, getattr(bulk_item, KEY, None), item_group, exc)
 
-    return make
+    return encode
 
 
-def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntry:
-    """Make entries of rows to register.
+def row_encoder(shared: dict[str, Any], job: str | None, group: Group) -> EncodeItem:
+    """Create an encoder of rows to register.
 
     Args:
         shared: Fields that a row takes where it lacks them; encoded once.
-        job: Name that keys are derived with; None for random keys.
+        job: Name of the job, for derived keys; None for random keys.
         group: What a row's group is.
 
     Returns:
-        The maker; a row that cannot be sent becomes an entry that says why.
+        The encoder. A row that cannot be sent becomes a batch item with an `error`.
 
     Raises:
-        TypeError: The job is no text, or a shared field has no JSON form.
+        TypeError: The job is not text, or a shared field has no JSON form.
         ValueError: The job is blank, or an id or a name in a shared field is NaN.
     """
     row_keys = None if job is None else RowKeys(job)
-    shapes = Shapes(shared, row_keys)
-    make_key = KeyMaker()
+    shapes = RowShapes(shared, row_keys)
+    random_key = KeyPool()
     check = _NullCheck("register_many: row")
 
-    def make(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> Entry:
+    def encode(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> BatchItem:
         key: str | None = None
-        name: Hashable = None
+        row_group: Hashable = None
         try:
             fields = row if type(row) is dict else fields_of(row)
             if group is not None:
-                # First: a row that is refused breaks its group.
-                name = _group_of(row, fields, group)
+                # First: an invalid row blocks its group.
+                row_group = _group_of(row, fields, group)
             shape = shapes[tuple(fields)]
-            if not shape.is_given(fields):
+            if not shape.is_normalized(fields):
                 fields = given_fields(fields)
                 shape = shapes[tuple(fields)]
-            given = None
+            given_key = None
             if shape.has_key:
                 fields = fields.copy()
-                given = check_key(fields.pop(KEY), min_length=MIN_LENGTH_IN_BULK)
+                given_key = check_key(fields.pop(KEY), min_length=MIN_LENGTH_IN_BULK)
             try:
-                own = shape.encode(fields)
-                if shape.others and has_null(own):
+                encoded = shape.encode(fields)
+                if shape.others and has_null(encoded):
                     check(index, fields)
             except UNSUITABLE as exc:
                 raise explained(exc, fields) from None
-            if given is not None:
-                key = given
+            if given_key is not None:
+                key = given_key
             else:
-                key = make_key() if shape.derive is None else shape.derive(index, fields, own)
-            if shape.lacks is not None:
-                message = f"the row has no {shape.lacks}, and neither have the arguments"
+                derive = shape.derive_key
+                key = random_key() if derive is None else derive(index, fields, encoded)
+            if shape.missing is not None:
+                message = f"the row has no {shape.missing}, and neither have the arguments"
                 raise ValueError(message)  # noqa: TRY301 # caught with the encoder's errors
-            body = b"".join((_HEAD, encode_json(key), b",", own[1:-1]))
-            return Entry(
+            body = b"".join((_HEAD, encode_json(key), b",", encoded[1:-1]))
+            return BatchItem(
                 index,
                 key,
                 _REGISTER,
                 body,
                 shape.tail,
-                name,
+                row_group,
                 id=fields.get("id"),
                 external_identifier=fields.get("external_identifier"),
             )
-        except Exception as exc:  # noqa: BLE001 # the encoder's, or out of a caller's ``group``
-            return _refused(index, key, name, exc)
+        except Exception as exc:  # noqa: BLE001 # the encoder's, or of a caller's ``group``
+            return _invalid_item(index, key, row_group, exc)
 
-    return make
+    return encode
 
 
 class _NullCheck:
-    """Looks for NaN in rows or items; only the first one of a run is logged."""
+    """Looks for NaN in rows or items. Only the first one of a run is logged."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -153,16 +153,17 @@ def _call_of(item: BulkItem) -> dict[str, Any]:
 def _group_of(item: Any, fields: dict[str, Any], group: Group) -> Hashable:
     if group is None:
         return None
-    name: Hashable
+    value: Hashable
     if callable(group):
-        name = group(item)
+        value = group(item)
     else:
         if group not in fields:
             raise ValueError(f"there is no {group} to group by")
-        name = fields[group]
-    hash(name)  # a TypeError where it cannot be compared
-    return None if name is not None and is_nan(name) else name
+        value = fields[group]
+    hash(value)  # raises TypeError if it is not hashable
+    return None if value is not None and is_nan(value) else value
 
 
-def _refused(index: int, key: str | None, group: Hashable, error: Exception) -> Entry:
-    return Entry(index, key or "", _REGISTER, b"", group=group, refusal=error.with_traceback(None))
+def _invalid_item(index: int, key: str | None, group: Hashable, error: Exception) -> BatchItem:
+    error = error.with_traceback(None)
+    return BatchItem(index, key or "", _REGISTER, b"", group=group, error=error)

@@ -1,4 +1,4 @@
-"""Moments of a batch that are hard to hit."""
+"""Edge cases of a batch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.testing import FaultKind
 
 
-async def test_an_end_while_an_item_and_its_group_wait_gives_each_its_outcome(api):
+async def test_a_run_that_ends_gives_held_items_and_their_groups_an_outcome(api):
     api.fail_next_item("rate_limited", key="key-of-a-1")
     items = [
         registration(api, "key-of-a-1", external_identifier="a-1"),
@@ -44,7 +44,7 @@ async def test_an_end_while_an_item_and_its_group_wait_gives_each_its_outcome(ap
     assert len(api.instances) == 0
 
 
-async def test_an_async_source_longer_than_there_is_room_for(api):
+async def test_an_async_source_can_exceed_the_window(api):
     async def source():
         for row in rows(9):
             yield row
@@ -54,7 +54,7 @@ async def test_an_async_source_longer_than_there_is_room_for(api):
     assert len([outcome for outcome in outcomes if outcome.ok]) == 9
 
 
-async def test_rows_of_very_many_shapes(api):
+async def test_rows_can_have_any_number_of_shapes(api):
     own = {
         "agent_id": api.agent_id,
         "environment_id": api.environment_id,
@@ -85,7 +85,7 @@ async def test_structs_can_be_grouped_by_a_field(api):
     assert [outcome.index for outcome in outcomes if outcome.ok] == [0, 1, 2, 3, 4]
 
 
-async def test_two_items_refused_for_the_moment_in_one_reply_are_both_sent_again(raw_server):
+async def test_two_items_with_transient_errors_in_one_response_are_both_sent_again(raw_server):
     busy = {"status": "error", "code": "service_unavailable"}
     done = {"status": "success"}
     keys = ["key-one-1", "key-two-2"]
@@ -98,7 +98,7 @@ async def test_two_items_refused_for_the_moment_in_one_reply_are_both_sent_again
     assert sorted(outcome.index for outcome in outcomes if outcome.ok) == [0, 1]
 
 
-async def test_leaving_the_loop_waits_no_longer_than_one_attempt_may_take(api):
+async def test_leaving_the_loop_waits_at_most_request_timeout(api):
     api.fail_next(FaultKind.UNAVAILABLE)
     async with client_of(
         api, request_timeout=0.2, initial_retry_delay=60.0, max_retry_delay=60.0
@@ -111,7 +111,7 @@ async def test_leaving_the_loop_waits_no_longer_than_one_attempt_may_take(api):
     assert len(api.instances) in {1, 2}
 
 
-async def test_a_hook_that_is_an_empty_list_is_told_of_the_attempts_of_a_batch(api):
+async def test_a_falsy_on_attempt_hook_sees_the_attempts_of_a_batch(api):
     class Recorder(list[Attempt]):
         def __call__(self, attempt: Attempt) -> None:
             self.append(attempt)
@@ -122,7 +122,7 @@ async def test_a_hook_that_is_an_empty_list_is_told_of_the_attempts_of_a_batch(a
     assert recorder
 
 
-async def test_an_ordered_dict_keeps_the_key_of_the_order_that_it_shows(api):
+async def test_an_ordered_dict_has_the_key_of_an_equal_dict(api):
     moved = OrderedDict(purpose="live", agent_id=api.agent_id)
     moved.move_to_end("purpose")
     source = [moved], [dict(moved)]
@@ -132,7 +132,7 @@ async def test_an_ordered_dict_keeps_the_key_of_the_order_that_it_shows(api):
     assert len(api.instances) == 1
 
 
-async def test_a_source_whose_own_task_was_cancelled_has_ended(api):
+async def test_a_source_ends_when_its_own_task_is_cancelled(api):
     async def source():
         for row in rows(7):
             yield row

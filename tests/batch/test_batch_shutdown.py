@@ -1,4 +1,4 @@
-"""Where items come from, and how a batch ends when its caller or its source does not go on."""
+"""How a batch shuts down: break, exceptions, cancellation, and sources that end or raise."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, serving
 
 @pytest.fixture
 def threaded_api():
-    """A server on a loop of its own, so that all tasks of the test's loop are the client's."""
+    """A server with its own event loop, so that all tasks of the test's loop are the client's."""
     with serving(LocalPrefactor()) as api:
         yield api
 
 
-def others() -> set[asyncio.Task]:
+def other_tasks() -> set[asyncio.Task]:
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 class Source:
-    """Rows without end, as a generator or an async one, which know whether they were closed."""
+    """An endless generator or async generator that records whether it was closed."""
 
     def __init__(self, count: int = 10**9) -> None:
         self.count = count
-        self.taken = 0
+        self.pulled = 0
         self.is_closed = False
 
     def plain(self):
         try:
             for row in rows(self.count):
-                self.taken += 1
+                self.pulled += 1
                 yield row
         finally:
             self.is_closed = True
@@ -53,25 +53,25 @@ class Source:
         try:
             for row in rows(self.count):
                 await asyncio.sleep(0)
-                self.taken += 1
+                self.pulled += 1
                 yield row
         finally:
             self.is_closed = True
 
 
 @pytest.mark.parametrize("kind", ["plain", "slow"])
-async def test_a_loop_that_is_left_early_leaves_no_task_and_closes_the_source(threaded_api, kind):
+async def test_breaking_out_of_the_loop_leaves_no_task_and_closes_the_source(threaded_api, kind):
     source = Source()
-    rows_kept = getattr(source, kind)()  # so that no garbage collector does the closing
+    referenced_rows = getattr(source, kind)()  # keeps the garbage collector from closing it
     async with client_of(threaded_api) as client:
-        stream = register(client, threaded_api, rows_kept, chunk_size=5, concurrency=3)
+        stream = register(client, threaded_api, referenced_rows, chunk_size=5, concurrency=3)
         async with aclosing(stream):
             async for outcome in stream:
                 assert outcome.ok
                 break
-        assert others() == set()
+        assert other_tasks() == set()
         assert source.is_closed
-        assert source.taken <= 4 * 5 + 1
+        assert source.pulled <= 4 * 5 + 1
         assert (await client.agent_instances.list(agent_id=threaded_api.agent_id)).items
     assert_nothing_doubled_or_lost(threaded_api)
 
@@ -89,23 +89,23 @@ async def test_an_exception_in_the_consumer_leaves_no_task(threaded_api, kind):
 
         with pytest.raises(ZeroDivisionError):
             await consume()
-        assert others() == set()
+        assert other_tasks() == set()
     assert source.is_closed
     assert_nothing_doubled_or_lost(threaded_api)
 
 
-async def test_a_loop_left_without_closing_ends_by_itself(threaded_api):
+async def test_a_stream_that_is_not_closed_explicitly_is_closed_in_the_background(threaded_api):
     source = Source()
     async with client_of(threaded_api) as client:
         async for outcome in register(client, threaded_api, source.slow(), chunk_size=5):
             assert outcome.ok
             break
-        await until(lambda: not others())
+        await until(lambda: not other_tasks())
     assert source.is_closed
     gc.collect()
 
 
-async def test_a_cancelled_batch_lets_requests_in_flight_end_and_leaves_no_task(threaded_api):
+async def test_a_cancelled_batch_waits_for_requests_in_flight_and_leaves_no_task(threaded_api):
     threaded_api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
     source = Source()
     async with client_of(threaded_api) as client:
@@ -115,13 +115,13 @@ async def test_a_cancelled_batch_lets_requests_in_flight_end_and_leaves_no_task(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert others() == set()
+        assert other_tasks() == set()
     assert source.is_closed
     assert len(threaded_api.instances) >= 1
     assert_nothing_doubled_or_lost(threaded_api)
 
 
-async def test_a_second_cancellation_stops_at_once(threaded_api):
+async def test_a_second_cancellation_stops_immediately(threaded_api):
     threaded_api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=30))
     async with client_of(threaded_api, request_timeout=60.0) as client:
         task = asyncio.create_task(collect(register(client, threaded_api, rows(3))))
@@ -133,10 +133,10 @@ async def test_a_second_cancellation_stops_at_once(threaded_api):
         async with asyncio.timeout(3):
             await asyncio.wait([task])
         assert task.cancelled()
-        assert others() == set()
+        assert other_tasks() == set()
 
 
-async def test_a_batch_that_waits_for_the_api_or_for_an_item_ends_at_once(threaded_api):
+async def test_a_batch_that_backs_off_closes_immediately(threaded_api):
     async with client_of(
         threaded_api, max_retries=0, initial_retry_delay=60.0, max_retry_delay=60.0
     ) as client:
@@ -152,11 +152,11 @@ async def test_a_batch_that_waits_for_the_api_or_for_an_item_ends_at_once(thread
             task.cancel()
             async with asyncio.timeout(3):
                 await asyncio.wait([task])
-            assert others() == set()
+            assert other_tasks() == set()
 
 
-async def test_an_api_that_is_back_is_not_waited_for(threaded_api):
-    # One of two requests fails and would be tried in a minute; the other one's success tells more.
+async def test_a_response_ends_the_backoff_of_an_outage(threaded_api):
+    # One of two requests fails and backs off for a minute, until the other one succeeds.
     threaded_api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1), FaultKind.UNAVAILABLE)
     async with client_of(
         threaded_api, max_retries=0, initial_retry_delay=60.0, max_retry_delay=60.0
@@ -169,7 +169,7 @@ async def test_an_api_that_is_back_is_not_waited_for(threaded_api):
 
 @pytest.mark.parametrize("kind", ["plain", "slow"])
 @pytest.mark.parametrize("count", [0, 1, 250])
-async def test_sources_may_be_plain_or_async_and_empty(api, client, kind, count):
+async def test_sources_can_be_plain_or_async_and_empty(api, client, kind, count):
     source = Source(count)
     outcomes = await collect(register(client, api, getattr(source, kind)()))
     assert indexes(outcomes) == list(range(count))
@@ -178,7 +178,7 @@ async def test_sources_may_be_plain_or_async_and_empty(api, client, kind, count)
     assert len(api.requests) >= bool(count)
 
 
-async def test_an_async_source_needs_to_be_no_generator(api, client):
+async def test_an_async_source_can_be_any_async_iterable(api, client):
     class Numbered:
         def __init__(self):
             self.left = 7
@@ -195,7 +195,7 @@ async def test_an_async_source_needs_to_be_no_generator(api, client):
     assert len(await collect(register(client, api, Numbered()))) == 7
 
 
-async def test_what_is_known_is_told_while_an_async_source_keeps_the_batch_waiting(api, client):
+async def test_outcomes_are_reported_while_an_async_source_waits(api, client):
     more = asyncio.Event()
 
     async def source():
@@ -211,7 +211,9 @@ async def test_what_is_known_is_told_while_an_async_source_keeps_the_batch_waiti
 
 
 @pytest.mark.parametrize("kind", ["plain", "slow"])
-async def test_what_a_source_gave_before_it_raised_is_done_and_told_first(api, client, kind):
+async def test_items_before_an_exception_of_the_source_are_sent_and_reported_first(
+    api, client, kind
+):
     given = Source(25)
 
     def plain():
@@ -232,7 +234,7 @@ async def test_what_a_source_gave_before_it_raised_is_done_and_told_first(api, c
     assert all(outcome.ok for outcome in outcomes)
 
 
-async def test_a_run_that_ends_early_waits_for_no_source(threaded_api):
+async def test_a_run_that_ends_early_does_not_wait_for_the_source(threaded_api):
     never = asyncio.Event()
 
     async def source():
@@ -246,7 +248,7 @@ async def test_a_run_that_ends_early_waits_for_no_source(threaded_api):
                 register(client, threaded_api, source()), PrefactorAuthError
             )
     assert indexes(outcomes) == [0]
-    assert others() == set()
+    assert other_tasks() == set()
 
 
 async def test_an_outage_costs_no_cpu_while_an_async_source_has_more(threaded_api):
@@ -278,7 +280,7 @@ async def test_an_outage_costs_no_cpu_while_an_async_source_has_more(threaded_ap
     assert handles < 300
 
 
-async def test_nothing_but_bad_rows_lets_other_tasks_run(api, client):
+async def test_a_source_of_invalid_rows_lets_other_tasks_run(api, client):
     turns = 0
 
     async def other():

@@ -1,4 +1,4 @@
-"""`bulk.execute` says of each call what is known, also when an attempt before the last was lost."""
+"""`bulk.execute` reports which calls may have been applied, also after a lost response."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(key: str = ONE, instance: Any = "i-1") -> BulkItem:
 
 
 @pytest.fixture
-async def quick(raw_server):
+async def fast_client(raw_server):
     config = HttpClientConfig(
         raw_server.url, "token-1234", initial_retry_delay=0.001, max_retry_delay=0.01
     )
@@ -69,9 +69,9 @@ async def execute(client, *items):
         (reply(404, INVALID), "unknown"),
     ],
 )
-async def test_a_refusal_after_a_lost_response_is_verified(raw_server, quick, found, ends):
+async def test_a_refusal_after_a_lost_response_is_verified(raw_server, fast_client, found, ends):
     raw_server.script(CUT, outputs(**{ONE: INVALID}), found)
-    response = await execute(quick, start(), start(TWO, "i-2"))
+    response = await execute(fast_client, start(), start(TWO, "i-2"))
     output = response.outputs[ONE]
     if ends == "ok":
         assert output.ok
@@ -81,7 +81,7 @@ async def test_a_refusal_after_a_lost_response_is_verified(raw_server, quick, fo
             output.decode()
         assert caught.value.outcome_unknown == (ends == "unknown")
         assert caught.value.idempotency_key == ONE
-    # The API stopped at the first call in each attempt only if that was never applied.
+    # Each attempt stopped at the first call only if that call was never applied.
     if ends == "failed":
         assert (response.not_attempted, response.unknown) == ((TWO,), ())
     else:
@@ -98,11 +98,11 @@ async def test_a_refusal_after_a_lost_response_is_verified(raw_server, quick, fo
         ("some/thing", {"code": "idempotency_conflict"}, False),
     ],
 )
-async def test_only_a_refusal_that_can_be_an_echo_leaves_the_outcome_unknown(
-    raw_server, quick, kind, refusal, unknown
+async def test_only_a_refusal_that_an_own_success_can_cause_leaves_the_outcome_unknown(
+    raw_server, fast_client, kind, refusal, unknown
 ):
     raw_server.script(CUT, outputs(**{ONE: {"status": "error", **refusal}}))
-    response = await execute(quick, item(kind, agent_id="a"))
+    response = await execute(fast_client, item(kind, agent_id="a"))
     with pytest.raises(PrefactorHttpError) as caught:
         response.outputs[ONE].decode()
     assert caught.value.outcome_unknown == unknown
@@ -112,9 +112,9 @@ async def test_only_a_refusal_that_can_be_an_echo_leaves_the_outcome_unknown(
     assert caught.value.outcome_unknown == unknown
 
 
-async def test_without_a_lost_response_a_refusal_is_believed(raw_server, quick):
+async def test_without_a_lost_response_a_refusal_is_final(raw_server, fast_client):
     raw_server.script(outputs(**{ONE: INVALID}))
-    response = await execute(quick, start(), start(TWO))
+    response = await execute(fast_client, start(), start(TWO))
     with pytest.raises(PrefactorConflictError) as caught:
         response.outputs[ONE].decode()
     assert not caught.value.outcome_unknown
@@ -122,15 +122,15 @@ async def test_without_a_lost_response_a_refusal_is_believed(raw_server, quick):
     assert len(raw_server.requests) == 1
 
 
-async def test_an_id_that_is_none_leaves_the_outcome_unknown(raw_server, quick):
+async def test_an_id_that_is_not_text_leaves_the_outcome_unknown(raw_server, fast_client):
     raw_server.script(CUT, outputs(**{ONE: INVALID}))
-    response = await execute(quick, start(instance=7))
+    response = await execute(fast_client, start(instance=7))
     with pytest.raises(PrefactorConflictError) as caught:
         response.outputs[ONE].decode()
     assert caught.value.outcome_unknown
 
 
-async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, quick):
+async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, fast_client):
     span = {
         "type": "agent_span",
         "id": "s-1",
@@ -149,30 +149,32 @@ async def test_a_span_is_verified_through_the_list_of_its_instance(raw_server, q
     raw_server.script(CUT, outputs(**{ONE: taken}))
     raw_server.answer = answer
     details = {"id": "s-1", "agent_instance_id": "i-1", "schema_name": "llm", "status": "active"}
-    response = await execute(quick, item("agent_spans/create", details=details))
+    response = await execute(fast_client, item("agent_spans/create", details=details))
     assert response.outputs[ONE].decode().id == "s-1"
 
 
-async def test_a_call_without_output_that_nothing_had_stopped_is_unknown(raw_server, quick):
+async def test_a_call_without_output_and_without_an_earlier_failure_is_unknown(
+    raw_server, fast_client
+):
     done = {"status": "success"}
     raw_server.script(outputs(**{TWO: INVALID}), outputs(**{ONE: done}))
     calls = [item("some/thing", key) for key in (ONE, TWO, THREE)]
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     assert (response.not_attempted, response.unknown) == ((THREE,), (ONE,))
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     assert (response.not_attempted, response.unknown) == ((), (TWO, THREE))
 
 
-async def test_an_output_under_another_key_may_be_any_calls(raw_server, quick):
-    raw_server.script(outputs(**{ONE: INVALID, "stranger": {"status": "success"}}))
-    response = await execute(quick, item("some/thing"), item("some/thing", TWO))
+async def test_an_output_under_an_unknown_key_can_belong_to_any_call(raw_server, fast_client):
+    raw_server.script(outputs(**{ONE: INVALID, "unknown-key": {"status": "success"}}))
+    response = await execute(fast_client, item("some/thing"), item("some/thing", TWO))
     assert (response.not_attempted, response.unknown) == ((), (TWO,))
 
 
-async def test_outputs_about_another_resource_are_asked_for_again(raw_server, quick):
+async def test_outputs_about_another_resource_repeat_the_request(raw_server, fast_client):
     wrong = outputs(**{ONE: success(instance_of("i-2", "active"))})
     raw_server.script(wrong, outputs(**{ONE: success(instance_of("i-1", "active"))}))
-    response = await execute(quick, start())
+    response = await execute(fast_client, start())
     assert response.outputs[ONE].decode().id == "i-1"
     first, second = raw_server.requests
     assert first.body == second.body
@@ -180,11 +182,11 @@ async def test_outputs_about_another_resource_are_asked_for_again(raw_server, qu
 
 
 @pytest.mark.parametrize("details", [instance_of("i-2", "active"), instance_of("i-1", "pending")])
-async def test_outputs_that_stay_about_another_resource_are_contract_errors(
-    raw_server, quick, details
+async def test_repeated_outputs_about_another_resource_are_contract_errors(
+    raw_server, fast_client, details
 ):
     raw_server.script(*[outputs(**{ONE: success(details)})] * 2)
-    output = (await execute(quick, start())).outputs[ONE]
+    output = (await execute(fast_client, start())).outputs[ONE]
     for each in (output, pickle.loads(pickle.dumps(output))):
         with pytest.raises(PrefactorResponseContractError, match="i-1") as caught:
             each.decode()
@@ -193,20 +195,20 @@ async def test_outputs_that_stay_about_another_resource_are_contract_errors(
 
 
 @pytest.mark.parametrize("names", [(None, None), ("a", "b")])
-async def test_new_resources_do_not_share_an_id(raw_server, quick, names):
+async def test_new_resources_cannot_have_the_same_id(raw_server, fast_client, names):
     both = {key: success(instance_of("i-1", "pending")) for key in (ONE, TWO)}
     raw_server.script(*[outputs(**both)] * 2)
     calls = [
         item("agent_instances/register", key, external_identifier=name)
         for key, name in zip((ONE, TWO), names, strict=True)
     ]
-    response = await execute(quick, *calls)
+    response = await execute(fast_client, *calls)
     for output in response.outputs.values():
         with pytest.raises(PrefactorResponseContractError, match="same id 'i-1'"):
             output.decode()
 
 
-async def test_a_repetition_that_fails_leaves_the_outcome_unknown(raw_server):
+async def test_a_failed_repetition_leaves_the_outcome_unknown(raw_server):
     config = HttpClientConfig(raw_server.url, "token-1234", max_retries=0)
     raw_server.script(outputs(**{ONE: success(instance_of("i-2", "active"))}), CUT)
     async with PrefactorHttpClient(config) as client:
@@ -217,18 +219,18 @@ async def test_a_repetition_that_fails_leaves_the_outcome_unknown(raw_server):
 
 @pytest.mark.parametrize("output", [success("text"), {"status": "odd"}, success({"id": 7})])
 async def test_an_output_that_cannot_be_decoded_leaves_the_outcome_unknown(
-    raw_server, quick, output
+    raw_server, fast_client, output
 ):
     raw_server.script(outputs(**{ONE: output}))
     with pytest.raises(PrefactorResponseContractError) as caught:
-        (await execute(quick, start())).outputs[ONE].decode()
+        (await execute(fast_client, start())).outputs[ONE].decode()
     assert caught.value.outcome_unknown
     assert caught.value.path == "/api/v1/bulk"
 
 
-async def test_a_read_that_cannot_be_decoded_has_changed_nothing(raw_server, quick):
+async def test_a_read_that_cannot_be_decoded_has_a_known_outcome(raw_server, fast_client):
     raw_server.script(outputs(**{ONE: success("text")}))
-    output = (await execute(quick, item("agents/show", agent_id="a"))).outputs[ONE]
+    output = (await execute(fast_client, item("agents/show", agent_id="a"))).outputs[ONE]
     with pytest.raises(PrefactorResponseContractError) as caught:
         output.decode()
     assert not caught.value.outcome_unknown
@@ -250,7 +252,7 @@ TOKEN = "canary-7f3a9"
         {"status": TOKEN},
     ],
 )
-async def test_the_token_is_in_no_error_of_an_output(raw_server, output):
+async def test_errors_of_outputs_do_not_contain_the_token(raw_server, output):
     raw_server.script(outputs(**{ONE: output}))
     async with PrefactorHttpClient(HttpClientConfig(raw_server.url, TOKEN)) as client:
         found = (await execute(client, start())).outputs[ONE]
@@ -261,7 +263,7 @@ async def test_the_token_is_in_no_error_of_an_output(raw_server, output):
     assert TOKEN not in str(found.raw)
 
 
-async def test_a_token_in_the_data_of_an_output_is_left_alone(raw_server):
+async def test_a_token_in_the_data_of_an_output_is_not_redacted(raw_server):
     made = instance_of("i-1", "active", external_identifier=f"of {TOKEN}")
     raw_server.script(outputs(**{ONE: success(made)}))
     async with PrefactorHttpClient(HttpClientConfig(raw_server.url, TOKEN)) as client:

@@ -1,0 +1,53 @@
+"""A pool of random idempotency keys: generating many at once is cheaper than one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+# A UUID (version 4): x is a random digit; of V, the variant, two bits are fixed.
+_TEMPLATE = "xxxxxxxx-xxxx-4xxx-Vxxx-xxxxxxxxxxxx"
+_LENGTH = len(_TEMPLATE)
+_DIGITS = 32
+_VARIANT = str.maketrans("0123456789abcdef", "89ab" * 4)
+_POOL_SIZE = 128
+# One None for each fork that led to this process: os.getpid() is a system call, len() is not.
+_forks: list[None] = []
+_register_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)  # not on Windows
+_register_at_fork(after_in_child=partial(_forks.append, None))
+
+
+class KeyPool:
+    """Generates idempotency keys in advance, for one batch.
+
+    Only batches use a pool. Processes that are restored from one memory snapshot would all use
+    the pooled keys, so a client generates the key of a single call when it needs it. A forked
+    child discards the keys of its parent.
+    """
+
+    def __init__(self) -> None:
+        self._keys: list[str] = []
+        self._fork_count = 0
+
+    def __call__(self) -> str:
+        """Return a random UUID (version 4) as text."""
+        if not self._keys or self._fork_count != len(_forks):
+            self._keys = _uuids(_POOL_SIZE)
+            self._fork_count = len(_forks)
+        return self._keys.pop()
+
+
+def _uuids(count: int) -> list[str]:
+    """Generate random UUIDs column by column: one statement writes one digit of all of them."""
+    digits = os.urandom(_DIGITS // 2 * count).hex()
+    text = bytearray(_TEMPLATE.encode() * count)
+    columns = [column for column, mark in enumerate(_TEMPLATE) if mark != "-"]
+    for position, column in enumerate(columns):
+        column_digits = digits[position::_DIGITS]
+        if _TEMPLATE[column] == "x":
+            text[column::_LENGTH] = column_digits.encode()
+        elif _TEMPLATE[column] == "V":
+            text[column::_LENGTH] = column_digits.translate(_VARIANT).encode()
+    keys = text.decode()
+    return [keys[start : start + _LENGTH] for start in range(0, len(keys), _LENGTH)]

@@ -216,8 +216,8 @@ def test_the_oldest_resource_is_forgotten_first():
     seen = SeenResources(capacity=2)
     for number in (0, 1, 1, 2):
         seen.add(f"i-{number}", f"key-{number}")
-    assert [seen.is_doubtful(f"i-{n}", "other") for n in range(3)] == [False, True, True]
-    assert not seen.is_doubtful("i-2", "key-2")
+    assert [seen.is_suspect(f"i-{n}", "other") for n in range(3)] == [False, True, True]
+    assert not seen.is_suspect("i-2", "key-2")
 
 
 def test_the_oldest_open_span_is_forgotten_first():

@@ -12,9 +12,9 @@ from prefactor_http._bulk.outcome import Entry
 from prefactor_http._bulk.row_key import KEY, RowKeys, fields_of, given_fields
 from prefactor_http._bulk.row_shape import Shapes
 from prefactor_http._bulk.source import MakeEntry
-from prefactor_http._http.encoding import UNSUITABLE, encode_json, has_null
+from prefactor_http._http.encoding import ENCODE_ERRORS, encode_json, has_null
 from prefactor_http._http.identity import NOTHING_SENT
-from prefactor_http._http.json_paths import check_nulls, explained
+from prefactor_http._http.json_paths import check_nulls, explain
 from prefactor_http._values import as_text, is_nan
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
@@ -45,8 +45,8 @@ def item_maker(group: Group) -> MakeEntry:
                 body = encode_json(call)
                 if has_null(body):
                     check(index, call)
-            except UNSUITABLE as exc:
-                raise explained(exc, call) from None
+            except ENCODE_ERRORS as exc:
+                raise explain(exc, call) from None
             operation = _api.BY_BULK_TYPE.get(item.type)
             sent = NOTHING_SENT if operation is None else operation.sent_by_item(call)
             return Entry(
@@ -105,8 +105,8 @@ def row_maker(shared: dict[str, Any], job: str | None, group: Group) -> MakeEntr
                 own = shape.encode(fields)
                 if shape.others and has_null(own):
                     check(index, fields)
-            except UNSUITABLE as exc:
-                raise explained(exc, fields) from None
+            except ENCODE_ERRORS as exc:
+                raise explain(exc, fields) from None
             if given is not None:
                 key = given
             else:

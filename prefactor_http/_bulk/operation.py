@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from prefactor_http._http.codec import UNREADABLE
+from prefactor_http._http.codec import DECODE_ERRORS
 from prefactor_http._http.operation import Operation
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk import BulkReply
@@ -77,7 +77,7 @@ class BatchOperation(Operation[BatchReply]):
         """Read a successful reply."""
         if self._has_registers:
             # An output that breaks the contract must not spoil the others: each is read alone then.
-            with suppress(*UNREADABLE):
+            with suppress(*DECODE_ERRORS):
                 return BatchReply(body, self._registers.decode(body).outputs)
         reply = BatchReply(body, {})
         _ = reply.outputs  # raises where there are none

@@ -11,10 +11,10 @@ from msgspec import Raw, Struct
 
 from prefactor_http import _api
 from prefactor_http._http.codec import (
+    DECODE_ERRORS,
     ERROR_BY_STATUS,
     GET,
     IDEMPOTENCY_IN_PROGRESS,
-    UNREADABLE,
     snippet,
     truncate,
 )
@@ -167,7 +167,7 @@ def redacted(raw: bytes, redactor: Redactor) -> bytes:
     """Return an output without the token. For outputs that end in an error: data is not changed."""
     try:
         value = msgspec.json.decode(raw)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return redactor.source(raw.decode(errors="replace")).encode()
     without = redactor.json(value)
     return raw if without == value else msgspec.json.encode(without)
@@ -230,7 +230,7 @@ def contradictions_in(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -> 
 def _details_in(raw: Raw | None) -> _Details | None:
     try:
         return None if raw is None else _read_details(raw).details
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return None  # an error or a list; anything else is reported when it is decoded
 
 
@@ -298,7 +298,7 @@ def mixed_up(creations: Sequence[Creation]) -> dict[str, str]:
 def _decode(operation: Operation[Any], raw: bytes) -> object:
     try:
         result = operation.decode(raw)
-    except UNREADABLE as exc:
+    except DECODE_ERRORS as exc:
         problem = f"the output breaks the API's contract: {exc}"
     else:
         return resource_in(result)

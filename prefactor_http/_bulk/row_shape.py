@@ -9,13 +9,13 @@ from msgspec import Raw, Struct
 
 from prefactor_http._bulk.row_key import KEY, NAMES, TEXTS, RowKeys, check_names, content_of
 from prefactor_http._http.encoding import (
-    UNSUITABLE,
+    ENCODE_ERRORS,
     canonical,
     encode_json,
     encode_sorted,
     has_null,
 )
-from prefactor_http._http.json_paths import check_nulls, explained
+from prefactor_http._http.json_paths import check_nulls, explain
 from prefactor_http._values import is_missing
 
 _VERSIONS = ("agent_version", "agent_schema_version")
@@ -71,8 +71,8 @@ class Shapes(dict[tuple[str, ...], Shape]):
         try:
             if has_null(encode_json(shared)):
                 check_nulls("register_many", shared)
-        except UNSUITABLE as exc:
-            raise explained(exc, shared) from None
+        except ENCODE_ERRORS as exc:
+            raise explain(exc, shared) from None
         self._shared = shared
         self._row_keys = row_keys
 

@@ -55,10 +55,10 @@ _SNIPPET_LENGTH = 200
 _SNIPPET_SOURCE = 64 * 1024
 MAX_API_TEXT = 1000
 # A longer Retry-After is a mistake.
-_LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
+_MAX_RETRY_AFTER = 31 * 24 * 3600.0
 
 # What decoding a body raises: the last one where it is nested too deep.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class PreparedRequest(Struct, Generic[T]):
@@ -78,9 +78,9 @@ class PreparedRequest(Struct, Generic[T]):
         in_flight: Whether an attempt is being made.
         outcome_unknown: Whether an attempt so far may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
-        doubted: Whether a response may have been the answer to another call.
+        was_suspect: Whether a response may have been the answer to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
-        entered_at: When the rate limiter last let it through, if it had to look.
+        admitted_at: When the rate limiter last let it through, if it had to look.
     """
 
     operation: Operation[T]
@@ -96,14 +96,14 @@ class PreparedRequest(Struct, Generic[T]):
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
-    doubted: bool = False
+    was_suspect: bool = False
     needs_new_connection: bool = False
-    entered_at: float = -math.inf
+    admitted_at: float = -math.inf
 
     def __repr__(self) -> str:
         # Error reports show the variables of each frame: no body, no headers.
         return (
-            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
+            f"<PreparedRequest {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
             f"attempts {self.attempts}>"
         )
 
@@ -135,7 +135,7 @@ def parse_response(
     operation = prepared.operation
     try:
         result = operation.decode(response.body)
-    except UNREADABLE as exc:
+    except DECODE_ERRORS as exc:
         return _contract_failure(
             prepared, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
@@ -177,7 +177,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         until = _moment(value)
         since = _moment(headers.get("Date", "")) or now
         seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
-    return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+    return seconds if 0 <= seconds <= _MAX_RETRY_AFTER else None
 
 
 def _moment(text: str) -> datetime | None:
@@ -256,7 +256,7 @@ def _is_json(body: bytes) -> bool:
         msgspec.json.decode(body)
     except RecursionError:
         return True  # nested too deep to read, however often it is sent
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False
     return True
 
@@ -264,7 +264,7 @@ def _is_json(body: bytes) -> bool:
 def _error_fields(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return {}  # a proxy's page; the status says enough
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from prefactor_http._http.json_paths import check_nulls, explained, set_fields
+from prefactor_http._http.json_paths import check_nulls, explain, set_fields
 from prefactor_http._http.operation import Operation
 from prefactor_http._values import plain
 
@@ -16,8 +16,8 @@ encode_json = msgspec.json.Encoder(enc_hook=plain).encode
 # Sorted by key, a Struct's fields too; a set is sorted as well, if its elements have an order.
 encode_sorted = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
 
-# What encoding raises; `explained` tells why.
-UNSUITABLE = (TypeError, ValueError, RecursionError)
+# What encoding raises; `explain` tells why.
+ENCODE_ERRORS = (TypeError, ValueError, RecursionError)
 
 
 def has_null(data: bytes) -> bool:
@@ -49,8 +49,8 @@ def encode(operation: Operation[Any], request: object) -> bytes:
         body = encode_json(request)
         if has_null(body):
             check_nulls(operation.name, request)
-    except UNSUITABLE as exc:
-        error = explained(exc, request)
+    except ENCODE_ERRORS as exc:
+        error = explain(exc, request)
     else:
         return body
     raise type(error)(f"{operation.name}: the request has no JSON form: {error}")

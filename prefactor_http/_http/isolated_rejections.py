@@ -50,7 +50,7 @@ class IsolatedRejections:
         # At a limit, calls that were rejected before are rejected again, but many of them.
         if before is not None and before < self._successes and self._recent <= _MAX_RECENT:
             self._rejected_keys[key] = _ISOLATED
-            self.learn(_HINT)
+            self.add_evidence(_HINT)
             return True
         self.remember(key)
         return self._share is not None and not self._share.record(is_rejected=True)
@@ -61,7 +61,7 @@ class IsolatedRejections:
         if len(self._rejected_keys) > _MAX_KEYS:
             del self._rejected_keys[next(iter(self._rejected_keys))]
 
-    def learn(self, evidence: float) -> bool:
+    def add_evidence(self, evidence: float) -> bool:
         """Record what a rejection that has paused the operation turned out to be.
 
         Args:

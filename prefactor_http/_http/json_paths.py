@@ -23,8 +23,8 @@ Steps: TypeAlias = tuple[object, ...]
 _MAX_PATHS = 5
 _MAX_KEY_LENGTH = 60
 # Fields that say which resource or moment is meant, unless they are below a field of free content.
-_IDENTIFIES = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
-_FREE = frozenset(
+_is_identifier = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
+_FREE_CONTENT = frozenset(
     {
         "payload",
         "result_payload",
@@ -57,7 +57,7 @@ def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
     paths: list[str] = []
     for steps, _ in _find(value, _is_sent_as_null):
         paths.append(_path(steps))
-        if _IDENTIFIES(str(steps[-1])) and _FREE.isdisjoint(steps[:-1]):
+        if _is_identifier(str(steps[-1])) and _FREE_CONTENT.isdisjoint(steps[:-1]):
             raise ValueError(f"{paths[-1]} must not be NaN or infinite")
     if paths and is_logged:
         more = f" and {len(paths) - _MAX_PATHS} more" if len(paths) > _MAX_PATHS else ""
@@ -70,7 +70,7 @@ def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
     return bool(paths)
 
 
-def explained(error: Exception, value: object) -> TypeError | ValueError:
+def explain(error: Exception, value: object) -> TypeError | ValueError:
     """Say why a value cannot be encoded, and where it is.
 
     Args:

@@ -79,7 +79,7 @@ class Operation(Generic[T]):
         method: HTTP verb.
         path: Path, with the id in braces.
         path_field: Name of the id in the path, or None.
-        reply: Type of a successful response; its ``result`` is the result of the call.
+        response_type: Type of a successful response; its ``result`` is the result of the call.
         bulk: ``_type`` in a bulk request, where it has one (contract §9).
         reconciliation: How an unknown outcome is verified, where it can be.
         states_before: States that a success moves the resource out of.
@@ -96,7 +96,7 @@ class Operation(Generic[T]):
         name: str,
         method: str,
         path: str,
-        reply: type[Envelope[T]],
+        response_type: type[Envelope[T]],
         *,
         bulk: str | None = None,
         reconciliation: Reconciliation[T] | None = None,
@@ -107,7 +107,7 @@ class Operation(Generic[T]):
         self.name = name
         self.method = method
         self.path = path
-        self.reply = reply
+        self.response_type = response_type
         self.bulk = bulk
         self.reconciliation = reconciliation
         self.states_before = states_before
@@ -115,8 +115,8 @@ class Operation(Generic[T]):
         self.is_anonymous = is_anonymous
         # The items of a bulk request are checked one by one.
         self._is_checked = not carries_items
-        self._is_plain = get_origin(reply) is ApiResponse
-        self._is_list = get_origin(reply) is ListResponse
+        self._is_plain = get_origin(response_type) is ApiResponse
+        self._is_list = get_origin(response_type) is ListResponse
         self._before, brace, rest = (PREFIX + path).partition("{")
         field, _, after = rest.partition("}")
         self.path_field: str | None = field if brace else None
@@ -124,8 +124,8 @@ class Operation(Generic[T]):
 
     @cached_property
     def _decoder(self) -> Decoder[Envelope[T]]:
-        # Made with the first reply: start-up pays for none.
-        return Decoder(self.reply)
+        # Made with the first response_type: start-up pays for none.
+        return Decoder(self.response_type)
 
     def decode(self, body: bytes) -> T:
         """Decode a successful response.
@@ -137,7 +137,7 @@ class Operation(Generic[T]):
 
     def result_of(self, details: object) -> T:
         """Make the result that a response with this resource would have had."""
-        return cast("T", cast("Any", self.reply)(details=details).result)
+        return cast("T", cast("Any", self.response_type)(details=details).result)
 
     def contradiction(
         self,
@@ -156,7 +156,7 @@ class Operation(Generic[T]):
         """
         # First what nearly every call is, at the least cost.
         if resource_id is not None:
-            if self._answers(resource_id, result):
+            if self._matches(resource_id, result):
                 return None
         elif not self._is_checked or (self.is_anonymous is not None and self.is_anonymous(request)):
             return None
@@ -172,7 +172,7 @@ class Operation(Generic[T]):
         """Return the resource in a result."""
         return result if self._is_plain else result.details
 
-    def _answers(self, resource_id: str, result: Any) -> bool:
+    def _matches(self, resource_id: str, result: Any) -> bool:
         """Whether a response is about this very id and in no state before the call."""
         details = self.details_of(result)
         return details.id == resource_id and (

@@ -50,7 +50,7 @@ _BACK_OFF, _MIN_DEMAND, _BACK_OFF_WIDTH = 0.8, 0.5, 0.25
 _MIN_LATE = 3
 
 
-class Run(Struct):
+class Interval(Struct):
     """The calls between the end of a pause and the rejection that started the next one.
 
     Attributes:
@@ -96,74 +96,74 @@ class RateEstimator:
         return self._rate * (1 + self._width * x + max(0.0, x - 1) ** 3)
 
     @property
-    def patience(self) -> float:
+    def unlimited_after(self) -> float:
         """Seconds without a rejection after which there may be no limit any more."""
         return self._hold + 2 * self._stretch
 
-    def explains(self, run: Run) -> bool:
+    def explains(self, interval: Interval) -> bool:
         """Return whether a rejection is due to the rate, because it was higher than before."""
-        return run.is_long and run.seconds > self._hold
+        return interval.is_long and interval.seconds > self._hold
 
-    def record_rejection(self, run: Run, *, is_confirmed: bool) -> None:
+    def record_rejection(self, interval: Interval, *, is_confirmed: bool) -> None:
         """Choose the next curve after a rejection at the API's limit.
 
         Args:
-            run: The calls until then.
+            interval: The calls until then.
             is_confirmed: Whether anything but the rejection itself shows the limit.
         """
-        if run.is_long:
-            self._proven = max(self._proven, run.admitted / run.seconds)
-        self._choose(run)
+        if interval.is_long:
+            self._proven = max(self._proven, interval.admitted / interval.seconds)
+        self._choose(interval)
         if is_confirmed:
             self._proven = min(self._proven, self._rate)
         else:
             self._rate = max(self._rate, _PROVEN_SHARE * self._proven)
 
-    def back_off(self, run: Run) -> None:
+    def back_off(self, interval: Interval) -> None:
         """Lower the rate for a moment, after a rejection that may have another cause."""
-        seconds = max(run.seconds, _MIN_SECONDS)
-        demand = max(_MIN_DEMAND, self._demand(run))
+        seconds = max(interval.seconds, _MIN_SECONDS)
+        demand = max(_MIN_DEMAND, self._demand(interval))
         rate = self.rate_at(seconds) * demand * _BACK_OFF
-        self._set_curve(rate, _BACK_OFF_WIDTH, 0.0, 1.0, run.wait)
+        self._set_curve(rate, _BACK_OFF_WIDTH, 0.0, 1.0, interval.wait)
 
     def speed_up(self, wait: float) -> None:
         """Double the rate with every `wait` seconds, as rejections do not depend on it."""
         self._set_curve(self._rate, 1.0, 0.0, 1.0, wait)
 
-    def _choose(self, run: Run) -> None:
-        seconds, wait = max(run.seconds, _MIN_SECONDS), run.wait
-        demand = self._demand(run)
-        if run.is_short:
-            rate = _WINDOW_MARGIN * run.admitted / wait
-            if run.late_admitted >= _MIN_LATE:
-                share = run.late_admitted / (run.late_admitted + run.late_rejected)
+    def _choose(self, interval: Interval) -> None:
+        seconds, wait = max(interval.seconds, _MIN_SECONDS), interval.wait
+        demand = self._demand(interval)
+        if interval.is_short:
+            rate = _WINDOW_MARGIN * interval.admitted / wait
+            if interval.late_admitted >= _MIN_LATE:
+                share = interval.late_admitted / (interval.late_admitted + interval.late_rejected)
                 rate = max(rate, self.rate_at(seconds) * demand * min(_MAX_LATE_SHARE, share))
             self._set_curve(rate, _QUICK_WIDTH, _MIN_HOLD, _QUICK_STRETCH, wait)
         elif seconds < wait:
             # One window's calls, or more the longer it took.
-            window = run.admitted / wait
-            low = max(window * (1 - seconds / wait / 2), self._lowered(run) * demand)
+            window = interval.admitted / wait
+            low = max(window * (1 - seconds / wait / 2), self._lowered(interval) * demand)
             self._search(min(low, window), max(low, window), wait)
         else:
-            low = self._lowered(run) * demand
-            if self.explains(run):
+            low = self._lowered(interval) * demand
+            if self.explains(interval):
                 low = self.rate_at(seconds - _ADMITTED_BEFORE * wait) * demand
             high = self.rate_at(seconds - _REJECTED_BEFORE * wait) * demand
-            self._search(max(low, run.admitted / (seconds + wait)), high, wait)
+            self._search(max(low, interval.admitted / (seconds + wait)), high, wait)
 
-    def _demand(self, run: Run) -> float:
+    def _demand(self, interval: Interval) -> float:
         """Return the share of the calls that might have been sent, and were."""
-        seconds = max(run.seconds, _MIN_SECONDS)
+        seconds = max(interval.seconds, _MIN_SECONDS)
         x = max(0.0, seconds - self._hold) / self._stretch
         # The integral of the curve.
         extra = self._width * x**2 / 2 + max(0.0, x - 1) ** 4 / 4
-        return min(1.0, run.admitted / (self._rate * (seconds + self._stretch * extra)))
+        return min(1.0, interval.admitted / (self._rate * (seconds + self._stretch * extra)))
 
-    def _lowered(self, run: Run) -> float:
+    def _lowered(self, interval: Interval) -> float:
         """Return the constant rate of the curve, moved down by the width of its range."""
         if not self._hold:
             return 0.0
-        steps = 2 if run.seconds < _NEARLY_PROVEN * run.wait else 1
+        steps = 2 if interval.seconds < _NEARLY_PROVEN * interval.wait else 1
         return self._rate / (1 + steps * self._width)
 
     def _search(self, low: float, high: float, wait: float) -> None:

@@ -43,11 +43,11 @@ from prefactor_http._http.codec import (
 )
 from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.semaphore import Semaphore
-from prefactor_http._http.throttle import Rejection, State, Throttle
+from prefactor_http._http.throttle import Rejection, Throttle, ThrottleState
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorApiError, PrefactorTimeoutError
 
-_FORGET_AFTER = 600.0
+_EXPIRES_AFTER = 600.0
 
 
 class RateLimiter:
@@ -72,13 +72,13 @@ class RateLimiter:
         throttle = self._throttle_of(prepared)
         if throttle is None:
             return True
-        if throttle.line.locked():
+        if throttle.queue.locked():
             return False
         now = self._clock.monotonic()
-        if _is_forgettable(throttle, now):
-            self._forget(_key(prepared))
+        if _is_expired(throttle, now):
+            self._remove(_key(prepared))
             return True
-        return throttle.enter(prepared, now)
+        return throttle.acquire_nowait(prepared, now)
 
     async def acquire(self, prepared: PreparedRequest[Any], slots: Semaphore) -> Failure | None:
         """Wait until a call may be sent, and for a slot.
@@ -91,26 +91,26 @@ class RateLimiter:
         while True:
             throttle = self._throttle_of(prepared)
             if throttle is not None and (
-                throttle.line.locked() or throttle.delay(self._clock.monotonic())
+                throttle.queue.locked() or throttle.delay(self._clock.monotonic())
             ):
-                failure = self._refuse(prepared, throttle)
+                failure = self._failure_if_pointless(prepared, throttle)
                 if failure is not None:
                     return failure
-                async with throttle.line:
-                    return await self._wait_in_line(prepared, throttle, slots)
+                async with throttle.queue:
+                    return await self._wait_in_queue(prepared, throttle, slots)
             await slots.acquire()
             if self.acquire_nowait(prepared):
                 return None
             slots.release()
 
-    async def _wait_in_line(
+    async def _wait_in_queue(
         self, prepared: PreparedRequest[Any], throttle: Throttle, slots: Semaphore
     ) -> Failure | None:
         while True:
             now = self._clock.monotonic()
             delay = throttle.delay(now)
             if delay:
-                failure = self._refuse(prepared, throttle)
+                failure = self._failure_if_pointless(prepared, throttle)
                 if failure is not None:
                     return failure
                 if throttle.probe is not None:
@@ -121,7 +121,7 @@ class RateLimiter:
                 await self._clock.sleep(delay)
                 continue
             await slots.acquire()
-            if throttle.enter(prepared, self._clock.monotonic()):
+            if throttle.acquire_nowait(prepared, self._clock.monotonic()):
                 return None
             slots.release()
 
@@ -136,7 +136,7 @@ class RateLimiter:
         """Record that the attempt of a call is over."""
         throttle = self._throttle_of(prepared)
         if throttle is not None:
-            throttle.leave(prepared)
+            throttle.release(prepared)
 
     def record(self, prepared: PreparedRequest[Any], outcome: object) -> None:
         """Record the outcome of an attempt: a result, or a `Failure`."""
@@ -145,10 +145,10 @@ class RateLimiter:
         if isinstance(outcome, Failure):
             rejection = _rejection(outcome)
             if rejection is not None:
-                throttle = throttle or self._start(_key(prepared), now)
+                throttle = throttle or self._add(_key(prepared), now)
                 throttle.record_rejection(prepared, rejection, now)
                 return
-            if outcome.kind is not WriteStatus.ANSWERED:
+            if outcome.write_status is not WriteStatus.ANSWERED:
                 return
         if throttle is not None:
             throttle.record_success(prepared, now)
@@ -156,32 +156,34 @@ class RateLimiter:
     def rebind(self) -> None:
         """Forget the calls of an event loop that has ended. What the API asked for stays."""
         for throttle in self._throttles.values():
-            throttle.line = asyncio.Lock()
+            throttle.queue = asyncio.Lock()
             throttle.probe = None
 
     def _throttle_of(self, prepared: PreparedRequest[Any]) -> Throttle | None:
         return self._throttles.get(_key(prepared))
 
-    def _start(self, key: str, now: float) -> Throttle:
+    def _add(self, key: str, now: float) -> Throttle:
         for other, throttle in [*self._throttles.items()]:
-            if _is_forgettable(throttle, now):
-                self._forget(other)
+            if _is_expired(throttle, now):
+                self._remove(other)
         throttle = self._throttles[key] = Throttle(self._config)
         self.is_idle = False
         return throttle
 
-    def _forget(self, key: str) -> None:
+    def _remove(self, key: str) -> None:
         del self._throttles[key]
         self.is_idle = not self._throttles
 
-    def _refuse(self, prepared: PreparedRequest[Any], throttle: Throttle) -> Failure | None:
+    def _failure_if_pointless(
+        self, prepared: PreparedRequest[Any], throttle: Throttle
+    ) -> Failure | None:
         """Return why a call cannot wait, or None if it can."""
         now = self._clock.monotonic()
         wait = max(0.0, throttle.paused_until - now)
         name = _key(prepared)
-        if throttle.is_hopeless(now):
+        if throttle.should_give_up(now):
             last = throttle.last_rejection
-            seconds = now - throttle.give_up_at + throttle.patience
+            seconds = now - throttle.give_up_at + throttle.give_up_after
             error = ERROR_BY_STATUS.get(last.status, PrefactorApiError)(
                 f"not sent, because every {name} has been rejected for {seconds:.0f} s; the last "
                 f"time with: {last.message}",
@@ -219,9 +221,9 @@ def _rejection(failure: Failure) -> Rejection | None:
     return None
 
 
-def _is_forgettable(throttle: Throttle, now: float) -> bool:
+def _is_expired(throttle: Throttle, now: float) -> bool:
     return (
-        throttle.state is State.OPEN
-        and now - throttle.rejected_at > _FORGET_AFTER
-        and not throttle.line.locked()
+        throttle.state is ThrottleState.OPEN
+        and now - throttle.rejected_at > _EXPIRES_AFTER
+        and not throttle.queue.locked()
     )

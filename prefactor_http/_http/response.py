@@ -30,7 +30,7 @@ class Response(Struct, gc=False):
 
     def __repr__(self) -> str:
         # Error reports show the variables of each frame: no body, no headers.
-        return f"<Reply {self.status}, {len(self.body)} bytes>"
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
 class Failure(Struct):
@@ -38,7 +38,7 @@ class Failure(Struct):
 
     Attributes:
         error: What the caller gets if there is no further attempt.
-        kind: What is known of the write.
+        write_status: What is known about the write.
         status: HTTP status, where there was a reply.
         permanent: Another attempt would fail in the same way.
         disconnected: The connection broke; if it was an idle one, another will do at once.
@@ -49,7 +49,7 @@ class Failure(Struct):
     """
 
     error: PrefactorHttpError
-    kind: WriteStatus
+    write_status: WriteStatus
     status: int | None = None
     permanent: bool = False
     disconnected: bool = False

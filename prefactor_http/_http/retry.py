@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 # The next one, on a connection of its own, is not a mistake of the pool.
 MAX_CONTRADICTIONS = 1
-DOUBTFUL_REFUSALS = frozenset({400, 404, 409, 422})
+SUSPECT_STATUSES = frozenset({400, 404, 409, 422})
 
 
 class Retry:
@@ -89,9 +89,9 @@ class Retry:
         try:
             outcome = await self.attempt(prepared)
             if isinstance(outcome, Failure):
-                recovery = _Recovery(self, prepared, outcome)
+                loop = _RetryLoop(self, prepared, outcome)
                 del outcome  # or a raised error and this frame would hold each other
-                return await recovery.run()
+                return await loop.run()
         except asyncio.CancelledError as exc:
             annotate_cancellation(prepared, exc)
             # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
@@ -101,7 +101,7 @@ class Retry:
         return outcome
 
     async def _run_within(self, prepared: PreparedRequest[T], deadline: float) -> T:
-        timeout = self.state.timeouts.begin(deadline)
+        timeout = self.state.timeouts.start(deadline)
         prepared.expires_at = self.state.clock.monotonic() + deadline
         try:
             return await self.run(prepared)
@@ -110,14 +110,14 @@ class Retry:
             if reason is None:
                 raise
         finally:
-            self.state.timeouts.end(timeout)
+            self.state.timeouts.stop(timeout)
         raise interruption_error(prepared, reason, deadline)
 
     async def attempt(self, prepared: PreparedRequest[T]) -> T | Failure:
         """Make one attempt, as soon as the rate limiter lets it through and a slot is free."""
         state, config = self.state, self.config
-        if not state.admit_now(prepared):
-            failure = await state.admit(prepared)
+        if not state.acquire_nowait(prepared):
+            failure = await state.acquire(prepared)
             if failure is not None:
                 return failure
         prepared.attempts += 1
@@ -130,9 +130,9 @@ class Retry:
             state.release(prepared)
         prepared.in_flight = False
         outcome = parse_response(prepared, response, state.redactor, state.clock.utcnow)
-        if state.seen.is_watching:
+        if state.seen.is_enabled:
             if prepared.operation.is_anonymous is not None:
-                outcome = self._doubt(prepared, response, outcome)
+                outcome = self._check_identity(prepared, response, outcome)
             elif prepared.resource_id is not None:
                 state.seen.add(prepared.resource_id, prepared.key)
         if isinstance(outcome, Failure):
@@ -149,47 +149,47 @@ class Retry:
         """Note what a failed attempt means for its call, and for the connections of the pool."""
         seen, now = self.state.seen, self.state.clock.monotonic()
         if failure.contradicts:
-            seen.distrust_connections(now)
+            seen.suspect_connections(now)
             # Another call may read the answer to this one before this one does.
             sent_id = sent_by_request(prepared.request, prepared.resource_id).id
             if sent_id is not None:
                 seen.add(sent_id, prepared.key)
         elif (
-            failure.kind is WriteStatus.ANSWERED
-            and failure.status in DOUBTFUL_REFUSALS
+            failure.write_status is WriteStatus.ANSWERED
+            and failure.status in SUSPECT_STATUSES
             and not prepared.needs_new_connection
-            and seen.distrusts_connections(now)
+            and seen.are_connections_suspect(now)
         ):
-            failure.contradicts, failure.kind = True, WriteStatus.UNKNOWN
+            failure.contradicts, failure.write_status = True, WriteStatus.UNKNOWN
         prepared.outcome_unknown |= (
-            failure.kind is WriteStatus.UNKNOWN and prepared.operation.method != GET
+            failure.write_status is WriteStatus.UNKNOWN and prepared.operation.method != GET
         )
         prepared.contradictions += failure.contradicts
         # A response to another call came over a connection of the pool: trust none of them.
         prepared.needs_new_connection = failure.contradicts
 
-    def _doubt(
+    def _check_identity(
         self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T | Failure
     ) -> T | Failure:
-        """Reject a success that may be the answer to another call; see `_doubt`."""
+        """Reject a success that may be the answer to another call; see `_check_identity`."""
         if isinstance(outcome, Failure) or isinstance(response, Failure):
             return outcome
         seen, details = self.state.seen, prepared.operation.details_of(outcome)
-        if prepared.doubted:
-            seen.resolve(details.id, prepared.key)
+        if prepared.was_suspect:
+            seen.record_repeat(details.id, prepared.key)
         elif (
-            seen.is_doubtful(details.id, prepared.key)
+            seen.is_suspect(details.id, prepared.key)
             and self.config.max_retries > 0
             and not confirms(sent_by_request(prepared.request, None), details)
         ):
-            prepared.doubted = True
+            prepared.was_suspect = True
             problem = f"the response is about {details.id!r}, as that to another call was"
             return contradiction_failure(prepared, response, self.state.redactor, problem)
         seen.add(details.id, prepared.key)
         return outcome
 
 
-class _Recovery(Generic[T]):
+class _RetryLoop(Generic[T]):
     """A call after its first failure: the strategies that tenacity asks, and the end."""
 
     def __init__(self, retry: Retry, prepared: PreparedRequest[T], first: Failure) -> None:
@@ -207,10 +207,10 @@ class _Recovery(Generic[T]):
         import tenacity  # noqa: PLC0415
 
         controller = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_result(self._is_worth_repeating),
+            retry=tenacity.retry_if_result(self._should_retry),
             wait=self._wait,
             stop=self._stop,
-            sleep=self._state.pause,
+            sleep=self._state.sleep,
             retry_error_callback=_outcome_of,
         )
         try:
@@ -220,11 +220,11 @@ class _Recovery(Generic[T]):
             raise
         finally:
             controller.iter_state.reset()  # its list of actions refers back to it
-        if not self._is_worth_repeating(outcome):  # the API has answered, if only with a refusal
+        if not self._should_retry(outcome):  # the API has answered, if only with a refusal
             self._state.budget.deposit(self._spent)
         if not isinstance(outcome, Failure):
             return outcome
-        if self._prepared.outcome_unknown and outcome.kind is not WriteStatus.UNKNOWN:
+        if self._prepared.outcome_unknown and outcome.write_status is not WriteStatus.UNKNOWN:
             reconciled = await self._reconcile(outcome.error)
             if reconciled is not None:
                 return reconciled
@@ -241,7 +241,7 @@ class _Recovery(Generic[T]):
             return first
         return await self._retry.attempt(self._prepared)
 
-    def _is_worth_repeating(self, outcome: T | Failure) -> bool:
+    def _should_retry(self, outcome: T | Failure) -> bool:
         if not isinstance(outcome, Failure) or outcome.permanent:
             return False
         if outcome.contradicts:
@@ -255,7 +255,7 @@ class _Recovery(Generic[T]):
                 return False
             if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:
                 return True
-        return outcome.kind is WriteStatus.NOT_SENT or self._prepared.is_repeatable
+        return outcome.write_status is WriteStatus.NOT_SENT or self._prepared.is_repeatable
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure_of(state)

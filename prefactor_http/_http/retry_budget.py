@@ -19,7 +19,7 @@ def retry_cost(failure: Failure) -> int:
     A request that was not sent has cost the API nothing, so its retry costs nothing either. Nor
     does one after a 429, since the rate limiter spaces these out.
     """
-    if failure.kind is WriteStatus.NOT_SENT or failure.status == TOO_MANY_REQUESTS:
+    if failure.write_status is WriteStatus.NOT_SENT or failure.status == TOO_MANY_REQUESTS:
         return 0
     return _TIMEOUT_COST if failure.timed_out else _RETRY_COST
 

@@ -8,7 +8,7 @@ answer to another call.
 Such a response is not refused, since mocks and test servers answer every call with one resource.
 The call is repeated once, with the same key and on a new connection, where no late response can
 arrive. The second response is accepted, whatever it says. A server that answers with a known
-resource again, a few times in a row, is not doubted any more.
+resource again, a few times in a row, is not was_suspect any more.
 
 A late duplicate also shifts its connection by one: the next request over it reads the response to
 the one before. Refusals name no resource. For a while after a response to another call, a refusal
@@ -22,7 +22,7 @@ from collections import OrderedDict
 
 _CAPACITY = 10_000
 _MAX_CONFIRMATIONS = 3
-_DISTRUST_SECONDS = 30.0  # longer than a pooled connection stays idle
+_SUSPECT_SECONDS = 30.0  # longer than a pooled connection stays idle
 
 
 class SeenResources:
@@ -32,7 +32,7 @@ class SeenResources:
         capacity: Number of ids; beyond it the oldest are dropped.
 
     Attributes:
-        is_watching: False once the server has answered with known resources all the time.
+        is_enabled: False once the server has answered with known resources all the time.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -40,8 +40,8 @@ class SeenResources:
         # Not a dict, whose first entry is found slowly after many deletions.
         self._keys: OrderedDict[str, str | None] = OrderedDict()
         self._confirmations = 0
-        self._distrusted_until = -math.inf
-        self.is_watching: bool = True
+        self._suspect_until = -math.inf
+        self.is_enabled: bool = True
 
     def add(self, resource_id: str, key: str | None) -> None:
         """Note that the response to a call was about this resource."""
@@ -51,21 +51,21 @@ class SeenResources:
                 keys.popitem(last=False)
             keys[resource_id] = key
 
-    def is_doubtful(self, resource_id: str, key: str | None) -> bool:
+    def is_suspect(self, resource_id: str, key: str | None) -> bool:
         """Whether a create with this key is unlikely to have created this resource."""
         return self._keys.get(resource_id, key) != key
 
-    def distrust_connections(self, now: float) -> None:
+    def suspect_connections(self, now: float) -> None:
         """Note that a response to another call has arrived."""
-        self._distrusted_until = now + _DISTRUST_SECONDS
+        self._suspect_until = now + _SUSPECT_SECONDS
 
-    def distrusts_connections(self, now: float) -> bool:
+    def are_connections_suspect(self, now: float) -> bool:
         """Whether a pooled connection may still deliver the response to another call."""
-        return now < self._distrusted_until
+        return now < self._suspect_until
 
-    def resolve(self, resource_id: str, key: str | None) -> None:
-        """Note the answer to a doubted call that was repeated."""
-        self._confirmations = self._confirmations + 1 if self.is_doubtful(resource_id, key) else 0
+    def record_repeat(self, resource_id: str, key: str | None) -> None:
+        """Note the answer to a was_suspect call that was repeated."""
+        self._confirmations = self._confirmations + 1 if self.is_suspect(resource_id, key) else 0
         if self._confirmations == _MAX_CONFIRMATIONS:
-            self.is_watching = False
+            self.is_enabled = False
             self._keys.clear()

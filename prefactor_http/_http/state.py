@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _CLOSED = "the client is closed: enter it again with `async with`"
-_INHERITED = (
-    "the client was opened before this process was forked: make a new client in each process"
-)
-_FOREIGN = (
+_FORKED = "the client was opened before this process was forked: make a new client in each process"
+_OTHER_LOOP = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
     "on its own loop first"
 )
@@ -105,15 +103,15 @@ class ClientState:
 
     def _check_owner(self) -> None:
         if self._pid != os.getpid():
-            raise PrefactorClientError(_INHERITED)
+            raise PrefactorClientError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
-            raise PrefactorClientError(_FOREIGN)
+            raise PrefactorClientError(_OTHER_LOOP)
 
-    def admit_now(self, prepared: PreparedRequest[Any]) -> bool:
+    def acquire_nowait(self, prepared: PreparedRequest[Any]) -> bool:
         """Let an attempt start at once, if nothing speaks against it; see `release`.
 
         Returns:
-            Whether it may. If not, `admit` waits until it may.
+            Whether it may. If not, `acquire` waits until it may.
         """
         if self.is_closed or not self.slots.acquire_nowait():
             return False
@@ -122,7 +120,7 @@ class ClientState:
         self.slots.release()
         return False
 
-    async def admit(self, prepared: PreparedRequest[Any]) -> Failure | None:
+    async def acquire(self, prepared: PreparedRequest[Any]) -> Failure | None:
         """Wait until an attempt may start; see `release`.
 
         Returns:
@@ -131,7 +129,7 @@ class ClientState:
         closed = Failure(
             PrefactorClientError("the client was closed"), WriteStatus.NOT_SENT, permanent=True
         )
-        failure = await self._unless_closing(self.limiter.acquire(prepared, self.slots), closed)
+        failure = await self._wait_unless_closed(self.limiter.acquire(prepared, self.slots), closed)
         if failure is None and self.is_closed:
             self.release(prepared)
             return closed
@@ -143,9 +141,9 @@ class ClientState:
         if not self.limiter.is_idle:
             self.limiter.release(prepared)
 
-    async def pause(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Wait, unless the client closes; then the next attempt is refused."""
-        await self._unless_closing(self.clock.sleep(seconds), None)
+        await self._wait_unless_closed(self.clock.sleep(seconds), None)
 
     async def close(self, drain_timeout: float) -> None:
         """Refuse new calls, wake those that wait, let those in flight end, close the session.
@@ -161,36 +159,36 @@ class ClientState:
         """
         loop = self._loop
         if loop is not None and self._pid != os.getpid():
-            self._drop()
+            self._forget_loop()
             self.transport.abandon()
         elif loop is not None and loop.is_closed():
-            self._drop()
+            self._forget_loop()
             with suppress(RuntimeError):  # what was to be cancelled is on a loop that has ended
                 await self.transport.close()
         elif loop is None or loop is asyncio.get_running_loop():
-            await self._close_here(drain_timeout)
+            await self._close_on_own_loop(drain_timeout)
         elif not self.is_closed:
-            raise PrefactorClientError(_FOREIGN)
+            raise PrefactorClientError(_OTHER_LOOP)
 
-    def _drop(self) -> None:
+    def _forget_loop(self) -> None:
         self.is_closed = True
         self._loop = None
-        self.timeouts.forget()
+        self.timeouts.clear()
 
-    async def _close_here(self, drain_timeout: float) -> None:
+    async def _close_on_own_loop(self, drain_timeout: float) -> None:
         self.is_closed = True
         try:
-            self.timeouts.interrupt(only_endless=True)
+            self.timeouts.interrupt(only_unlimited=True)
             await self.timeouts.wait_until_empty(drain_timeout)
         finally:
             if self.is_closed:  # or it was opened again meanwhile, and goes on
-                self.timeouts.interrupt(only_endless=False)
-                self.timeouts.stop()
+                self.timeouts.interrupt(only_unlimited=False)
+                self.timeouts.cancel_timers()
                 await self.transport.close()
 
-    async def _unless_closing(self, wait: Awaitable[T], closed: T) -> T:
+    async def _wait_unless_closed(self, wait: Awaitable[T], closed: T) -> T:
         """Wait for something; return `closed` if the client closes first."""
-        timeout = self.timeouts.begin(None)
+        timeout = self.timeouts.start(None)
         try:
             return await wait
         except asyncio.CancelledError:
@@ -198,4 +196,4 @@ class ClientState:
                 raise
             return closed
         finally:
-            self.timeouts.end(timeout)
+            self.timeouts.stop(timeout)

@@ -23,12 +23,12 @@ from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseCon
 _MAX_HEADER_SIZE = 64 * 1024
 _MAX_HEADERS = 1024
 # aiohttp warns about longer bodies of plain bytes, because it writes those in one go.
-_MAX_BYTES_BODY = 1024 * 1024
+_MAX_PLAIN_BODY = 1024 * 1024
 _AUTHORIZATION = "Authorization"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-async def _sent_once(
+async def _send_once(
     request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
     """Keep aiohttp from silently repeating a PUT or DELETE after a disconnect."""
@@ -41,7 +41,7 @@ async def _sent_once(
     raise aiohttp.ClientConnectionError(problem)
 
 
-class _OwnToken:
+class _AuthorizationMiddleware:
     """Sets the token as a middleware, after aiohttp has looked for credentials in a netrc file."""
 
     def __init__(self, value: str) -> None:
@@ -74,11 +74,11 @@ class Transport:
         redactor: Redactor,
     ) -> None:
         self._base_url = config.api_url.rstrip("/")
-        self._limit = config.max_response_bytes
+        self._max_response_bytes = config.max_response_bytes
         self._trust_env = config.trust_env
         self._headers = dict(headers)
         self._timeouts = timeouts
-        self._borrowed = session
+        self._borrowed_session = session
         self._session = session
         # Without a total: aiohttp's own costs a timer and 8 % of a call; `Watches` keeps the time.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout)
@@ -93,29 +93,29 @@ class Transport:
         self._middlewares = self._middlewares_by_method()
         self._in_flight = 0
         self._replaced: dict[aiohttp.ClientSession, int] = {}
-        self._closings: set[asyncio.Task[None]] = set()
+        self._closing_tasks: set[asyncio.Task[None]] = set()
         self._new_connections = 0
 
     def _middlewares_by_method(self) -> Mapping[str, tuple[aiohttp.ClientMiddlewareType, ...]]:
-        if self._borrowed is not None:
+        if self._borrowed_session is not None:
             return {}  # they would replace the session's own
         # aiohttp sends a POST only once, and a GET sent twice does no harm.
-        sent_once: dict[str, tuple[aiohttp.ClientMiddlewareType, ...]] = {
-            "PUT": (_sent_once,),
-            "DELETE": (_sent_once,),
+        send_once: dict[str, tuple[aiohttp.ClientMiddlewareType, ...]] = {
+            "PUT": (_send_once,),
+            "DELETE": (_send_once,),
         }
         if not self._trust_env:
-            return sent_once
-        own_token = _OwnToken(self._headers[_AUTHORIZATION])
+            return send_once
+        authorization = _AuthorizationMiddleware(self._headers[_AUTHORIZATION])
         return {
-            method: (own_token, *sent_once.get(method, ()))
+            method: (authorization, *send_once.get(method, ()))
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         }
 
     def set_header(self, name: str, value: str) -> None:
         """Change a header of every later request."""
         self._headers[name] = value
-        if self._session is not None and self._borrowed is None:
+        if self._session is not None and self._borrowed_session is None:
             self._session.headers[name] = value
 
     def open(self) -> None:
@@ -125,7 +125,7 @@ class Transport:
             PrefactorClientError: A borrowed session was abandoned.
         """
         if self._session is None:
-            if self._borrowed is not None:
+            if self._borrowed_session is not None:
                 raise PrefactorClientError(
                     "the borrowed session belongs to the process before the fork: make a new "
                     "client, with a session of this process"
@@ -152,18 +152,18 @@ class Transport:
 
     async def close(self) -> None:
         """Close the session, unless it is borrowed."""
-        if self._session is not None and self._borrowed is None:
+        if self._session is not None and self._borrowed_session is None:
             session, self._session = self._session, None
             for replaced in self._replaced:
                 self._close_soon(replaced)
             self._replaced.clear()
             await session.close()
-            if self._closings:
-                await asyncio.wait(self._closings)
+            if self._closing_tasks:
+                await asyncio.wait(self._closing_tasks)
 
     def abandon(self) -> None:
         """Drop the session without touching its connections, which another process uses."""
-        if self._session is not None and self._borrowed is None:
+        if self._session is not None and self._borrowed_session is None:
             for session in (self._session, *self._replaced):
                 session.detach()  # `Connector` closes nothing when it is collected
             self._replaced.clear()
@@ -181,16 +181,16 @@ class Transport:
         """
         headers = prepared.headers
         pool_name: str | None = None
-        if self._borrowed is not None:
+        if self._borrowed_session is not None:
             headers = self._all_headers(prepared)
             if prepared.needs_new_connection:
-                pool_name = self._unused_pool_name()
+                pool_name = self._new_pool_name()
         elif prepared.needs_new_connection:
             self._replace_session()
         session = self._session
         assert session is not None  # noqa: S101 # the client opened it
         method, body = prepared.operation.method, prepared.body
-        timeout = self._timeouts.begin(seconds)
+        timeout = self._timeouts.start(seconds)
         self._in_flight += 1
         try:
             # A plain await instead of `async with`: the connection goes back by itself at the
@@ -198,7 +198,7 @@ class Transport:
             response = await session.request(
                 method,
                 self._base_url + prepared.path,
-                data=body if body is None or len(body) <= _MAX_BYTES_BODY else io.BytesIO(body),
+                data=body if body is None or len(body) <= _MAX_PLAIN_BODY else io.BytesIO(body),
                 params=prepared.params,
                 headers=headers,
                 allow_redirects=False,
@@ -212,25 +212,25 @@ class Transport:
             received = content.read_nowait() if content.is_eof() else await self._read(response)
             if response.connection is not None:
                 response.close()  # the server switched protocols, or did not read the request
-            if received is None or len(received) > self._limit:
+            if received is None or len(received) > self._max_response_bytes:
                 return self._too_large(response.status)
             return Response(response.status, response.headers, received)
         except asyncio.CancelledError:
             reason = timeout.cancel_reason()
             if reason is None:
                 raise
-            return self._failures.interrupted(reason, seconds)
+            return self._failures.from_cancel_reason(reason, seconds)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as exc:
             # The response's stream keeps the exception, the traceback would keep this frame, and
             # that the response: a cycle for the collector.
             exc.__traceback__ = None
-            return self._failures.raised(exc, is_session_open=not session.closed)
+            return self._failures.from_exception(exc, is_session_open=not session.closed)
         finally:
-            self._timeouts.end(timeout)
+            self._timeouts.stop(timeout)
             if session is self._session:
                 self._in_flight -= 1
             else:
-                self._leave(session)
+                self._release_session(session)
 
     def _all_headers(self, prepared: PreparedRequest[Any]) -> dict[str, str]:
         headers = {**self._headers, **(prepared.headers or {})}
@@ -238,7 +238,7 @@ class Transport:
             headers["Connection"] = "close"
         return headers
 
-    def _unused_pool_name(self) -> str:
+    def _new_pool_name(self) -> str:
         """Give a server name under which a borrowed session has pooled no connection.
 
         Such a session cannot be replaced, and aiohttp has no other way to ask for a new connection:
@@ -261,7 +261,7 @@ class Transport:
         self._session = self._new_session()
         self._in_flight = 0
 
-    def _leave(self, session: aiohttp.ClientSession) -> None:
+    def _release_session(self, session: aiohttp.ClientSession) -> None:
         in_flight = self._replaced.get(session)
         if in_flight is None:
             return  # closed meanwhile
@@ -273,8 +273,8 @@ class Transport:
 
     def _close_soon(self, session: aiohttp.ClientSession) -> None:
         closing = asyncio.get_running_loop().create_task(session.close())
-        self._closings.add(closing)
-        closing.add_done_callback(self._closings.discard)
+        self._closing_tasks.add(closing)
+        closing.add_done_callback(self._closing_tasks.discard)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | None:
         parts: list[bytes] = []
@@ -283,7 +283,7 @@ class Transport:
             while part := await response.content.readany():
                 parts.append(part)
                 size += len(part)
-                if size > self._limit:
+                if size > self._max_response_bytes:
                     response.close()
                     return None
         except BaseException:
@@ -293,7 +293,7 @@ class Transport:
 
     def _too_large(self, status: int) -> Failure:
         error = PrefactorResponseContractError(
-            f"the response is larger than max_response_bytes ({self._limit})",
+            f"the response is larger than max_response_bytes ({self._max_response_bytes})",
             status_code=status,
         )
         return Failure(error, WriteStatus.UNKNOWN, status=status, permanent=True)

@@ -23,49 +23,51 @@ from prefactor_http.exceptions import (
 )
 
 
-class _Meaning(Struct, frozen=True):
-    raised: type[Exception]
+class _ErrorMapping(Struct, frozen=True):
+    exception: type[Exception]
     error: type[PrefactorHttpError]
     text: str
-    kind: WriteStatus = WriteStatus.UNKNOWN
+    write_status: WriteStatus = WriteStatus.UNKNOWN
     disconnected: bool = False
 
 
 # Most specific first.
-_MEANINGS = (
-    _Meaning(
+_ERROR_MAPPINGS = (
+    _ErrorMapping(
         aiohttp.InvalidURL, PrefactorClientError, "invalid URL: {detail}", WriteStatus.NOT_SENT
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ConnectionTimeoutError,
         PrefactorTimeoutError,
         "no connection to {server} within {connect_timeout:g} s (connect_timeout)",
         WriteStatus.NOT_SENT,
     ),
-    _Meaning(
+    _ErrorMapping(
         ConnectError,
         PrefactorConnectionError,
         "connection to {server} failed: {detail}",
         WriteStatus.NOT_SENT,
     ),
-    _Meaning(TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"),
-    _Meaning(
+    _ErrorMapping(
+        TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"
+    ),
+    _ErrorMapping(
         aiohttp.ClientPayloadError,
         PrefactorConnectionError,
         "incomplete response from {server}: {detail}",
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ClientResponseError,
         PrefactorConnectionError,
         "invalid HTTP response from {server}: {detail}",
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ClientError,
         PrefactorConnectionError,
         "connection to {server} lost: {detail}",
         disconnected=True,
     ),
-    _Meaning(
+    _ErrorMapping(
         OSError,
         PrefactorConnectionError,
         "connection to {server} lost: {detail}",
@@ -100,7 +102,7 @@ class FailureFactory:
         self._redactor = redactor
         self._connect_timeout = connect_timeout
 
-    def interrupted(self, reason: CancelReason, seconds: float) -> Failure:
+    def from_cancel_reason(self, reason: CancelReason, seconds: float) -> Failure:
         """Make the failure of an attempt that was cut short.
 
         Args:
@@ -115,7 +117,7 @@ class FailureFactory:
         )
         return Failure(late, WriteStatus.UNKNOWN, timed_out=True)
 
-    def raised(self, exc: Exception, *, is_session_open: bool) -> Failure:
+    def from_exception(self, exc: Exception, *, is_session_open: bool) -> Failure:
         """Make the failure of an attempt that raised.
 
         Args:
@@ -130,17 +132,17 @@ class FailureFactory:
             )
             return Failure(header, WriteStatus.UNKNOWN, permanent=True)
         detail = self._quote(_text_of(exc))
-        for meaning in _MEANINGS:
-            if isinstance(exc, meaning.raised):
-                text = meaning.text.format(
+        for mapping in _ERROR_MAPPINGS:
+            if isinstance(exc, mapping.exception):
+                text = mapping.text.format(
                     server=self._server, detail=detail, connect_timeout=self._connect_timeout
                 )
                 return Failure(
-                    meaning.error(text),
-                    meaning.kind,
-                    permanent=meaning.error is PrefactorClientError,
-                    disconnected=meaning.disconnected,
-                    timed_out=meaning.error is PrefactorTimeoutError,
+                    mapping.error(text),
+                    mapping.write_status,
+                    permanent=mapping.error is PrefactorClientError,
+                    disconnected=mapping.disconnected,
+                    timed_out=mapping.error is PrefactorTimeoutError,
                 )
         if isinstance(exc, RuntimeError) and is_session_open:
             return Failure(PrefactorConnectionError(detail), WriteStatus.UNKNOWN)

@@ -156,4 +156,4 @@ async def test_a_request_that_is_no_json(raw_server, client_of):
 
 
 def test_a_response_shows_its_status_and_its_length():
-    assert repr(Response(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Reply 200, 17 bytes>"
+    assert repr(Response(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Response 200, 17 bytes>"

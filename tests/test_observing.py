@@ -11,6 +11,7 @@ from raw_server import reply
 from prefactor_http import (
     Attempt,
     HttpClientConfig,
+    PrefactorApiError,
     PrefactorHttpClient,
     PrefactorHttpError,
     PrefactorNotFoundError,
@@ -136,6 +137,19 @@ async def test_giving_up_is_a_warning_without_key_or_body(raw_server, caplog):
     assert "key-1" not in caplog.text
     assert "private words" not in caplog.text
     assert len(caplog.records) == 1
+
+
+async def test_the_warning_counts_a_single_attempt_in_the_singular(raw_server, caplog):
+    raw_server.script(FAULT)
+    async with client_of(raw_server, max_retries=0) as client:
+        with pytest.raises(PrefactorApiError) as caught:
+            await terminate(client)
+    assert records(caplog, logging.WARNING) == [
+        f"POST {PATH} gave up after 1 attempt: 503 unavailable: later, outcome unknown"
+    ]
+    assert caught.value.__notes__ == [
+        f"POST {PATH}, 1 attempt: it may have succeeded on the server"
+    ]
 
 
 async def test_a_plain_refusal_is_the_callers_to_log(raw_server, caplog):

@@ -1,4 +1,4 @@
-"""The state of one operation that the API has asked to slow down; see `_rate_limiter`."""
+"""Throttle of one operation after the API has rejected a call; see `rate_limiter`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from prefactor_http.config import HttpClientConfig
 MIN_GIVE_UP_AFTER = 60.0
 _MIN_PAUSE = 0.001
 _MIN_PROBE_SECONDS = 1.0
-# Timers are late by a millisecond or two. So much is made up for, and no more after a break.
+# Timers fire a little late. Calls make up for at most this delay, so an idle time causes no burst.
 _SLACK = 0.02
 _MIN_PACED = 3.0  # in units of the pause
-# An API that names the rest of its window names a short time at the end of a long window.
+# If `Retry-After` is the rest of the API's window, it is short at the end of a long window.
 _WAIT_MEMORY = 0.8
-# Calls in flight at a rejection are evidence if there were so many.
+# So many calls in flight at a rejection are evidence.
 _MIN_LATE = 2
-# A rejection after so many calls, or after as many as the last time, is not a random one.
+# A rejection after so many calls, or after about as many as the last time, is not random.
 _MANY, _SIMILAR = 100, 1.25
 _AT_THE_LIMIT = -9.0
 
 
 class ThrottleState(Enum):
-    """What happens to the calls of an operation."""
+    """How the calls of an operation are sent."""
 
     OPEN = auto()
-    """Calls are sent at once."""
+    """Calls are sent immediately."""
     PAUSED = auto()
-    """Calls wait. When the pause is over, one at a time is sent as a probe."""
+    """Calls wait. After the pause, one at a time is sent as a probe."""
     PACED = auto()
     """Calls are sent one after another, at the estimated rate."""
 
 
 class Rejection(Struct, frozen=True):
-    """What the API said when it rejected a call."""
+    """The API's response to a rejected call."""
 
     status: int
     code: str
@@ -51,21 +51,21 @@ class Rejection(Struct, frozen=True):
 
 
 class Throttle:
-    """Pauses and paces the calls of one operation. Neither waits nor reads a clock itself.
+    """Pauses and paces the calls of one operation. It does not wait or read a clock itself.
 
     Args:
         config: The client's configuration, for the length of pauses.
 
     Attributes:
-        line: Calls that wait hold this lock, one after another.
-        state: What happens to calls now; changes in `_change` alone.
-        probe: The call that is being sent as a probe, if there is one.
-        paused_until: When the pause is over.
+        queue: Waiting calls acquire this lock one after another.
+        state: How calls are sent now.
+        probe: The probe in flight, or None.
+        paused_until: End of the pause.
         pauses: Pauses in a row, without a success between them.
-        give_up_at: When calls that wait give up, unless it is the first pause.
-        patience: Seconds from the first rejection, or the last success, until then.
-        rejected_at: When a call was last rejected.
-        last_rejection: What the API said then.
+        give_up_at: When waiting calls fail, except during the first pause.
+        give_up_after: Seconds from the first rejection, or the last success, to `give_up_at`.
+        rejected_at: Time of the last rejection.
+        last_rejection: The last rejection.
     """
 
     def __init__(self, config: HttpClientConfig) -> None:
@@ -90,7 +90,7 @@ class Throttle:
         self._isolated = IsolatedRejections()
 
     def delay(self, now: float) -> float:
-        """Return the seconds after which a call may be sent; 0 if it may be sent now."""
+        """Return the seconds until a call may be sent; 0 if it may be sent now."""
         if self.state is ThrottleState.PAUSED:
             if now < self.paused_until:
                 return self.paused_until - now
@@ -105,12 +105,12 @@ class Throttle:
         return 0.0
 
     def should_give_up(self, now: float) -> bool:
-        """Return whether calls have waited in vain for so long that they give up."""
+        """Return whether waiting calls fail because no probe has succeeded for too long."""
         is_probed = self.state is ThrottleState.PAUSED and self.pauses > 1 and self.probe is None
         return is_probed and now >= self.give_up_at
 
     def acquire_nowait(self, prepared: PreparedRequest[Any], now: float) -> bool:
-        """Let a call through, if it may be sent now."""
+        """Admit a call if it may be sent now. Returns whether it was admitted."""
         if self.delay(now):
             return False
         prepared.admitted_at = now
@@ -118,10 +118,10 @@ class Throttle:
             if not self._is_evaluated:
                 self._is_evaluated = True
                 self._evaluate(self._interval)
-            if now > self.paused_until + self.give_up_after:  # nobody has called for long
+            if now > self.paused_until + self.give_up_after:  # no calls for a long time
                 self.give_up_at = now + self.give_up_after
             self.probe = prepared
-            # One that gets no response holds the others back no longer than the pause did.
+            # If the probe gets no response, the others wait no longer than the pause lasted.
             self._probe_until = now + max(_MIN_PROBE_SECONDS, self.paused_until - self._paused_at)
         elif self.state is ThrottleState.PACED:
             rate = self._estimator.rate_at(now - self._resumed_at)
@@ -129,14 +129,14 @@ class Throttle:
         return True
 
     def release(self, prepared: PreparedRequest[Any]) -> None:
-        """Record that the attempt of a call is over, whatever its outcome."""
+        """Record that the attempt of a call has ended."""
         if self.probe is prepared:
             self.probe = None
             if self._probe_ended is not None and not self._probe_ended.done():
                 self._probe_ended.set_result(None)
 
     def probe_ended(self) -> asyncio.Future[None]:
-        """Return a future that is done when the attempt of the probe is over."""
+        """Return a future that is done when the probe has ended."""
         self._probe_ended = asyncio.get_running_loop().create_future()
         return self._probe_ended
 
@@ -196,7 +196,7 @@ class Throttle:
         return max(_MIN_PAUSE, min(seconds, self._config.max_retry_delay))
 
     def _evaluate(self, interval: Interval) -> None:
-        """Decide what the last rejection meant, now that the calls in flight have returned."""
+        """Adjust the rate after a rejection, once the calls in flight have returned."""
         if not interval.is_isolated:
             evidence = _AT_THE_LIMIT
         elif interval.is_short:
@@ -216,7 +216,7 @@ class Throttle:
             self._last_admitted = interval.admitted
 
     def _is_late(self, prepared: PreparedRequest[Any]) -> bool:
-        """Return whether a call was sent before the last pause began."""
+        """Return whether a call was sent before the last pause started."""
         return prepared.admitted_at <= self._paused_at
 
     def _change(self, state: ThrottleState) -> None:
@@ -225,5 +225,5 @@ class Throttle:
 
 
 def _key(prepared: PreparedRequest[Any]) -> str:
-    """Return what tells a call, or the calls of one resource, from others."""
+    """Return the resource id of a call, otherwise what identifies the call."""
     return prepared.resource_id or prepared.key or prepared.path

@@ -1,12 +1,12 @@
-"""Interrupts what takes too long: attempts, whole calls, and the waits of a client that closes.
+"""Timeouts of attempts and calls; also interrupts waiting calls when the client closes.
 
-`asyncio.timeout` does this for one block, at the price of a timer each. Here all blocks of one
-seconds share a timer: they expire in the order in which they began, so the oldest tells when to
-look again. A block costs about a microsecond, whether or not anything ever expires.
+`asyncio.timeout` sets a timer for each block. Here all blocks with the same timeout share one
+timer: they expire in the order in which they started, so the timer is set for the oldest one. Most
+calls neither set nor cancel a timer.
 
-A block that has expired is interrupted only after the event loop has run two more iterations. If
-the loop was blocked, it calls this module first, although the response may lie in the socket's
-buffer: in these iterations it is read, and the block ends by itself.
+An expired block is interrupted only after two more iterations of the event loop. After the loop
+was blocked, it runs timers before it reads from sockets, so a response may be waiting in a buffer.
+In these iterations it is read, and the block ends normally.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from enum import Enum, auto
 from msgspec import Struct
 
 _MAX_QUEUES = 16
-# Callbacks in a row, each scheduled by the one before. uvloop calls timers before it reads from
-# sockets, and callbacks in between, so that the first of them is still in the same iteration.
+# Callbacks in a row, each scheduled by the one before. uvloop runs timers, then callbacks, then
+# reads from sockets, so the first callback still runs in the iteration of the timer.
 _GRACE_CALLBACKS = 3
 
 
 class CancelReason(Enum):
-    """Why a watched block was interrupted."""
+    """Why a block was interrupted."""
 
     EXPIRED = auto()
     CLOSING = auto()
 
 
 class Timeout(Struct, eq=False):
-    """One watched block of one task; `Timeouts.start` makes it, `Timeouts.stop` ends it."""
+    """One block of a task, between `Timeouts.start` and `Timeouts.stop`."""
 
     task: asyncio.Task[object]
     seconds: float | None
@@ -41,16 +41,16 @@ class Timeout(Struct, eq=False):
     is_uncancelled: bool = False
 
     def interrupt(self, reason: CancelReason) -> None:
-        """Cancel the block; the first cause counts."""
+        """Cancel the block. Only the first reason counts."""
         if self.reason is None:
             self.reason = reason
             self.task.cancel()
 
     def cancel_reason(self) -> CancelReason | None:
-        """Tell, in a handler of CancelledError, whether it is this watch's doing.
+        """Return why the block was interrupted. Call it in a handler of CancelledError.
 
         Returns:
-            The cause, or None when somebody else cancelled the task (too): then it must go on.
+            The reason, or None if the task was also cancelled from outside: then raise again.
         """
         if self.reason is None:
             return None
@@ -58,13 +58,13 @@ class Timeout(Struct, eq=False):
         return self.reason if self.task.uncancel() <= self.cancelling else None
 
     def undo_cancellation(self) -> None:
-        """Take back a cancellation that never arrived, because the block ended first."""
+        """Undo a cancellation that was not delivered because the block ended first."""
         if not self.is_uncancelled:
             self.task.uncancel()
 
 
 class Timeouts:
-    """All watched blocks of a client, by seconds; those without a seconds end only by closing."""
+    """All blocks of a client, grouped by their timeout in seconds."""
 
     def __init__(self) -> None:
         self._queues: dict[float | None, dict[Timeout, None]] = {}
@@ -72,13 +72,13 @@ class Timeouts:
         self._empty: asyncio.Future[None] | None = None
 
     def start(self, seconds: float | None) -> Timeout:
-        """Watch the current task from here on.
+        """Start a block of the current task.
 
         Args:
-            seconds: Seconds until it is interrupted; None for never.
+            seconds: Timeout; None if only closing the client interrupts the block.
 
         Returns:
-            The watch, to be ended in a ``finally``.
+            The block. Pass it to `stop` in a ``finally``.
         """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
@@ -96,10 +96,10 @@ class Timeouts:
         return timeout
 
     def stop(self, timeout: Timeout) -> None:
-        """Stop watching."""
+        """End a block."""
         queue = self._queues.get(timeout.seconds)
         if queue is None or timeout not in queue:
-            return  # forgotten
+            return  # cleared
         del queue[timeout]
         if not queue and timeout.seconds is not None and len(self._queues) > _MAX_QUEUES:
             self._remove_queue(timeout.seconds)
@@ -109,21 +109,20 @@ class Timeouts:
             self._empty.set_result(None)
 
     def _remove_queue(self, seconds: float) -> None:
-        # Lengths are few, unless each call brings its own: then their timers must not pile up.
+        # If each call has its own timeout, queues and timers must not accumulate.
         del self._queues[seconds]
-        with suppress(KeyError):  # it has just looked, and found only what it interrupted
+        with suppress(KeyError):  # the timer has just run, and every block had expired
             self._timers.pop(seconds).cancel()
 
     @property
     def is_busy(self) -> bool:
-        """Whether any block is being watched."""
         return any(self._queues.values())
 
     def interrupt(self, *, only_unlimited: bool) -> None:
         """Interrupt the blocks because the client closes.
 
         Args:
-            only_unlimited: Only those without a seconds: calls that wait, not attempts in flight.
+            only_unlimited: Only blocks without a timeout: waiting calls, not attempts in flight.
         """
         for seconds, queue in self._queues.items():
             if seconds is None or not only_unlimited:
@@ -131,20 +130,20 @@ class Timeouts:
                     timeout.interrupt(CancelReason.CLOSING)
 
     async def wait_until_empty(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
-        """Wait until nothing is watched any more, or so many seconds."""
+        """Wait until all blocks have ended, for at most `timeout` seconds."""
         if self.is_busy:
             if self._empty is None or self._empty.done():
                 self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._empty], timeout=timeout)
 
     def cancel_timers(self) -> None:
-        """Drop the timers, so that the event loop holds nothing of this client."""
+        """Cancel all timers, so that the event loop has no reference to this client."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
     def clear(self) -> None:
-        """Drop all blocks: their event loop has ended, or runs in another process."""
+        """Drop all blocks: their event loop is closed, or runs in another process."""
         self.cancel_timers()
         self._queues.clear()
         self._empty = None
@@ -159,7 +158,7 @@ class Timeouts:
                 break
             expired.append(timeout)
         else:
-            # Nothing is left to expire: the next block of this seconds starts a timer of its own.
+            # Nothing is left to expire. The next block with this timeout starts a new timer.
             del self._timers[seconds]
             if not queue:
                 del self._queues[seconds]
@@ -173,5 +172,5 @@ class Timeouts:
             loop.call_soon(self._expire, expired, callbacks_left - 1, loop)
             return
         for timeout in expired:
-            if timeout in self._queues.get(timeout.seconds, ()):  # or it has ended meanwhile
+            if timeout in self._queues.get(timeout.seconds, ()):  # it may have ended meanwhile
                 timeout.interrupt(CancelReason.EXPIRED)

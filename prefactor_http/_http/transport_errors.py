@@ -1,6 +1,6 @@
-"""Turns what aiohttp raised into failures: what failed, and what is known of the write.
+"""Converts aiohttp's exceptions to failures with an error of this package and a `WriteStatus`.
 
-aiohttp's exceptions hold the request's headers, so none of them is chained or kept.
+aiohttp's exceptions hold the headers of the request, so they are neither chained nor stored.
 """
 
 from __future__ import annotations
@@ -84,16 +84,15 @@ _NOT_CONNECTED = (
 
 
 def address(host: str, port: int | None) -> str:
-    """Write host and port as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class FailureFactory:
-    """Makes the failures of attempts that got no response.
+    """Builds the failures of attempts without a response.
 
     Args:
         server: Host and port of the API.
-        redactor: Removes the token from what is quoted.
+        redactor: Removes the token from quoted text.
         connect_timeout: Seconds that connecting may take.
     """
 
@@ -103,12 +102,6 @@ class FailureFactory:
         self._connect_timeout = connect_timeout
 
     def from_cancel_reason(self, reason: CancelReason, seconds: float) -> Failure:
-        """Make the failure of an attempt that was cut short.
-
-        Args:
-            reason: Why.
-            seconds: How long the attempt was allowed to take.
-        """
         if reason is CancelReason.CLOSING:
             closing = PrefactorClientError("the client was closed while the request was in flight")
             return Failure(closing, WriteStatus.UNKNOWN, permanent=True)
@@ -118,12 +111,6 @@ class FailureFactory:
         return Failure(late, WriteStatus.UNKNOWN, timed_out=True)
 
     def from_exception(self, exc: Exception, *, is_session_open: bool) -> Failure:
-        """Make the failure of an attempt that raised.
-
-        Args:
-            exc: What aiohttp raised.
-            is_session_open: Whether the session accepts requests.
-        """
         if isinstance(exc, _NOT_CONNECTED):
             return self._not_connected(exc)
         if (limit := _exceeded_header_size(exc)) is not None:
@@ -146,7 +133,7 @@ class FailureFactory:
                 )
         if isinstance(exc, RuntimeError) and is_session_open:
             return Failure(PrefactorConnectionError(detail), WriteStatus.UNKNOWN)
-        # A session that its owner closed, or settings of it that contradict the request.
+        # The session was closed by its owner, or its settings conflict with the request.
         text = f"the session cannot send the request: {detail}"
         if isinstance(exc, ValueError):
             text += " (does the session, or a netrc file, add credentials of its own?)"
@@ -185,7 +172,7 @@ class FailureFactory:
         return Failure(PrefactorConnectionError(text), WriteStatus.NOT_SENT)
 
     def _quote(self, text: str) -> str:
-        # The server may have sent anything, also what it was sent.
+        # A server may echo the headers of the request.
         return " ".join(self._redactor.source(text).split())
 
 
@@ -206,7 +193,7 @@ def _exceeded_header_size(exc: Exception) -> object:
 
 def _text_of(exc: Exception) -> str:
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "the server closed it"  # its message may be the headers received so far
-    # An invalid response raises with a status of 400, which the server did not send.
+        return "the server closed it"  # the message may contain the headers received so far
+    # For an invalid response aiohttp adds the status 400, which the server did not send.
     text = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
     return text or type(exc).__name__

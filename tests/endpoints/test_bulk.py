@@ -221,6 +221,6 @@ async def test_a_reply_without_outputs_breaks_the_contract(raw_server, raw_clien
 
 
 async def test_what_has_no_json_form_is_not_sent(raw_server, raw_client):
-    with pytest.raises(TypeError, match=r"bulk\.execute: the request has no JSON form"):
+    with pytest.raises(TypeError, match=r"bulk\.execute: cannot encode the request as JSON"):
         await execute(raw_client, item("agents/create", details={"name": object}))
     assert raw_server.requests == []

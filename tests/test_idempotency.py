@@ -49,11 +49,11 @@ def test_a_new_key_is_a_random_uuid():
 
 
 @given(PARTS, PARTS)
-def test_keys_whose_parts_begin_alike_are_those_of_all_parts(begin, rest):
+def test_derive_from_gives_the_same_keys_as_derive_key(begin, rest):
     assert derive_from(*begin)(*rest) == derive_key(*begin, *rest)
 
 
-def test_keys_made_in_numbers_are_random_uuids_that_differ():
+def test_many_new_keys_are_distinct_random_uuids():
     make_key = KeyMaker()
     keys = [make_key() for _ in range(1000)]
     assert len(set(keys)) == 1000
@@ -63,7 +63,7 @@ def test_keys_made_in_numbers_are_random_uuids_that_differ():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
-def test_a_forked_child_makes_other_keys_than_its_parent():
+def test_a_forked_child_generates_other_keys_than_its_parent():
     make_key = KeyMaker()
     make_key()
     receiver, sender = os.pipe()
@@ -83,7 +83,7 @@ def test_new_keys_differ():
     assert len({new_key() for _ in range(10_000)}) == 10_000
 
 
-def test_each_variant_of_a_uuid_is_made():
+def test_new_keys_use_all_variant_digits_of_a_uuid():
     assert {new_key()[19] for _ in range(500)} == set("89ab")
 
 
@@ -102,7 +102,7 @@ def test_a_derived_key_is_the_same_in_another_process():
 
 
 @given(PARTS)
-def test_a_derived_key_is_a_uuid_by_name(parts):
+def test_a_derived_key_is_a_version_5_uuid(parts):
     key = derive_key(*parts)
     parsed = uuid.UUID(key)
     assert str(parsed) == key
@@ -111,30 +111,30 @@ def test_a_derived_key_is_a_uuid_by_name(parts):
 
 
 @given(PARTS, PARTS)
-def test_other_parts_give_another_key(some, others):
+def test_different_parts_give_different_keys(some, others):
     assert (derive_key(*some) == derive_key(*others)) == (tagged(some) == tagged(others))
 
 
 @given(st.text(string.printable, min_size=2), st.data())
-def test_where_a_text_is_cut_makes_a_difference(text, data):
+def test_the_boundaries_between_parts_matter(text, data):
     one, other = (data.draw(st.integers(0, len(text))) for _ in range(2))
     keys = {derive_key(text[:cut], text[cut:]) for cut in (one, other)}
     assert len(keys) == len({one, other})
     assert derive_key(text) not in keys
 
 
-def test_a_part_that_looks_like_the_encoding_of_two_is_not_taken_for_them():
+def test_a_part_that_looks_like_two_encoded_parts_gives_another_key():
     assert derive_key("as1:b") != derive_key("a", "b")
     assert derive_key("1:as1:b") != derive_key("a", "b")
 
 
-def test_a_key_is_derived_from_at_least_one_part():
+def test_derive_key_requires_a_part():
     with pytest.raises(ValueError, match="at least one part"):
         derive_key()
 
 
 @pytest.mark.parametrize("part", [None, 1.5, True, ("a",), ["a"]])
-def test_a_key_is_derived_from_text_bytes_and_whole_numbers_only(part):
+def test_derive_key_accepts_only_str_bytes_and_int(part):
     with pytest.raises(TypeError, match=f"not {type(part).__name__}"):
         derive_key("job", part)
 
@@ -142,7 +142,7 @@ def test_a_key_is_derived_from_text_bytes_and_whole_numbers_only(part):
 @pytest.mark.parametrize(
     "key", ["a", "x" * 64, "order-17", "".join(sorted(set(string.punctuation)))]
 )
-def test_a_callers_key_is_taken_as_it_is(key):
+def test_a_callers_key_is_unchanged(key):
     assert check_key(key) == key
 
 
@@ -159,7 +159,7 @@ def test_a_callers_key_is_taken_as_it_is(key):
         ("schlüssel", "idempotency_key must be printable ASCII without spaces"),
     ],
 )
-def test_a_callers_key_must_fit(key, message):
+def test_an_invalid_callers_key_is_rejected(key, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_key(key)
 
@@ -176,7 +176,7 @@ def test_a_key_passes_exactly_when_each_character_is_visible_ascii(key):
 
 
 @pytest.mark.parametrize("key", [None, 17, b"bytes", uuid.UUID(int=1)])
-def test_a_callers_key_is_text(key):
+def test_a_callers_key_must_be_text(key):
     with pytest.raises(TypeError, match=f"must be a str, not {type(key).__name__}"):
         check_key(key)
 
@@ -187,7 +187,7 @@ def test_the_name_and_the_shortest_length_can_be_set():
         check_key("x" * 7, "items[0].idempotency_key", min_length=8)
 
 
-def test_a_new_id_shares_the_partition_of_the_one_it_is_related_to():
+def test_a_new_id_has_the_partition_of_the_related_id():
     related = _pfid.encode(1234567890000, 123456789, 0)
     ids = {new_id(related) for _ in range(100)}
     assert len(ids) == 100
@@ -195,13 +195,13 @@ def test_a_new_id_shares_the_partition_of_the_one_it_is_related_to():
     assert all(_pfid.is_valid(made) for made in ids)
 
 
-def test_a_new_id_needs_a_partitioned_one():
+def test_new_id_requires_a_partitioned_id():
     with pytest.raises(ValueError, match="not a partitioned id: 'agent_123'"):
         new_id("agent_123")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
-def test_a_client_keeps_no_key_ready_that_a_copy_of_its_process_would_use_too(monkeypatch):
+def test_a_forked_process_does_not_reuse_the_clients_next_key(monkeypatch):
     monkeypatch.setattr("os.getpid", lambda: 1)  # as in another pid namespace, or a restored copy
     client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token-1234"))
     client._executor.key(None)

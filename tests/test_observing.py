@@ -76,7 +76,7 @@ async def test_the_hook_sees_reads_without_a_key(raw_server):
     ]
 
 
-async def test_a_view_may_have_a_hook_of_its_own(raw_server):
+async def test_a_view_can_have_its_own_hook(raw_server):
     ours, theirs = [], []
     async with client_of(raw_server, on_attempt=ours.append) as client:
         await client.with_options(on_attempt=theirs.append).validate_token()
@@ -85,7 +85,7 @@ async def test_a_view_may_have_a_hook_of_its_own(raw_server):
         assert (len(ours), len(theirs)) == (1, 1)
 
 
-async def test_a_hook_that_raises_changes_nothing_but_is_logged(raw_server, caplog):
+async def test_an_exception_in_the_hook_is_logged_and_does_not_affect_the_call(raw_server, caplog):
     def hook(attempt):
         raise LookupError("hook trouble")
 
@@ -100,7 +100,7 @@ async def test_a_hook_that_raises_changes_nothing_but_is_logged(raw_server, capl
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-async def test_a_hook_may_stop_the_program(raw_server, stop):
+async def test_a_hook_can_stop_the_program(raw_server, stop):
     def hook(attempt):
         raise stop
 
@@ -152,7 +152,7 @@ async def test_the_warning_counts_a_single_attempt_in_the_singular(raw_server, c
     ]
 
 
-async def test_a_plain_refusal_is_the_callers_to_log(raw_server, caplog):
+async def test_an_api_error_without_retries_is_not_logged(raw_server, caplog):
     caplog.set_level(logging.INFO)
     raw_server.script(reply(404, {"code": "not_found", "message": "no"}))
     async with client_of(raw_server) as client:
@@ -161,7 +161,7 @@ async def test_a_plain_refusal_is_the_callers_to_log(raw_server, caplog):
     assert caplog.records == []
 
 
-async def test_a_body_is_in_no_log_line_at_all(raw_server, caplog):
+async def test_no_log_line_contains_a_body(raw_server, caplog):
     caplog.set_level(logging.DEBUG)
     raw_server.script(FAULT, DONE)
     async with client_of(raw_server) as client:
@@ -221,7 +221,7 @@ GARBAGE = {
     ids=[*ECHOES, *GARBAGE],
 )
 @pytest.mark.parametrize("max_retries", [0, 1])
-async def test_a_server_that_repeats_the_token_spreads_it_nowhere(
+async def test_a_token_repeated_by_the_server_is_redacted_everywhere(
     raw_server, caplog, echo, max_retries
 ):
     caplog.set_level(logging.DEBUG)
@@ -240,7 +240,7 @@ async def test_a_server_that_repeats_the_token_spreads_it_nowhere(
     assert attempts
 
 
-async def test_nothing_that_a_client_is_made_of_shows_the_token(raw_server):
+async def test_no_repr_of_a_client_shows_the_token(raw_server):
     async with client_of(raw_server) as client:
         view = client.with_options(max_retries=0)
         for thing in (client, view, client.config, view.config, client.agent_instances):

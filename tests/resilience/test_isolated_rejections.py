@@ -31,7 +31,7 @@ async def throughput(client, calls, callers, make_call=call):
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("share", [0.002, 0.02, 0.1])
-def test_a_share_of_rejections_does_not_slow_calls_down(share, status):
+def test_random_rejections_do_not_slow_calls_down(share, status):
     async def scenario():
         refuse = RandomRejections(share, status=status).refuse
         async with limited(refuse, latency=0.02, max_retries=9) as (server, client):
@@ -41,7 +41,7 @@ def test_a_share_of_rejections_does_not_slow_calls_down(share, status):
     in_virtual_time(scenario())
 
 
-def test_one_call_in_fifty_does_not_slow_registers_down_from_the_beginning_on():
+def test_one_rejection_in_fifty_calls_does_not_slow_down_the_first_registers():
     async def scenario():
         async with limited(RandomRejections(0.02).refuse, latency=0.02) as (_, client):
             assert await throughput(client, 300, 50, register) >= 30
@@ -50,7 +50,7 @@ def test_one_call_in_fifty_does_not_slow_registers_down_from_the_beginning_on():
 
 
 @pytest.mark.parametrize(("retry_after", "least"), [(None, 200), (0, 200), (10, 30)])
-def test_the_time_that_the_api_names_matters_little(retry_after, least):
+def test_retry_after_of_random_rejections_matters_little(retry_after, least):
     async def scenario():
         refuse = RandomRejections(0.02, retry_after).refuse
         async with limited(refuse, latency=0.02) as (_, client):
@@ -71,7 +71,7 @@ def test_a_single_caller_is_not_slowed_down_much(share):
 
 
 @pytest.mark.parametrize("share", [0.005, 0.02])
-def test_a_limit_is_kept_although_calls_are_also_rejected_at_random(share):
+def test_a_limit_is_respected_despite_random_rejections(share):
     at_random, limiter = RandomRejections(share), FixedWindows(200)
 
     async def scenario():
@@ -85,7 +85,7 @@ def test_a_limit_is_kept_although_calls_are_also_rejected_at_random(share):
     in_virtual_time(scenario())
 
 
-def test_a_limit_that_appears_later_is_kept():
+def test_a_limit_introduced_later_is_respected():
     at_random, limiter = RandomRejections(0.02), FixedWindows(100)
 
     def refuse(t):
@@ -103,7 +103,7 @@ def test_a_limit_that_appears_later_is_kept():
     in_virtual_time(scenario())
 
 
-def test_an_outage_holds_all_calls_although_rejections_are_expected():
+def test_an_outage_pauses_all_calls_even_if_rejections_are_expected():
     at_random = RandomRejections(0.02)
     refused = rejection(2)
 
@@ -124,7 +124,7 @@ def start(client, resource):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_one_broken_resource_does_not_hold_the_others(status):
+def test_one_broken_resource_does_not_pause_the_others(status):
     def answer(_, path, __):
         return rejection(3, status) if "/bad" in path else None
 
@@ -152,7 +152,7 @@ def test_one_broken_resource_does_not_hold_the_others(status):
     in_virtual_time(scenario())
 
 
-def test_a_broken_resource_that_works_again_is_not_remembered():
+def test_a_repaired_resource_is_not_treated_as_broken():
     state = {"broken": True}
 
     def answer(_, path, __):
@@ -179,7 +179,7 @@ def test_a_broken_resource_that_works_again_is_not_remembered():
     in_virtual_time(scenario())
 
 
-def test_many_broken_resources_do_not_fill_the_memory():
+def test_many_broken_resources_use_bounded_memory():
     def answer(_, path, __):
         return rejection(1) if "/bad" in path else None
 
@@ -195,7 +195,7 @@ def test_many_broken_resources_do_not_fill_the_memory():
     in_virtual_time(scenario())
 
 
-def test_one_broken_call_holds_the_others_only_once():
+def test_one_broken_call_pauses_the_others_only_once():
     """The API rejects one register whenever it is repeated, and no other."""
     bad_key = "the-bad-one"
 

@@ -19,7 +19,7 @@ def api(prefactor_server):
     return prefactor_server
 
 
-async def test_closing_from_another_loop_after_the_first_ended_lets_the_client_open_again(
+async def test_a_client_closed_after_its_loop_ended_can_be_opened_again(
     api,
 ):
     # In a process of its own: the loop that ends leaves connections open, which is the point.
@@ -56,7 +56,7 @@ asyncio.run(again())
     ],
 )
 @pytest.mark.parametrize("gives_up", [False, True])
-async def test_a_failed_and_retried_call_leaves_nothing_of_ours_to_the_collector(
+async def test_a_failed_call_leaves_no_reference_cycles(
     api, client_for, register, kind, gives_up
 ):
     """aiohttp and asyncio leave cycles when a connection breaks; none may hold what is ours."""

@@ -63,7 +63,7 @@ def assert_nothing_doubled_or_lost(api: LocalPrefactor, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 20261124])
-async def test_nothing_is_doubled_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
+async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
     async with LocalPrefactor(faults=0.3, seed=seed) as api:
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
@@ -72,7 +72,7 @@ async def test_nothing_is_doubled_lost_or_raised_at_thirty_percent_faults(seed: 
         assert api.replays > 0
 
 
-async def test_starts_and_finishes_settle_where_the_server_forgot_their_keys() -> None:
+async def test_starts_and_finishes_are_verified_if_the_server_forgot_their_keys() -> None:
     forgotten = frozenset({"agent_instances.start", "agent_instances.finish"})
     policy = IdempotencyPolicy(forget_when_lost=forgotten)
     async with LocalPrefactor(faults=0.3, seed=5, policy=policy) as api:

@@ -60,7 +60,7 @@ OUTAGES = {
 
 @pytest.mark.parametrize("kind", OUTAGES)
 @pytest.mark.parametrize(("callers", "connections"), [(100, 100), (1000, 100), (1000, 1000)])
-def test_an_outage_of_one_second_costs_no_calls(kind, callers, connections):
+def test_an_outage_of_one_second_fails_no_calls(kind, callers, connections):
     async def scenario():
         results = []
 
@@ -94,7 +94,7 @@ def test_an_outage_of_one_second_costs_no_calls(kind, callers, connections):
 
 
 @pytest.mark.parametrize("kind", ["503", "reset"])
-def test_calls_that_begin_with_an_outage_of_one_second_succeed(kind):
+def test_calls_that_start_during_an_outage_of_one_second_succeed(kind):
     answer = {"503": UNAVAILABLE, "reset": VirtualServer.RESET}[kind]
 
     async def scenario():
@@ -113,7 +113,7 @@ def test_three_retries_outlast_a_restart_of_three_seconds():
     in_virtual_time(scenario())
 
 
-def test_retries_stay_bounded_while_half_of_all_attempts_fail():
+def test_retries_are_bounded_while_half_of_all_attempts_fail():
     async def scenario():
         refuse = RandomRejections(0.5, None, 503).refuse
         async with limited(refuse, latency=0.02) as (server, client):
@@ -144,7 +144,7 @@ def test_a_long_outage_gets_twenty_retries_per_connection(answer, connections):
     in_virtual_time(scenario())
 
 
-def test_retries_of_requests_that_were_not_sent_cost_nothing():
+def test_retries_of_requests_that_were_not_sent_are_free():
     async def scenario():
         async with serving(lambda *_: None, retry_budget=0) as (server, client):
             server.stop()
@@ -156,7 +156,7 @@ def test_retries_of_requests_that_were_not_sent_cost_nothing():
     in_virtual_time(scenario())
 
 
-def test_an_own_budget_and_none_are_kept():
+def test_retry_budget_may_be_a_number_or_none():
     async def scenario():
         for budget, attempts in ((0, 1), (5, 2), (None, 4)):
             async with serving(lambda *_: UNAVAILABLE, retry_budget=budget) as (_, client):
@@ -166,7 +166,7 @@ def test_an_own_budget_and_none_are_kept():
     in_virtual_time(scenario())
 
 
-def test_after_an_outage_calls_do_not_come_back_all_at_once():
+def test_retries_after_an_outage_are_spread_out():
     async def scenario():
         async with serving(failing(UNAVAILABLE, 0.0, 1.0)) as (server, client):
             await asyncio.gather(*[call(client) for _ in range(1000)])
@@ -177,7 +177,7 @@ def test_after_an_outage_calls_do_not_come_back_all_at_once():
     in_virtual_time(scenario())
 
 
-async def test_a_restart_in_real_time_costs_no_calls():
+async def test_a_restart_in_real_time_fails_no_calls():
     loop = asyncio.get_running_loop()
     back_at = loop.time() + 1
     async with VirtualServer(lambda t, *_: UNAVAILABLE if t < back_at else None) as server:

@@ -59,7 +59,7 @@ def assert_truth(oracle: Oracle) -> None:
     assert not oracle.violations, "\n".join(islice(oracle.dump(), 3))
 
 
-def test_about_direct_calls(server: FaultServer, borrowed: bool, loop: str) -> None:
+def test_callers_of_direct_calls_learn_the_true_outcome(server: FaultServer, borrowed: bool, loop: str) -> None:
     server.configure(**settings())
     oracle = Oracle(server)
     lifecycles = run_lifecycles(
@@ -73,7 +73,7 @@ def test_about_direct_calls(server: FaultServer, borrowed: bool, loop: str) -> N
     assert server.counts()["forgotten_keys_seen"]
 
 
-def test_about_items_of_a_stream(server: FaultServer, borrowed: bool, loop: str) -> None:
+def test_outcomes_of_a_stream_are_true(server: FaultServer, borrowed: bool, loop: str) -> None:
     server.configure(**settings(faults=0.45, without=NOT_IN_STREAMS))
     oracle = Oracle(server)
     items = run_streams(
@@ -96,7 +96,7 @@ def test_about_items_of_a_stream(server: FaultServer, borrowed: bool, loop: str)
     assert server.counts()["forgotten_keys_seen"]
 
 
-def test_about_rows_of_a_job_that_is_run_twice(
+def test_outcomes_of_a_job_that_runs_twice_are_true(
     server: FaultServer, borrowed: bool, loop: str
 ) -> None:
     server.configure(**settings(without=NOT_IN_STREAMS, forget=0))
@@ -107,14 +107,14 @@ def test_about_rows_of_a_job_that_is_run_twice(
     assert server.counts()["replays"] > 0.4 * ROWS
 
 
-def test_a_server_that_forgets_every_key_is_found_out(server: FaultServer) -> None:
+def test_the_oracle_detects_a_server_without_deduplication(server: FaultServer) -> None:
     server.configure(**settings(deduplicate=False))
     oracle = Oracle(server)
     run_on("asyncio", run_lifecycles(server, oracle, lifecycles=50, seed=SEED, borrowed=False))
     assert oracle.violations[Violation.APPLIED_TWICE]
 
 
-def test_a_server_that_forgets_the_keys_of_rows_is_found_out(server: FaultServer) -> None:
+def test_the_oracle_detects_duplicate_rows_without_deduplication(server: FaultServer) -> None:
     server.configure(**settings(deduplicate=False, without=NOT_IN_STREAMS))
     oracle = Oracle(server)
     run_on("asyncio", run_rows(server, oracle, rows=50, seed=SEED, borrowed=False))

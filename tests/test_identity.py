@@ -142,7 +142,9 @@ async def test_a_second_contradiction_is_an_error_that_names_both_ids(
         (lambda c: c.agent_spans.finish("s-1"), {**SPAN, "status": "archived"}),
     ],
 )
-async def test_a_response_that_does_not_contradict_the_call_is_accepted(raw_server, client, call, resource):
+async def test_a_response_that_does_not_contradict_the_call_is_accepted(
+    raw_server, client, call, resource
+):
     raw_server.script(success(resource))
     assert (await call(client)).id == resource["id"]
     assert len(raw_server.requests) == 1
@@ -179,9 +181,7 @@ LATE = {**INSTANCE, "external_identifier": None}
 
 
 @pytest.mark.parametrize("names", [{}, {"external_identifier": "mine"}])
-async def test_a_late_duplicate_of_an_earlier_response_is_not_accepted(
-    raw_server, client, names
-):
+async def test_a_late_duplicate_of_an_earlier_response_is_not_accepted(raw_server, client, names):
     right = {**INSTANCE, "id": "i-2", **names}
     raw_server.script(success(LATE), success(LATE), success(right), success(right))
     assert (await register(client)).id == "i-1"
@@ -199,7 +199,9 @@ async def test_a_late_duplicate_of_a_span_is_not_accepted(raw_server, client):
     assert [span.id for span in spans] == ["s-1", "s-2"]
 
 
-async def test_a_server_that_always_returns_one_resource_is_accepted_after_some_calls(raw_server, client):
+async def test_a_server_that_always_returns_one_resource_is_accepted_after_some_calls(
+    raw_server, client
+):
     raw_server.script(*[success(INSTANCE)] * 20)
     for _ in range(10):
         assert (await register(client)).id == "i-1"

@@ -100,7 +100,9 @@ async def test_an_unsupported_query_value_is_rejected(raw_server, client, value)
     ],
     ids=repr,
 )
-async def test_nan_and_naive_datetimes_are_rejected_as_query_values(raw_server, client, value, message):
+async def test_nan_and_naive_datetimes_are_rejected_as_query_values(
+    raw_server, client, value, message
+):
     with pytest.raises(ValueError, match=message):
         await client.request("GET", "/api/v1/x", params={"p": value})
     assert raw_server.requests == []

@@ -75,7 +75,9 @@ class Overlap:
         return max(accumulate(step for _, step in sorted(self.edges)))
 
 
-async def test_waiting_for_a_slot_does_not_count_towards_the_request_timeout(api, client_for, register):
+async def test_waiting_for_a_slot_does_not_count_towards_the_request_timeout(
+    api, client_for, register
+):
     api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.25)] * 6)
     overlap = Overlap()
     client = await client_for(
@@ -119,9 +121,7 @@ async def test_a_429_pauses_all_calls_of_the_operation(api, client_for, register
     assert (await first).status == (await second).status == "pending"
 
 
-async def test_a_429_without_retry_after_pauses_for_the_backoff(
-    api, client_for, register, clock
-):
+async def test_a_429_without_retry_after_pauses_for_the_backoff(api, client_for, register, clock):
     client = await client_for(
         api, clock=clock, initial_retry_delay=5.0, max_retry_delay=60.0, retry_multiplier=1.0
     )

@@ -68,9 +68,7 @@ async def test_a_shorter_retry_after_does_not_end_the_pause_early(api, client_fo
     assert sum(clock.sleeps) > 35
 
 
-async def test_a_client_that_closes_during_a_pause_fails_the_call(
-    api, client_for, register
-):
+async def test_a_client_that_closes_during_a_pause_fails_the_call(api, client_for, register):
     client = await client_for(api, max_retries=0, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=40))
     with pytest.raises(PrefactorHttpError):
@@ -99,9 +97,7 @@ async def test_a_call_cancelled_at_the_rate_limiter_releases_its_slot(api, clien
     assert clock.sleeps == []
 
 
-async def test_a_cancellation_that_was_not_delivered_is_undone(
-    api, client_for, register
-):
+async def test_a_cancellation_that_was_not_delivered_is_undone(api, client_for, register):
     client = await client_for(api, clock=StubbornClock(), max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=5))
     cancelling = []
@@ -266,9 +262,7 @@ async def test_a_call_cancelled_in_its_backoff_returns_its_tokens(api, client_fo
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio"])  # looks at its timers
-async def test_many_different_deadlines_leave_no_timers(
-    api, client_for, register
-):
+async def test_many_different_deadlines_leave_no_timers(api, client_for, register):
     client = await client_for(api)
     loop = asyncio.get_running_loop()
     for number in range(60):

@@ -58,9 +58,7 @@ async def test_closing_drains_calls_in_flight(api, client_for, register):
     assert (await call).status == "pending"
 
 
-async def test_closing_interrupts_calls_that_outlast_the_drain(
-    api, client_for, register
-):
+async def test_closing_interrupts_calls_that_outlast_the_drain(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     call = asyncio.create_task(register(client))
@@ -212,7 +210,9 @@ async def test_a_call_cancelled_in_an_attempt_or_backoff_leaves_nothing(
     await until(lambda: not connections_to(api))
 
 
-async def test_a_timeout_of_the_caller_raises_timeout_error_in_the_caller(api, client_for, register):
+async def test_a_timeout_of_the_caller_raises_timeout_error_in_the_caller(
+    api, client_for, register
+):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     with pytest.raises(TimeoutError) as caught:

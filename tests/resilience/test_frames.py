@@ -94,7 +94,9 @@ async def test_the_frames_of_a_cancelled_call_show_no_secrets(raw_server, client
 
 @pytest.mark.parametrize("options", [{"request_timeout": 0.1}, {"deadline": 0.1}])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_the_frames_of_a_timed_out_call_show_no_secrets(raw_server, client_of, answer, options):
+async def test_the_frames_of_a_timed_out_call_show_no_secrets(
+    raw_server, client_of, answer, options
+):
     raw_server.script(answer)
     client = await client_of(**options)
     with pytest.raises(PrefactorHttpError) as caught:
@@ -113,7 +115,9 @@ async def test_the_frames_of_a_timed_out_call_show_no_secrets(raw_server, client
         NEVER,
     ],
 )
-async def test_the_frames_of_a_failed_call_show_no_secrets(raw_server, client_of, answer, max_retries):
+async def test_the_frames_of_a_failed_call_show_no_secrets(
+    raw_server, client_of, answer, max_retries
+):
     raw_server.script(answer, answer)
     client = await client_of(
         max_retries=max_retries, initial_retry_delay=0.001, request_timeout=0.2
@@ -135,7 +139,9 @@ async def test_the_frames_of_a_call_cancelled_during_backoff_show_no_secrets(raw
     assert shown_by(caught.value) == set()
 
 
-async def test_the_frames_of_a_call_cancelled_during_reconciliation_show_no_secrets(raw_server, client_of):
+async def test_the_frames_of_a_call_cancelled_during_reconciliation_show_no_secrets(
+    raw_server, client_of
+):
     raw_server.script(reply(500), reply(409, {"status": "error", "code": "invalid_action"}), NEVER)
     client = await client_of(max_retries=1, initial_retry_delay=0.001)
     call = client.agent_spans.finish("s-1", result_payload={"secret": SENT})
@@ -148,7 +154,9 @@ async def test_the_frames_of_a_call_cancelled_during_reconciliation_show_no_secr
     assert shown_by(caught.value) == set()
 
 
-async def test_the_frames_of_a_request_that_cannot_be_encoded_show_no_secrets(raw_server, client_of):
+async def test_the_frames_of_a_request_that_cannot_be_encoded_show_no_secrets(
+    raw_server, client_of
+):
     client = await client_of()
     with pytest.raises(TypeError) as caught:
         await client.agent_spans.create("i-1", "step", "active", {SENT: object()})

@@ -56,9 +56,7 @@ asyncio.run(again())
     ],
 )
 @pytest.mark.parametrize("gives_up", [False, True])
-async def test_a_failed_call_leaves_no_reference_cycles(
-    api, client_for, register, kind, gives_up
-):
+async def test_a_failed_call_leaves_no_reference_cycles(api, client_for, register, kind, gives_up):
     """aiohttp and asyncio leave cycles when a connection breaks; none may hold what is ours."""
     client = await client_for(api, request_timeout=0.3, max_retries=1)
     api.fail_next(Fault(kind))

@@ -11,7 +11,7 @@ from resilience_support import SCHEMA, VERSION
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.testing import IdempotencyPolicy, LocalPrefactor
 
-LIFECYCLES = 300
+LIFECYCLES = 200
 AT_A_TIME = 16
 
 

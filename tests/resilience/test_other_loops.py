@@ -183,7 +183,9 @@ class TestInAChild:
                     pytest.fail("it was entered")
             assert not session.closed
 
-    async def test_a_collected_pool_of_a_forked_child_closes_no_connections(self, raw_server, fork, monkeypatch):
+    async def test_a_collected_pool_of_a_forked_child_closes_no_connections(
+        self, raw_server, fork, monkeypatch
+    ):
         client = client_of(raw_server)
         await client.validate_token()
         connector = client._executor.state.transport._session.connector

@@ -65,7 +65,7 @@ def test_an_outage_of_one_second_fails_no_calls(kind, callers, connections):
         results = []
 
         async def caller(number):
-            await asyncio.sleep(1 + number / callers)
+            await asyncio.sleep(1.5 + number / callers / 2)
             while now() < 3.2:
                 try:
                     results.append(await register(client))
@@ -135,7 +135,7 @@ def test_a_long_outage_gets_twenty_retries_per_connection(answer, connections):
         async with serving(lambda *_: answer, max_connections=connections) as (server, client):
             calls = 0
             while now() < 30:
-                errors = await errors_of([register(client) for _ in range(100)])
+                errors = await errors_of([register(client) for _ in range(50)])
                 calls += len(errors)
                 await asyncio.sleep(1)
             assert len(server.requests) - calls == 20 * connections

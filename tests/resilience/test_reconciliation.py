@@ -53,7 +53,9 @@ async def test_a_finish_whose_response_was_lost_returns_the_instance(api, client
     assert finished.status == (status or "complete")
 
 
-async def test_a_cancelling_finish_whose_response_was_lost_returns_the_instance(api, client, register):
+async def test_a_cancelling_finish_whose_response_was_lost_returns_the_instance(
+    api, client, register
+):
     instance = await register(client)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_500))
     assert (await client.agent_instances.finish(instance.id, "cancelled")).status == "cancelled"
@@ -68,9 +70,7 @@ async def test_a_terminate_whose_response_was_lost_returns_the_instance(api, cli
     assert ended.termination_reason == "out of bounds"
 
 
-async def test_a_finish_that_was_not_applied_raises_with_a_known_outcome(
-    api, client, register
-):
+async def test_a_finish_that_was_not_applied_raises_with_a_known_outcome(api, client, register):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     await client.agent_instances.terminate(instance.id, "stop")
@@ -350,7 +350,9 @@ def page(*spans, following=None):
 NOT_FOUND = reply(404, {"status": "error", "code": "not_found", "message": "no such route"})
 
 
-async def test_a_span_that_cannot_be_read_by_id_is_found_in_the_list_of_its_instance(raw_server, raw_client):
+async def test_a_span_that_cannot_be_read_by_id_is_found_in_the_list_of_its_instance(
+    raw_server, raw_client
+):
     other = span(id="s-0")
     raw_server.script(b"", taken(), NOT_FOUND, page(other, following=100), page(span("active")))
     created = await create_span(raw_client)
@@ -393,9 +395,7 @@ async def test_a_transient_read_error_does_not_list_the_spans(raw_server, raw_cl
     assert all("/agent_spans/s-1" in request.target for request in raw_server.requests[2:])
 
 
-async def test_other_read_errors_do_not_list_the_spans(
-    raw_server, raw_client
-):
+async def test_other_read_errors_do_not_list_the_spans(raw_server, raw_client):
     raw_server.script(b"", taken(), reply(418))
     with pytest.raises(PrefactorValidationError) as caught:
         await create_span(raw_client)

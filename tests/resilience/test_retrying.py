@@ -123,9 +123,7 @@ async def test_without_retries_the_original_error_is_raised(api, client_for, reg
         (Fault(FaultKind.INTERNAL_ERROR, status=501), PrefactorApiError),
     ],
 )
-async def test_permanent_errors_are_not_retried(
-    api, client_for, register, fault, error
-):
+async def test_permanent_errors_are_not_retried(api, client_for, register, fault, error):
     api.fail_next(fault)
     client = await client_for(api)
     with pytest.raises(error):
@@ -145,7 +143,9 @@ async def test_a_response_without_details_names_the_field_and_has_an_unknown_out
 
 
 @pytest.mark.parametrize("kind", [FaultKind.UNKNOWN_FIELDS, FaultKind.UNKNOWN_STATUS])
-async def test_fields_and_values_that_the_api_adds_later_are_accepted(api, client_for, register, kind):
+async def test_fields_and_values_that_the_api_adds_later_are_accepted(
+    api, client_for, register, kind
+):
     api.fail_next(Fault(kind))
     client = await client_for(api)
     instance = await register(client)
@@ -162,7 +162,9 @@ async def test_a_redirect_is_reported_and_not_followed(api, client_for, register
     assert [request.method for request in api.requests] == ["POST"]
 
 
-async def test_statuses_missing_from_retry_on_status_codes_are_not_retried(api, client_for, register):
+async def test_statuses_missing_from_retry_on_status_codes_are_not_retried(
+    api, client_for, register
+):
     api.fail_next(Fault(FaultKind.UNAVAILABLE))
     client = await client_for(api, retry_on_status_codes=(500,))
     with pytest.raises(PrefactorApiError) as caught:
@@ -219,9 +221,7 @@ async def test_the_outcome_stays_unknown_when_a_later_attempt_is_refused(api, cl
     assert caught.value.attempts == 3
 
 
-async def test_backoff_is_between_half_and_all_of_a_growing_bound(
-    api, client_for, register, clock
-):
+async def test_backoff_is_between_half_and_all_of_a_growing_bound(api, client_for, register, clock):
     client = await client_for(
         api,
         clock=clock,
@@ -251,7 +251,9 @@ async def test_the_first_disconnect_is_retried_immediately_and_the_second_after_
     assert second > 0
 
 
-async def test_retry_after_in_seconds_is_a_lower_bound_of_the_delay(api, client_for, register, clock):
+async def test_retry_after_in_seconds_is_a_lower_bound_of_the_delay(
+    api, client_for, register, clock
+):
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=7))
     client = await client_for(api, clock=clock, max_retry_delay=60.0)
     await register(client)
@@ -276,9 +278,7 @@ async def test_retry_after_as_a_date_is_relative_to_the_date_header(
 
 
 @pytest.mark.parametrize("value", ["nan", "-5", "1e99", "soon", "inf", "Wed, 99 Foo 2026"])
-async def test_an_invalid_retry_after_is_ignored(
-    api, client_for, register, clock, value
-):
+async def test_an_invalid_retry_after_is_ignored(api, client_for, register, clock, value):
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=value))
     client = await client_for(api, clock=clock)
     await register(client)
@@ -317,9 +317,7 @@ async def test_a_borrowed_session_is_used_and_stays_open(api, client_for, regist
     assert all(r.headers["User-Agent"].startswith("prefactor-http/1") for r in api.requests)
 
 
-async def test_a_borrowed_session_closed_by_its_owner_is_reported(
-    api, client_for, register
-):
+async def test_a_borrowed_session_closed_by_its_owner_is_reported(api, client_for, register):
     session = aiohttp.ClientSession()
     client = await client_for(api, session=session)
     await session.close()

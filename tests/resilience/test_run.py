@@ -151,7 +151,9 @@ async def test_a_start_that_is_refused_cancels_the_instance(api, run):
     assert status_of(api) == "cancelled"
 
 
-async def test_a_start_with_an_unknown_outcome_is_finished_failed_if_it_was_applied(api, client_for):
+async def test_a_start_with_an_unknown_outcome_is_finished_failed_if_it_was_applied(
+    api, client_for
+):
     client = await client_for(api, max_retries=0)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET), operation="agent_instances.start")
     with pytest.raises(PrefactorHttpError):

@@ -92,7 +92,9 @@ class TestUnderAnyio:
         assert statuses(api) == ["complete"]
         assert len(shields) <= 2
 
-    async def test_a_cancelled_task_group_finishes_its_spans_without_spinning(self, api, run, shields):
+    async def test_a_cancelled_task_group_finishes_its_spans_without_spinning(
+        self, api, run, shields
+    ):
         async def step(handle):
             async with handle.span("step"):
                 api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3), operation="agent_spans.finish")

@@ -313,9 +313,7 @@ async def test_conflicting_credentials_of_a_borrowed_session_are_reported(
     ("token", "shown"),
     [("long-secret", "[token]-2.0"), ("long-sec", "[token]-2.0"), ("Expect", "Expect-2.0")],
 )
-async def test_only_a_token_of_eight_characters_or_more_is_redacted(
-    raw_server, token, shown
-):
+async def test_only_a_token_of_eight_characters_or_more_is_redacted(raw_server, token, shown):
     raw_server.script(f"{token}-2.0\r\n\r\n".encode())
     error = await error_of(raw_server.url, api_token=token)
     assert shown in str(error)

@@ -17,9 +17,9 @@ from fault_server.server import AT_ACCEPT, POISON, RESTART, WHILE_READING
 from soak import NOT_IN_STREAMS, run_lifecycles, run_on, run_rows, run_streams
 from truth_oracle import Oracle, Violation
 
-LIFECYCLES = 100
-ITEMS = 600
-ROWS = 300
+LIFECYCLES = 80
+ITEMS = 500
+ROWS = 240
 SEED = 20260301
 ON_CONNECTIONS = {*AT_ACCEPT, *WHILE_READING}
 ONLY_IN_BULK = {name for name in FAULTS if name.startswith(("output", "item_", "too_large"))}
@@ -59,7 +59,9 @@ def assert_truth(oracle: Oracle) -> None:
     assert not oracle.violations, "\n".join(islice(oracle.dump(), 3))
 
 
-def test_callers_of_direct_calls_learn_the_true_outcome(server: FaultServer, borrowed: bool, loop: str) -> None:
+def test_callers_of_direct_calls_learn_the_true_outcome(
+    server: FaultServer, borrowed: bool, loop: str
+) -> None:
     server.configure(**settings())
     oracle = Oracle(server)
     lifecycles = run_lifecycles(

@@ -86,10 +86,13 @@ def rejection(retry_after: object = 1, status: int = 429) -> bytes:
 def success(path: str, number: int) -> bytes:
     """Answer a register, or an action on the instance in the path."""
     resource = re.fullmatch(r"/api/v1/agent_instance/(\w+)/(start|finish)", path)
-    details = {**INSTANCE, "id": f"i{number}"}
-    if resource:
-        status = {"start": "active", "finish": "complete"}[resource[2]]
-        details |= {"id": resource[1], "status": status}
+    if resource is None:
+        return _encoded_success(f"i{number}", "pending")
+    return _encoded_success(resource[1], {"start": "active", "finish": "complete"}[resource[2]])
+
+
+def _encoded_success(id_: str, status: str) -> bytes:
+    details = {**INSTANCE, "id": id_, "status": status}
     return response(200, json.dumps({"status": "success", "details": details}).encode())
 
 

@@ -1,4 +1,4 @@
-"""The configuration: what it takes, what it refuses, and that it keeps the token to itself."""
+"""The configuration: validation, defaults, the environment, and a repr without the token."""
 
 import dataclasses
 import inspect

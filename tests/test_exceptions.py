@@ -1,4 +1,4 @@
-"""The errors: their tree, what they carry, and what they say about another attempt."""
+"""Exceptions: their tree, their attributes, and which are transient or permanent."""
 
 import asyncio
 import copy
@@ -85,7 +85,7 @@ def every_error():
 
 
 def state(error):
-    """Everything that an error carries, errors within it too."""
+    """Return all attributes of an error, including those of nested errors."""
     return {
         name: (type(value), value.args, state(value)) if isinstance(value, Exception) else value
         for name, value in vars(error).items()

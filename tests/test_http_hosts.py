@@ -1,4 +1,4 @@
-"""Plain http: silently on this machine, with a warning in a private network, else on request."""
+"""Plain http: allowed on this machine, warned about in private networks, else opt-in."""
 
 import dataclasses
 import re
@@ -84,7 +84,7 @@ def test_the_environment_can_allow_http(environment, host):
     made = config(host)
     assert made.allow_insecure_http
     environment.delenv(VARIABLE)
-    # A view of a client is made from a copy: it does not ask again.
+    # A view uses a copy of the config, which does not read the environment again.
     assert dataclasses.replace(made, max_retries=5).max_retries == 5
 
 

@@ -1,4 +1,4 @@
-"""Keys: random ones, derived ones, and those that a caller brings."""
+"""Idempotency keys: generated, derived and given by the caller."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from prefactor_http import HttpClientConfig, PrefactorHttpClient, _pfid
 from prefactor_http._bulk.key_maker import KeyMaker
 from prefactor_http.idempotency import check_key, derive_from, derive_key, new_id, new_key
 
-# Made once and frozen: a derived key must be the same for ever.
+# Recorded once: derived keys must never change.
 VECTORS = [
     (("a",), "0a448f22-aa91-5d88-8c71-1bce43a1b8c1"),
     (("a", "bc"), "1c00cd7b-1501-5bd4-8230-ac7e4a31a525"),
@@ -202,7 +202,7 @@ def test_new_id_requires_a_partitioned_id():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_does_not_reuse_the_clients_next_key(monkeypatch):
-    monkeypatch.setattr("os.getpid", lambda: 1)  # as in another pid namespace, or a restored copy
+    monkeypatch.setattr("os.getpid", lambda: 1)  # as in another pid namespace
     client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token-1234"))
     client._executor.key(None)
     receiver, sender = os.pipe()

@@ -41,7 +41,7 @@ def register(client, **fields):
 
 
 CONTRADICTIONS = [
-    # The call, the resource as it should be, what differs, and what the error has to name.
+    # The call, the correct resource, the difference, and the text that the error must contain.
     (lambda c: c.agent_instances.get("i-1"), INSTANCE, {"id": "i-2"}, ("i-2", "i-1")),
     (lambda c: c.agent_instances.start("i-1"), INSTANCE, {"id": "i-2"}, ("i-2", "i-1")),
     (lambda c: c.agent_instances.start("i-1"), INSTANCE, {"status": "pending"}, ("i-1", "pending")),
@@ -128,7 +128,7 @@ async def test_a_second_contradiction_is_an_error_that_names_both_ids(
 @pytest.mark.parametrize(
     ("call", "resource"),
     [
-        # Later, unknown and missing values, and surrounding blanks.
+        # Later, unknown and missing values, and surrounding whitespace.
         (lambda c: c.agent_instances.start("i-1"), {**INSTANCE, "status": "terminated"}),
         (lambda c: c.agent_instances.start("i-1"), {**INSTANCE, "status": "paused"}),
         (lambda c: c.agent_instances.finish("i-1"), {**INSTANCE, "status": "failed"}),

@@ -1,4 +1,4 @@
-"""What can be seen of a call: the hook, the log, and never the token."""
+"""Observability: the on_attempt hook and the log, neither of which shows the token."""
 
 import asyncio
 import logging
@@ -170,13 +170,13 @@ async def test_no_log_line_contains_a_body(raw_server, caplog):
 
 
 def everything_shown(error):
-    """All that a program could print, log or store of an error."""
+    """Everything that a program could print, log or store about an error."""
     yield repr(error)
     yield str(error)
     yield "".join(traceback.format_exception(error))
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals["__name__"].startswith("prefactor_http"):
-            yield repr(frame.f_locals)  # as error trackers show them
+            yield repr(frame.f_locals)  # as error reporters show them
     yield repr(vars(error))
     yield pickle.dumps(error).decode("latin-1")
     if isinstance(error, PrefactorRetryExhaustedError):
@@ -204,7 +204,7 @@ ECHOES = {
 }
 
 
-# What is not HTTP at all reaches us as a message of aiohttp's that quotes it.
+# For an invalid HTTP response, aiohttp raises an error that quotes it.
 GARBAGE = {
     "in place of a status line": f"Bearer {TOKEN}\r\n\r\n".encode(),
     "in a status": f"HTTP/1.1 {TOKEN} OK\r\n\r\n".encode(),

@@ -1,4 +1,4 @@
-"""Partitioned ids: the contract's vectors, and what holds for every id."""
+"""Partitioned ids: the test vectors of the contract, and properties of all ids."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The token never leaves in a message, and no decision depends on what redaction left of it."""
+"""The token is in no message, and no decision depends on redacted text."""
 
 import logging
 import pickle

@@ -1,4 +1,4 @@
-"""Calls by verb and path: what is in the bytes that a server gets."""
+"""Calls by HTTP method and path: the bytes that a server receives."""
 
 import json
 import re

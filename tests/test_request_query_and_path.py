@@ -1,4 +1,4 @@
-"""`request` writes query parameters as the API expects them, and stays below the API's path."""
+"""`request` formats query parameters as the API expects, and rejects dot segments in paths."""
 
 import datetime as dt
 import decimal
@@ -21,7 +21,7 @@ class Status(enum.Enum):
     LIMIT = 5
 
 
-class TextStatus(str, enum.Enum):  # noqa: UP042 # whose text is not its value
+class TextStatus(str, enum.Enum):  # noqa: UP042 # its str() is not its value
     ACTIVE = "active"
 
 
@@ -149,7 +149,7 @@ async def test_dot_segments_in_a_path_are_rejected_in_any_encoding(raw_server, c
         "/api/v1/a%2Fb",
         "/api/v1/a;b",
         "/api/v1/x?y=/../z",
-        # Decoded once, as a server does, this is a name with a percent sign in it.
+        # Decoded once, as a server does, this is a name with a percent sign.
         "/api/v1/%252e%252e/x",
         "/api/v1/%252e%252e%252fx",
     ],

@@ -1,4 +1,4 @@
-"""Values of other libraries, subclasses and enum members are sent as the plain values they are."""
+"""Values of other libraries, subclasses and enum members are sent as plain values."""
 
 import dataclasses
 import datetime as dt
@@ -47,7 +47,7 @@ SPAN = {
 PAGE = {"status": "success", "summaries": [], "pagination": None}
 
 
-class Text(str):  # noqa: SLOT000 # as users write it
+class Text(str):  # noqa: SLOT000 # as users write them
     def __str__(self):
         return "another text"
 
@@ -81,7 +81,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class TextColour(str, enum.Enum):  # noqa: UP042 # whose text is not its value
+class TextColour(str, enum.Enum):  # noqa: UP042 # its str() is not its value
     RED = "red"
 
 
@@ -106,7 +106,7 @@ class Step:
 
 
 def shown(value):
-    """Name a parameter, without addresses, which differ between the workers of a test run."""
+    """Return an id without memory addresses, which differ between the workers of a test run."""
     return f"{type(value).__name__} {re.sub(' at 0x[0-9a-f]+', '', repr(value)):.40}"
 
 
@@ -125,7 +125,7 @@ async def sent_payload(raw_server, client, payload):
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        # What release 0.4.3 sent.
+        # Values that release 0.4.3 sent.
         (Answer(), {"text": "hi"}),
         (Numbers([1, 2]), [1, 2]),
         (Step("s", Answer()), {"name": "s", "answer": {"text": "hi"}}),
@@ -145,7 +145,7 @@ async def sent_payload(raw_server, client, payload):
             {"null": 1, "true": 2, "false": 3, "4": 4, "0.5": 5},
         ),
         ({Text("k"): 1, np.str_("n"): 2, TextColour.RED: 3}, {"k": 1, "n": 2, "red": 3}),
-        # What it refused.
+        # Values that it rejected.
         (
             Answer(at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
             {"text": "hi", "at": "2026-01-01T00:00:00Z"},

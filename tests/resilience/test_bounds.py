@@ -1,4 +1,4 @@
-"""Timeouts, the deadline, the limit on attempts, the gate, the budget and the largest reply."""
+"""Limits: timeouts, deadline, attempts in flight, throttling, retry budget, response size."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_call_with_a_deadline_succeeds(api, client_for, register):
 
 
 class Overlap:
-    """Counts from `on_attempt` how many attempts were in flight at a time."""
+    """Counts the attempts in flight at a time, as an `on_attempt` hook."""
 
     def __init__(self) -> None:
         self.edges: list[tuple[float, int]] = []
@@ -150,7 +150,7 @@ async def test_an_exhausted_retry_budget_raises_and_is_reported(api, client_for,
     with pytest.raises(PrefactorApiError) as caught:
         await register(client)
     assert caught.value.retry_budget_exhausted
-    assert caught.value.attempts == 3  # two retries at 5
+    assert caught.value.attempts == 3  # two retries cost 5 each
     assert caught.value.outcome_unknown
 
 
@@ -173,13 +173,13 @@ async def test_a_retry_after_a_429_is_free(api, client_for, register, clock):
 
 async def test_successes_refill_the_retry_budget(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=5, max_retries=1)
-    for _ in range(3):  # a success after a retry brings back what the retry took
+    for _ in range(3):  # a success after a retry returns its tokens
         api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
         await register(client)
     api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 2)
     with pytest.raises(PrefactorRetryExhaustedError):
         await register(client)
-    for _ in range(5):  # and one without a retry brings back one
+    for _ in range(5):  # a success without a retry adds one token
         await register(client)
     api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
     await register(client)

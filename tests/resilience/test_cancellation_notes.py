@@ -1,4 +1,4 @@
-"""A call cancelled from outside: its key, and what it may have done, are on the exception."""
+"""Cancelled calls: a note on the exception has the key and says what may have been applied."""
 
 from __future__ import annotations
 

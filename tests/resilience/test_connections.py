@@ -1,4 +1,4 @@
-"""Connections: when one is reused, when it is not, and what may travel on it."""
+"""Connections: when they are reused and what is sent over them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client_of(url: str, **options: Any) -> PrefactorHttpClient:
 
 
 class Greeting(asyncio.Protocol):
-    """Sends a 503 before it is asked, then does what `after` says."""
+    """Sends a 503 before the request, then does what `after` says."""
 
     made = 0
 
@@ -51,7 +51,7 @@ class Greeting(asyncio.Protocol):
 
 @pytest.fixture
 async def greeting_server():
-    """Starts servers that speak first, and gives their URL."""
+    """Starts servers that send first, and returns their URL."""
     servers = []
     Greeting.made = 0
 
@@ -97,7 +97,7 @@ async def test_sequential_calls_use_one_connection(raw_server):
 
 @pytest.mark.parametrize("is_borrowed", [False, True])
 async def test_a_connection_that_switched_protocols_is_closed(raw_server, is_borrowed):
-    asyncio.get_running_loop().set_debug(True)  # aiohttp warns about what is left open
+    asyncio.get_running_loop().set_debug(True)  # aiohttp warns about open connections
     raw_server.script(reply(101, b"", Upgrade="x", Connection="upgrade"))
     async with aiohttp.ClientSession() as session:
         client = PrefactorHttpClient(
@@ -195,7 +195,7 @@ async def test_a_proxy_from_the_environment_is_used_together_with_a_netrc_file(
 
 @pytest.fixture
 async def tls_raw_server(tmp_path):
-    """A server over TLS, and a context that trusts it."""
+    """A TLS server, and a context that trusts it."""
     pem = tmp_path / "untrusted.pem"
     pem.write_text(UNTRUSTED_PEM)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -207,7 +207,7 @@ async def tls_raw_server(tmp_path):
 
 
 class Attempts:
-    """A transport by itself, as the retries drive it."""
+    """A transport without retries."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
         config = HttpClientConfig(url, TOKEN)
@@ -234,7 +234,7 @@ async def test_an_attempt_that_needs_a_new_connection_does_not_use_the_old_pool(
         assert raw_server.connections == 3
         await attempts.make(on_new_connection=True)
         assert raw_server.connections == 4
-        await until(lambda: len(raw_server._writers) == 1)  # the old ones are closed
+        await until(lambda: len(raw_server._writers) == 1)  # the old connections are closed
         await attempts.make()
         assert raw_server.connections == 4
         await attempts.make(on_new_connection=True)
@@ -243,7 +243,7 @@ async def test_an_attempt_that_needs_a_new_connection_does_not_use_the_old_pool(
 
 
 class HoldingServer:
-    """Answers each request, the first `held` of them only once they are released."""
+    """Answers each request; the first `held` ones only after they are released."""
 
     def __init__(self, held: int) -> None:
         self.open: set[Any] = set()

@@ -1,4 +1,4 @@
-"""Moments that are hard to hit: two things at once, or one just before another."""
+"""Race conditions: two events at the same time, or in a rare order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefactor_http.testing import ErrorBody, Fault, FaultKind
 
 
 class StubbornClock(ManualClock):
-    """A clock whose sleep swallows a cancellation, as careless code does."""
+    """A clock whose sleep swallows cancellations, as careless code does."""
 
     async def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -37,7 +37,7 @@ async def test_a_slot_granted_during_a_cancellation_goes_to_the_next_waiter(
     client = await client_for(
         api,
         max_connections=1,
-        # The hook runs after the slot was handed over, and before the one who got it runs.
+        # The hook runs after the slot was granted and before the task that got it runs.
         on_attempt=lambda _: waiting[0].cancel() if waiting else None,
     )
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
@@ -211,7 +211,7 @@ async def test_a_run_whose_tasks_are_all_cancelled_ends(api, client_for):
             body_done.set()
 
     others = asyncio.all_tasks()
-    asyncio.create_task(work())  # noqa: RUF006 # found below, with the task that finishes it
+    asyncio.create_task(work())  # noqa: RUF006 # found below, together with the task that finishes it
     await body_done.wait()
     await asyncio.sleep(0.05)
     names = {"work", "_end"}
@@ -231,9 +231,9 @@ async def test_a_run_whose_tasks_are_all_cancelled_ends(api, client_for):
 async def test_a_timer_without_remaining_blocks_is_removed(api, client_for, register):
     client = await client_for(api, request_timeout=0.3, max_retries=9)
     await register(client)
-    await asyncio.sleep(0.5)  # the timer of the first attempt has looked by now
+    await asyncio.sleep(0.5)  # the timer of the first attempt has run by now
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
-    assert (await register(client)).status == "pending"  # and the next attempt has one again
+    assert (await register(client)).status == "pending"  # the next attempt starts a new one
 
 
 async def test_an_api_error_after_retries_returns_their_tokens_to_the_budget(
@@ -255,13 +255,13 @@ async def test_a_call_cancelled_in_its_backoff_returns_its_tokens(api, client_fo
         call = asyncio.create_task(register(client))
         await until(lambda turn=turn: len(api.requests) > turn)
         await asyncio.sleep(0.05)
-        assert not call.done()  # it waits; an empty budget would have ended it
+        assert not call.done()  # it waits; with an empty budget it would have failed
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
 
-@pytest.mark.asyncio(loop_factories=["asyncio"])  # looks at its timers
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # inspects the timers
 async def test_many_different_deadlines_leave_no_timers(api, client_for, register):
     client = await client_for(api)
     loop = asyncio.get_running_loop()
@@ -282,7 +282,7 @@ async def test_a_batch_ends_at_an_untrusted_certificate(client_for, untrusted_tl
 
     async def follow():
         async for outcome in stream:
-            outcomes.append(outcome)  # noqa: PERF401 # those before the error count
+            outcomes.append(outcome)  # noqa: PERF401 # keeps the results before the error
 
     with pytest.raises(PrefactorConnectionError, match="certificate"):
         await follow()

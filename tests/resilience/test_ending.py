@@ -1,4 +1,4 @@
-"""Closing, cancelling, loops and forks: what a client leaves behind, which is nothing."""
+"""Closing, cancelling, event loops and forks: a client leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLS = {
 
 @pytest.fixture
 def api(prefactor_server):
-    """The server in a thread of its own: the tasks of this event loop are all the client's."""
+    """The server in its own thread, so that all tasks of this event loop belong to the client."""
     return prefactor_server
 
 

@@ -1,4 +1,4 @@
-"""The fault server itself: it must be right about what it applied, or the oracle judges wrongly."""
+"""The fault server: its ledger must be right, because the oracle relies on it."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def test_a_forgotten_key_leads_to_a_409_if_the_state_has_changed(server: FaultSe
     id_ = body["details"]["id"]
     assert act(server, id_, "start", "key-2")[0] == 200
     assert act(server, id_, "start", "key-2")[1]["code"] == "invalid_action"
-    assert register(server, "key-3") == register(server, "key-3")  # this one is remembered
+    assert register(server, "key-3") == register(server, "key-3")  # the server remembers this key
     assert server.counts()["forgotten_keys_seen"] == 2
 
 
 def test_the_state_machine(server: FaultServer) -> None:
     id_ = register(server, "key-1")[1]["details"]["id"]
-    assert act(server, id_, "finish", "key-2")[0] == 409  # it is pending
+    assert act(server, id_, "finish", "key-2")[0] == 409  # the instance is pending
     moment = "2026-01-01T01:00:00.123456+01:00"
     started = act(server, id_, "start", "key-3", timestamp=moment)[1]["details"]
     assert (started["status"], started["started_at"]) == ("active", "2026-01-01T00:00:00.123Z")

@@ -1,4 +1,4 @@
-"""Error reports show the variables of each frame: none shows a body, headers or the token."""
+"""Error reporters show local variables: no frame shows a body, headers or the token."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SENT = "what-was-sent"
 RECEIVED = "what-was-received"
 HEADER = "header-of-the-response"
 SECRETS = (TOKEN, SENT, RECEIVED, HEADER)
-# The caller's own arguments, as the caller passed them: reports filter such dicts by key.
+# The caller's own arguments. Error reporters filter such dicts by key.
 ARGUMENTS = {"payload", "result_payload"}
 
 
 def shown_by(error: BaseException | None) -> set[str]:
-    """Name the variables of all frames that show a secret."""
+    """Return the names of variables, in all frames, that show a secret."""
     found: set[str] = set()
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

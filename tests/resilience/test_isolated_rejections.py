@@ -1,4 +1,4 @@
-"""Rejections that say nothing about the rate must not slow the other calls down."""
+"""Rejections that are not caused by the rate do not slow the other calls down."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_random_rejections_do_not_slow_calls_down(share, status):
     async def scenario():
         refuse = RandomRejections(share, status=status).refuse
         async with limited(refuse, latency=0.02, max_retries=9) as (server, client):
-            assert await throughput(client, 4000, 50) >= 200  # 48 if each holds all calls
+            assert await throughput(client, 4000, 50) >= 200  # 48 if each one pauses all
             assert len(server.requests) <= 1.05 * 4000 / (1 - share)
 
     in_virtual_time(scenario())
@@ -173,7 +173,7 @@ def test_a_repaired_resource_is_not_treated_as_broken():
             with pytest.raises(PrefactorHttpError):
                 await start(once, "bad")
             before = now()
-            await start(client, "good")  # waits, as for any first rejection
+            await start(client, "good")  # waits, as after any first rejection
             assert now() - before == pytest.approx(1, abs=0.01)
 
     in_virtual_time(scenario())

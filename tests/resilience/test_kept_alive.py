@@ -1,4 +1,4 @@
-"""Kept-alive connections: no reply of an earlier call, and no repetition that nobody counts."""
+"""Kept-alive connections: no response of an earlier call, and no hidden repetitions."""
 
 from __future__ import annotations
 

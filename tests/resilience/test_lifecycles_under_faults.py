@@ -1,4 +1,4 @@
-"""The promise as a whole: whatever the network does, each write takes effect once."""
+"""Whatever the network does, each write is applied once."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(see
     async with LocalPrefactor(faults=0.3, seed=seed) as api:
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
-        assert sum(api.faults_injected.values()) > LIFECYCLES / 2  # the faults were really there
+        assert sum(api.faults_injected.values()) > LIFECYCLES / 2  # faults were injected
         assert len(api.faults_injected) >= 10
         assert api.replays > 0
 
@@ -79,4 +79,4 @@ async def test_starts_and_finishes_are_verified_if_the_server_forgot_their_keys(
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
         reads = [request for request in api.requests if request.method == "GET"]
-        assert len(reads) > 20  # each settles one
+        assert len(reads) > 20  # each verifies a write

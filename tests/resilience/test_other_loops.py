@@ -1,4 +1,4 @@
-"""A client outside its event loop: on another one, after its own has ended, in a forked child."""
+"""A client outside its event loop: on another loop, after its loop closed, in a forked child."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client_of(server: Any, **options: Any) -> PrefactorHttpClient:
 
 
 class OtherThread:
-    """Runs an event loop in a thread of its own."""
+    """Runs an event loop in its own thread."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -70,7 +70,7 @@ async def test_closing_on_another_loop_raises_and_calls_in_flight_continue(serve
         server.delay = 0
         assert owner.run(client.request("POST", "/api/v1/agent")) == {}
         owner.run(client.close())
-        await client.close()  # it is closed already: nothing to do
+        await client.close()  # it is already closed
 
 
 async def test_entering_an_open_client_on_another_loop_raises(server):
@@ -134,7 +134,7 @@ def test_closing_the_client_drops_calls_that_wait_on_a_closed_loop(server):
             with pytest.raises(PrefactorTimeoutError):
                 await view.validate_token()
             begin = time.monotonic()
-        assert time.monotonic() - begin < 1  # there is no call that it could wait for
+        assert time.monotonic() - begin < 1  # there are no calls to drain
 
     asyncio.run(again())
     call._log_destroy_pending = False
@@ -142,7 +142,7 @@ def test_closing_the_client_drops_calls_that_wait_on_a_closed_loop(server):
 
 
 class TestInAChild:
-    """As in a forked child, as far as one process can show it."""
+    """Simulates a forked child inside one process."""
 
     @pytest.fixture
     def fork(self, monkeypatch):

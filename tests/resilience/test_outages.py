@@ -1,4 +1,4 @@
-"""A restart of the API costs no calls, and an outage that lasts is not answered with a storm."""
+"""A restart of the API fails no calls, and a long outage causes no retry storm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNAVAILABLE = response(503)
 
 @contextmanager
 def open_files(count):
-    """A process may have that many sockets."""
+    """Raise the limit of open files, which includes sockets."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         if hard < count:

@@ -1,4 +1,4 @@
-"""At an API that admits so many requests a second, few are sent to be rejected."""
+"""Pacing: most of the API's limit is used, and few requests are rejected."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_pacing_ends_after_a_long_time_without_rejections():
             await call(client)
             sent = len(server.requests)
             await asyncio.gather(*[call(client) for _ in range(100)])
-            assert server.requests[sent] == server.requests[-1]  # all at once
+            assert server.requests[sent] == server.requests[-1]  # all immediately
 
     in_virtual_time(scenario())
 
@@ -230,12 +230,12 @@ def test_a_deadline_ends_the_wait_in_the_queue():
     async def scenario():
         async with limited(FixedWindows(20).refuse) as (_, client):
             await work_off(client, 60, 30)
-            patient = [asyncio.create_task(call(client)) for _ in range(20)]
-            hasty = client.with_options(deadline=0.5)
-            errors = await errors_of([call(hasty) for _ in range(5)])
+            waiting = [asyncio.create_task(call(client)) for _ in range(20)]
+            impatient = client.with_options(deadline=0.5)
+            errors = await errors_of([call(impatient) for _ in range(5)])
             assert {type(error) for error in errors} == {PrefactorTimeoutError}
             assert {error.attempts for error in errors} == {0}
-            await asyncio.gather(*patient)
+            await asyncio.gather(*waiting)
 
     in_virtual_time(scenario())
 

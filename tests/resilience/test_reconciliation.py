@@ -1,4 +1,4 @@
-"""A refusal that an earlier attempt of the same write may have caused is verified by a read."""
+"""An API error that an earlier attempt of the same write may have caused is verified by a read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIONS = ("agent_instances.start", "agent_instances.finish", "agent_instances.t
 
 @pytest.fixture
 async def api():
-    """A server that forgets the keys of writes whose replies are lost."""
+    """A server that forgets the keys of writes whose responses are lost."""
     async with LocalPrefactor(policy=IdempotencyPolicy(forget_when_lost=frozenset(ACTIONS))) as api:
         yield api
 
@@ -113,7 +113,7 @@ async def test_a_409_that_cannot_be_verified_has_an_unknown_outcome(
     assert "could not verify the outcome" in caplog.text
 
 
-# The following are over bytes: the first attempt's response is lost, the second is refused.
+# Over raw bytes: the response to the first attempt is lost, the second attempt is refused.
 
 MOMENT = datetime(2026, 5, 1, 12, 0, 0, 123556, UTC)
 CONFLICT = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
@@ -250,7 +250,7 @@ async def test_an_inconclusive_read_leaves_the_outcome_unknown(
     assert not is_permanent_http_error(caught.value)
 
 
-# Creates that chose their own id.
+# Creates with an id chosen by the caller.
 
 
 def taken(status=422, **errors):
@@ -330,7 +330,7 @@ async def test_a_taken_name_after_a_lost_response_has_an_unknown_outcome(
     assert len(raw_server.requests) == 2
 
 
-# Spans that cannot be read by id are looked for among those of their instance.
+# Spans that cannot be read by id are searched in the list of their instance.
 
 
 def page(*spans, following=None):

@@ -1,4 +1,4 @@
-"""What is tried again, and what is not, by kind of fault (design: attempts)."""
+"""Retries: what is retried, by kind of fault, and after which delay."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RETRIED = [
     FaultKind.GARBAGE_STATUS_LINE,
     FaultKind.IN_PROGRESS,
 ]
-# The reply tells that the write did not happen; after the others nobody knows.
+# These faults prove that the write was not applied; after the others it is unknown.
 REFUSED = {FaultKind.RATE_LIMITED}
 
 
@@ -264,7 +264,7 @@ async def test_retry_after_in_seconds_is_a_lower_bound_of_the_delay(
 async def test_retry_after_as_a_date_is_relative_to_the_date_header(
     api, client_for, register, clock
 ):
-    then = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)  # a server whose clock is far off
+    then = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)  # the server's clock is wrong
     api.fail_next(
         Fault(
             FaultKind.RATE_LIMITED,

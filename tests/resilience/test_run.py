@@ -1,4 +1,4 @@
-"""A block run as an instance."""
+"""`run`: a block of code as an agent instance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is cancelled: what is finished all the same, and what is reported if it is not."""
+"""Cancelled runs: they are finished or cancelled on the server, or reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def cancelled(task: asyncio.Task[Any]) -> asyncio.CancelledError:
 
 @pytest.fixture
 def shields(monkeypatch):
-    """Counts how often anything is shielded: each time is one more wake-up."""
+    """Counts calls of `asyncio.shield`; each one is another wake-up."""
     made = []
     shield = asyncio.shield
 
@@ -174,7 +174,7 @@ class TestDuringRegister:
 
     async def test_invalid_arguments_are_not_reported(self, api, run, caplog):
         task = asyncio.create_task(enter(run(purpose="none of them")))
-        await asyncio.sleep(0)  # it has begun, and its register has not
+        await asyncio.sleep(0)  # the task has started, its register has not
         error = await cancelled(task)
         assert api.requests == []
         assert getattr(error, "__notes__", []) == []
@@ -257,7 +257,7 @@ class TestDuringRegister:
             api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
             task = asyncio.create_task(enter(run))
             await until(lambda: api.requests)
-            return task  # asyncio.run cancels it, and what it waits for
+            return task  # asyncio.run cancels it and what it awaits
 
         assert asyncio.run(main()).cancelled()
         assert "may be left pending" in caplog.text
@@ -267,7 +267,7 @@ class TestDuringRegister:
 async def test_a_refused_register_leaves_no_reference_cycle(api, run):
     api.fail_next(*[FaultKind.TOO_LARGE] * 2)
     with pytest.raises(PrefactorApiError):
-        await enter(run())  # imports what it needs
+        await enter(run())  # triggers lazy imports
     gc.collect()
     gc.disable()
     try:

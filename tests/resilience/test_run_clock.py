@@ -1,4 +1,4 @@
-"""A clock that is set back during a run: no timestamp is earlier than the one before it."""
+"""A clock that is set back during a run: timestamps never decrease."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def run(api, client_for, wall_clock):
 
 @pytest.fixture
 def timestamps(api):
-    """Gives the timestamps that were sent, in the order of the requests."""
+    """Returns the timestamps that were sent, in the order of the requests."""
 
     def of() -> list[datetime]:
         sent = []

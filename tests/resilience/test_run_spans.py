@@ -1,4 +1,4 @@
-"""Spans of a run, and how it learns that it was terminated."""
+"""Spans of a run, and how a run detects its termination."""
 
 from __future__ import annotations
 

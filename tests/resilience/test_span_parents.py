@@ -28,7 +28,7 @@ def run(api, client):
 
 @pytest.fixture
 def parents(api):
-    """Gives the names of spans, each with that of its parent."""
+    """Returns the names of spans with the names of their parents."""
 
     def of() -> dict[str, str | None]:
         names = {span["id"]: span["schema_name"] for span in api.spans.values()}

@@ -1,4 +1,4 @@
-"""What a client does while the API asks to be left alone, and how it starts again."""
+"""The rate limiter: pauses, probes and pacing after 429 and 503."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def now() -> float:
 
 
 def once(client):
-    """A view that makes one attempt per call."""
+    """A view of the client without retries."""
     return client.with_options(max_retries=0)
 
 
@@ -231,7 +231,7 @@ def test_after_another_error_the_next_call_is_the_probe():
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert [getattr(result, "status_code", None) for result in results] == [
                 500,
-                404,  # an answer: the API admits calls again
+                404,  # any other answer shows that the API admits calls again
                 None,
                 None,
             ]
@@ -305,7 +305,7 @@ def test_waiting_calls_fail_when_nothing_has_succeeded_for_a_minute(retry_after,
             times = [time for time, exc in ends if exc in waited]
             assert max(times) <= 61
             assert len(server.requests) <= 100 + 70
-            # 100 were sent before the first rejection arrived, and some of the others as probes.
+            # 100 were sent before the first rejection arrived, and some others as probes.
             assert {type(exc) for exc in waited} == {error}
             unsent = [exc for exc in waited if not exc.attempts]
             assert len(unsent) >= 800
@@ -385,7 +385,7 @@ def test_old_throttles_expire_when_another_operation_is_rejected():
             await asyncio.gather(register(client), client.agent_instances.start("i1"))
             await asyncio.sleep(701 - now())
             await rejected(client)
-            # A first rejection again: all calls that come at once are sent.
+            # This counts as a first rejection: all concurrent calls are sent.
             sent = len(server.requests)
             await errors_of([register(view) for _ in range(10)])
             assert server.requests[sent : sent + 10] == [pytest.approx(701.001)] * 10
@@ -419,7 +419,7 @@ def test_late_responses_do_not_count_for_the_time_after_the_pause():
             await asyncio.wait(slow)
             assert now() == pytest.approx(5, abs=0.1)
             await call(client)
-            assert server.requests[-1] == pytest.approx(9, abs=0.1)  # it asks for another pause
+            assert server.requests[-1] == pytest.approx(9, abs=0.1)  # another pause
 
     in_virtual_time(scenario())
 

@@ -28,7 +28,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def error_of(url: str, *, session: Any = None, **options: Any) -> PrefactorHttpError:
-    """Make a write of which nothing succeeds, and give its error."""
+    """Make a write whose attempts all fail, and return its error."""
     options = {"api_token": TOKEN, "max_retries": 0, "allow_insecure_http": True, **options}
     config = HttpClientConfig(url, **options)
     async with PrefactorHttpClient(config, session=session) as client:
@@ -39,7 +39,7 @@ async def error_of(url: str, *, session: Any = None, **options: Any) -> Prefacto
 
 @pytest.fixture
 async def serving() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Starts servers that do as they are told, and gives host and port."""
+    """Starts servers with scripted behaviour, and returns host and port."""
     servers = []
 
     async def start(serve: Serve, **options: Any) -> str:

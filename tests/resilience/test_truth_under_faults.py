@@ -1,6 +1,6 @@
-"""Whatever goes wrong, callers are told the truth: each write against an independent ledger.
+"""Under all faults, callers get the true outcome: each write is compared with a ledger.
 
-The soak (``python tests/resilience/soak.py``) runs the same for as long as one likes.
+``python tests/resilience/soak.py`` runs the same for any number of lifecycles.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def test_callers_of_direct_calls_learn_the_true_outcome(
     )
     counts = run_on(loop, lifecycles)
     assert_truth(oracle)
-    assert counts["completed"] > 0.7 * LIFECYCLES  # it was not the truth about nothing
+    assert counts["completed"] > 0.7 * LIFECYCLES  # most lifecycles completed
     injected = server.injected()
     assert injected.keys() == {*FAULTS, *ON_CONNECTIONS, RESTART} - ONLY_IN_BULK
     assert server.counts()["forgotten_keys_seen"]

@@ -168,13 +168,13 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        until = _moment(value)
-        since = _moment(headers.get("Date", "")) or now
+        until = _parse_date(value)
+        since = _parse_date(headers.get("Date", "")) or now
         seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
     return seconds if 0 <= seconds <= _MAX_RETRY_AFTER else None
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):  # OverflowError: the year exceeds a C int

@@ -28,7 +28,7 @@ class Connector(aiohttp.TCPConnector):
         # No limit: `Semaphore` limits attempts in flight, and its wait counts for no timeout.
         super().__init__(limit=0)  # pyright: ignore[reportUnknownMemberType] # of socket_factory
         self._pid = os.getpid()
-        self._spoke_first: set[ResponseHandler] = set()
+        self._server_sent_first: set[ResponseHandler] = set()
 
     async def connect(
         self,
@@ -42,8 +42,8 @@ class Connector(aiohttp.TCPConnector):
                 protocol = connection.protocol
                 if protocol is None or not protocol.should_close:
                     return connection
-                if protocol in self._spoke_first:
-                    self._spoke_first.remove(protocol)
+                if protocol in self._server_sent_first:
+                    self._server_sent_first.remove(protocol)
                     return connection
                 connection.close()
         except (
@@ -67,7 +67,7 @@ class Connector(aiohttp.TCPConnector):
             # A server that sends first, for example because it has too many connections, would do
             # so on the next connection, too. Its message is read as the response to this request.
             protocol.force_close()
-            self._spoke_first.add(protocol)
+            self._server_sent_first.add(protocol)
         return protocol
 
     def __del__(self, _warnings: Any = warnings) -> None:

@@ -35,8 +35,8 @@ Read = Callable[[Operation[Any], str | None, Mapping[str, str] | None], Awaitabl
 INVALID_ACTION = "invalid_action"
 
 _CONFLICT = 409
-_REFUSALS_OF_AN_ID = frozenset({400, 409, 422})
-_NO_SUCH_READ = frozenset({400, 401, 403, 404, 405, 501})
+_ID_ERROR_STATUSES = frozenset({400, 409, 422})
+_CANNOT_READ_STATUSES = frozenset({400, 401, 403, 404, 405, 501})
 # The API may truncate text to this length or more; shorter text has to match.
 _MIN_TRUNCATED_LENGTH = 100
 _PAGE_SIZE = 100
@@ -70,7 +70,7 @@ def may_reconcile(operation: Operation[Any], fields: Fields, error: PrefactorHtt
         return False
     if reconciliation.creates:
         return (
-            error.status_code in _REFUSALS_OF_AN_ID
+            error.status_code in _ID_ERROR_STATUSES
             and isinstance(_details(fields).get("id"), str)
             and _names_id(error.errors)
         )
@@ -120,7 +120,7 @@ async def _read_resource(
         listing = reconciliation.fallback
         if listing is None or not isinstance(agent_instance_id, str):
             raise
-        if error.status_code not in _NO_SUCH_READ:
+        if error.status_code not in _CANNOT_READ_STATUSES:
             raise
         span = await _find_span(read, listing, resource_id, agent_instance_id)
         if span is None:
@@ -158,21 +158,21 @@ def was_registered(sent: Fields, instance: AgentInstance) -> Applied:
 
 def was_started(sent: Fields, instance: AgentInstance) -> Applied:
     if instance.status in {"active", "complete", "failed", "terminated"}:
-        return _all(_same_moment(sent.get("timestamp"), instance.started_at))
+        return _all(_same_timestamp(sent.get("timestamp"), instance.started_at))
     # A cancelled instance never started. `pending` contradicts the error, so the read is stale.
     return Applied.NO if instance.status == "cancelled" else Applied.UNKNOWN
 
 
 def was_finished(sent: Fields, instance: AgentInstance) -> Applied:
     if instance.status == (sent.get("status") or "complete"):
-        return _all(_same_moment(sent.get("timestamp"), instance.finished_at))
-    return _another_end(instance.status)
+        return _all(_same_timestamp(sent.get("timestamp"), instance.finished_at))
+    return _other_status(instance.status)
 
 
 def was_terminated(sent: Fields, instance: AgentInstance) -> Applied:
     if instance.status == "terminated":
         return _all(_same_text(sent.get("reason"), instance.termination_reason))
-    return _another_end(instance.status)
+    return _other_status(instance.status)
 
 
 def was_created(sent: Fields, response: AgentSpanReply) -> Applied:
@@ -187,10 +187,10 @@ def was_span_finished(sent: Fields, response: AgentSpanReply) -> Applied:
     span = response.details
     if span.status == (sent.get("status") or "complete"):
         return _all(
-            _same_moment(sent.get("timestamp"), span.finished_at)
+            _same_timestamp(sent.get("timestamp"), span.finished_at)
             and (bool(sent.get("sensitive_encoding")) or _same_result(sent, span))
         )
-    return _another_end(span.status)
+    return _other_status(span.status)
 
 
 def was_agent_created(sent: Fields, agent: Agent) -> Applied:
@@ -214,7 +214,7 @@ def _all(same: bool) -> Applied:
     return Applied.YES if same else Applied.NO
 
 
-def _another_end(status: str) -> Applied:
+def _other_status(status: str) -> Applied:
     """Compare a status that the write does not lead to: only a final one excludes the write."""
     is_final = status in {"complete", "failed", "cancelled", "terminated"}
     return Applied.NO if is_final else Applied.UNKNOWN
@@ -243,7 +243,7 @@ def _same_text(sent: object, received: str | None) -> bool:
     return sent == received or is_truncated
 
 
-def _same_moment(sent: object, received: datetime | None) -> bool:
+def _same_timestamp(sent: object, received: datetime | None) -> bool:
     """Whether a timestamp matches at the API's precision. The API may omit it."""
     if received is None or not isinstance(sent, str):
         return True

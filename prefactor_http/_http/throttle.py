@@ -26,8 +26,8 @@ _WAIT_MEMORY = 0.8
 # So many calls in flight at a rejection are evidence.
 _MIN_LATE = 2
 # A rejection after so many calls, or after about as many as the last time, is not random.
-_MANY, _SIMILAR = 100, 1.25
-_AT_THE_LIMIT = -9.0
+_MANY_CALLS, _SIMILAR_RATIO = 100, 1.25
+_EVIDENCE_OF_LIMIT = -9.0
 
 
 class ThrottleState(Enum):
@@ -101,7 +101,7 @@ class Throttle:
                 return -late
             open_after = max(self._estimator.unlimited_after, _MIN_PACED * self._wait)
             if late > _SLACK and now - self._resumed_at > open_after:
-                self._change(ThrottleState.OPEN)
+                self.state = ThrottleState.OPEN
         return 0.0
 
     def should_give_up(self, now: float) -> bool:
@@ -151,7 +151,7 @@ class Throttle:
             self._resumed_at = now
             self._next_at = prepared.admitted_at + 1 / self._estimator.rate_at(0.0)
             self._admitted = 0
-            self._change(ThrottleState.PACED if self._is_rate_limit else ThrottleState.OPEN)
+            self.state = ThrottleState.PACED if self._is_rate_limit else ThrottleState.OPEN
         if not self._is_late(prepared):
             self._admitted += 1
 
@@ -185,7 +185,7 @@ class Throttle:
                 self._interval.seconds = prepared.admitted_at - self._resumed_at
             self.pauses = 0
             self.give_up_at = now + self.give_up_after
-            self._change(ThrottleState.PAUSED)
+            self.state = ThrottleState.PAUSED
         self.pauses += 1
         self._is_rate_limit = is_rate_limit
         self._paused_at, self.paused_until = now, now + pause
@@ -198,7 +198,7 @@ class Throttle:
     def _evaluate(self, interval: Interval) -> None:
         """Adjust the rate after a rejection, once the calls in flight have returned."""
         if not interval.is_isolated:
-            evidence = _AT_THE_LIMIT
+            evidence = _EVIDENCE_OF_LIMIT
         elif interval.is_short:
             evidence = 1.0 if interval.late_admitted >= _MIN_LATE else 0.0
         else:
@@ -206,8 +206,9 @@ class Throttle:
         if self._isolated.add_evidence(evidence):
             self._estimator.speed_up(interval.wait)
         elif interval.admitted:
-            is_similar = 1 / _SIMILAR < interval.admitted / max(1, self._last_admitted) < _SIMILAR
-            is_many = interval.admitted >= _MANY and not interval.late_admitted
+            ratio = interval.admitted / max(1, self._last_admitted)
+            is_similar = 1 / _SIMILAR_RATIO < ratio < _SIMILAR_RATIO
+            is_many = interval.admitted >= _MANY_CALLS and not interval.late_admitted
             if interval.is_short and interval.is_isolated and not is_similar and not is_many:
                 self._estimator.back_off(interval)
             else:
@@ -218,10 +219,6 @@ class Throttle:
     def _is_late(self, prepared: PreparedRequest[Any]) -> bool:
         """Return whether a call was sent before the last pause started."""
         return prepared.admitted_at <= self._paused_at
-
-    def _change(self, state: ThrottleState) -> None:
-        """Change the state. Throttling starts and ends here, and nowhere else."""
-        self.state = state
 
 
 def _key(prepared: PreparedRequest[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The API as a table: every operation of this client, by resource."""
+"""Table of all API operations of this client, by resource."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ RECORD_QUALITY = Operation(
 
 # Agent spans (contract §8)
 
-# Undocumented: a server may refuse it. It also verifies unknown outcomes.
+# Not documented: a server may not support it. It is also used to verify unknown outcomes.
 GET_SPAN = Operation("agent_spans.get", "GET", "/agent_spans/{agent_span_id}", AgentSpanReply)
 LIST_SPANS = Operation(
     "agent_spans.list", "GET", "/agent_spans", ListResponse[AgentSpan], bulk="agent_spans/list"
@@ -161,7 +161,7 @@ DELETE_AGENT = Operation(
     "agents.delete", "DELETE", "/agent/{agent_id}", ApiResponse[Agent], bulk="agents/delete"
 )
 
-# What else a registering client may look at (contract §12)
+# Accounts, environments, deployments and versions, read only (contract §12)
 
 GET_ACCOUNT = Operation("accounts.get", "GET", "/account/{account_id}", ApiResponse[Account])
 GET_ENVIRONMENT = Operation(

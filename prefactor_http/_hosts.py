@@ -1,4 +1,4 @@
-"""Which hosts may be called over plain http: judged from the URL, without a DNS lookup."""
+"""Decides which hosts may be called over plain http, from the URL alone, without DNS lookups."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from enum import Enum, auto
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-# Fixed here: what `ipaddress` takes for private differs between releases of Python.
+# A fixed list, because `is_private` of `ipaddress` differs between releases of Python.
 _PRIVATE = tuple(
     ip_network(block)
     for block in (
         "10.0.0.0/8",
-        "100.64.0.0/10",  # shared address space (RFC 6598), which carriers and VPNs use
+        "100.64.0.0/10",  # shared address space (RFC 6598), used by carriers and VPNs
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.168.0.0/16",
@@ -27,7 +27,7 @@ _MAX_PARTS = 4
 
 
 class Reach(Enum):
-    """Where the packets for a host can go."""
+    """How far packets to a host may travel."""
 
     THIS_MACHINE = auto()
     PRIVATE_NETWORK = auto()
@@ -35,10 +35,10 @@ class Reach(Enum):
 
 
 def plain_http_reach(url: str) -> Reach | None:
-    """Tell how far what is sent unencrypted can go; None for a URL of https.
+    """Return how far unencrypted packets may travel; None for https.
 
     Args:
-        url: An absolute URL. A host in it that cannot be judged is anywhere.
+        url: An absolute URL. An ambiguous host counts as `Reach.ANYWHERE`.
     """
     parts = urlsplit(url)
     return _reach_of_host(parts.hostname or "") if parts.scheme == "http" else None
@@ -64,7 +64,7 @@ def _reach_of_name(labels: list[str]) -> Reach:
     if labels[-1] == "localhost":
         return Reach.THIS_MACHINE
     name = ".".join(labels)
-    # A name without a dot is one of the local network: a container, or a host of its own domain.
+    # A name without a dot is local: a container, or a host in the search domain.
     is_private = len(labels) == 1 or name.endswith(_PRIVATE_DOMAINS)
     return Reach.PRIVATE_NETWORK if is_private else Reach.ANYWHERE
 
@@ -86,10 +86,10 @@ def _ipv6(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _ipv4(parts: list[str]) -> IPv4Address | None:
-    """Read an address as the system's resolver does.
+    """Parse an address as the system's resolver does.
 
-    It has one to four parts, decimal, octal or hexadecimal, of which the last fills the bytes
-    that are left: ``127.1`` and ``0x7f000001`` are 127.0.0.1.
+    It has one to four parts in decimal, octal or hexadecimal. The last part fills the remaining
+    bytes: ``127.1`` and ``0x7f000001`` are 127.0.0.1.
     """
     if len(parts) > _MAX_PARTS or not all(map(_NUMBER.fullmatch, parts)):
         return None

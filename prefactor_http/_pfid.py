@@ -1,4 +1,4 @@
-"""Partitioned ids: 32 characters that sort by time and name their account (contract §4).
+"""Partitioned ids: 32 characters that sort by time and contain their account (contract §4).
 
 An id is a 158-bit integer, ``timestamp_ms << 110 | partition << 80 | random``, written as 32
 digits of five bits in lower-case Crockford base32.
@@ -18,7 +18,7 @@ RANDOM_LIMIT = 1 << 80
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE_OF = {digit: value for value, digit in enumerate(_DIGITS)}
-# Two digits at a time: an id is made for every write that chooses its own.
+# Two digits at a time, because ids are generated in hot paths.
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 _LENGTH = 32
 _PATTERN = r"[0-7][0-9a-hjkmnp-tv-z]{31}"
@@ -29,8 +29,8 @@ class Pfid(Struct, frozen=True):
 
     Attributes:
         timestamp_ms: Unix time in milliseconds, 48 bits.
-        partition: What the ids of one account share, 30 bits.
-        random: What makes the id unique, 80 bits.
+        partition: Number that all ids of an account share, 30 bits.
+        random: Random bits that make the id unique, 80 bits.
     """
 
     timestamp_ms: int
@@ -39,7 +39,7 @@ class Pfid(Struct, frozen=True):
 
 
 def encode(timestamp_ms: int, partition: int, random: int) -> str:
-    """Write an id from its parts.
+    """Encode an id from its parts.
 
     Args:
         timestamp_ms: Unix time in milliseconds, 0 to 2**48 - 1.
@@ -58,18 +58,18 @@ def encode(timestamp_ms: int, partition: int, random: int) -> str:
         raise ValueError(f"partition must fit 30 bits, got {partition}")
     if not 0 <= random < RANDOM_LIMIT:
         raise ValueError(f"random must fit 80 bits, got {random}")
-    # The parts end on even digits, so each is written for itself: small integers are faster.
+    # Each part ends at an even digit and is encoded separately, because small integers are faster.
     return _digits(timestamp_ms, 10) + _digits(partition, 6) + _digits(random, 16)
 
 
 def decode(pfid: str) -> Pfid:
-    """Read the parts of an id.
+    """Decode an id into its parts.
 
     Args:
         pfid: The id.
 
     Returns:
-        Its parts.
+        The parts.
 
     Raises:
         ValueError: The text is not a partitioned id.
@@ -83,18 +83,18 @@ def decode(pfid: str) -> Pfid:
 
 
 def is_valid(pfid: str) -> bool:
-    """Tell whether a text is a partitioned id; upper case is not."""
+    """Whether a text is a partitioned id. Upper case is not valid."""
     return len(pfid) == _LENGTH and re.fullmatch(_PATTERN, pfid) is not None
 
 
 def partition_of(pfid: str) -> int:
-    """Read the partition of an id, which related ids share.
+    """Return the partition of an id. All ids of an account share it.
 
     Args:
         pfid: The id.
 
     Returns:
-        Its partition.
+        The partition.
 
     Raises:
         ValueError: The text is not a partitioned id.
@@ -103,12 +103,12 @@ def partition_of(pfid: str) -> int:
 
 
 def generate(partition: int, *, timestamp_ms: int | None = None, random: int | None = None) -> str:
-    """Make a new id.
+    """Generate a new id.
 
     Args:
-        partition: The partition of the account it belongs to.
-        timestamp_ms: Unix time in milliseconds; now where omitted.
-        random: Its 80 random bits; from the system where omitted.
+        partition: The partition of the account.
+        timestamp_ms: Unix time in milliseconds. Defaults to now.
+        random: 80 random bits. Defaults to random bits of the operating system.
 
     Returns:
         The id.

@@ -1,7 +1,7 @@
-"""Plain values from what callers pass: subclasses, enums, and values of numpy, pandas and pydantic.
+"""Converts what callers pass to plain values: subclasses, enums, numpy, pandas and pydantic.
 
-No library is imported for this: a value is recognized by its base class, or by the method that its
-library gives it.
+None of these libraries is imported. A value is recognized by its base class or by a method of its
+library.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-# Kinds of numpy and pandas data whose `tolist` gives plain values; datetime64 is none of them, as
-# it gives nanoseconds as an int.
+# Kinds of numpy and pandas data whose `tolist` returns plain values. Not datetime64: it returns
+# nanoseconds as an int.
 _PLAIN_KINDS = frozenset("biufUO")
 
 
 def as_text(value: object) -> str | None:
-    """Give a text as an exact str.
-
-    Args:
-        value: A str, an instance of a subclass, or an enum member whose value is one.
+    """Convert a str, a subclass of str, or an enum member with such a value to an exact str.
 
     Returns:
-        The text, or None where the value is no text.
+        The text, or None if the value is not text.
     """
     if type(value) is str:
         return value
@@ -37,7 +34,7 @@ def as_text(value: object) -> str | None:
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether a value stands for nothing: None, UNSET, blank text, NaN, ``pandas.NA``."""
+    """Whether a value is missing: None, UNSET, blank text, NaN or ``pandas.NA``."""
     if value is None or value is UNSET:
         return True
     text = as_text(value)
@@ -47,37 +44,34 @@ def is_missing(value: object) -> bool:
 
 
 def is_nan(value: object) -> bool:
-    """Tell whether a value is NaN, or one of pandas' missing values."""
+    """Whether a value is NaN or one of pandas' missing values."""
     try:
-        return bool(value != value)  # noqa: PLR0124 # which holds for NaN and NaT alone
+        return bool(value != value)  # noqa: PLR0124 # true for NaN and NaT only
     except (TypeError, ValueError, ArithmeticError):
-        # pandas.NA is neither equal to itself nor not; an array has no single answer.
+        # Comparing pandas.NA gives NA, and comparing an array gives an array.
         return type(value).__name__ == "NAType"
 
 
 def iso(moment: datetime) -> str:
-    """Write a moment as text, to the microsecond; UTC is written as ``Z``.
+    """Format a datetime in ISO 8601 with microseconds; UTC becomes ``Z``.
 
-    `datetime.isoformat` itself: what a subclass puts in its place may write more digits.
+    Calls `datetime.isoformat` itself, because the method of a subclass may write more digits.
     """
     text = datetime.isoformat(moment)
     return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 def plain(value: object) -> Any:
-    """Give what stands for a value that msgspec does not encode.
+    """Convert a value that msgspec cannot encode; the ``enc_hook`` of our encoders.
 
-    It is the encoder's hook, which is called for values and for the keys of dicts: never for a
-    value that is plain, for a key that is None or a bool.
-
-    Args:
-        value: The value.
+    msgspec calls it for values and for keys of dicts. Of the plain types, only a key can be None
+    or a bool here.
 
     Returns:
-        Something to encode in its place, which may need the hook again.
+        A value to encode instead, which may need the hook again.
 
     Raises:
-        TypeError: The value has no JSON form.
+        TypeError: The value cannot be represented in JSON.
     """
     if value is None:
         return "null"
@@ -86,14 +80,14 @@ def plain(value: object) -> Any:
     for base, convert in _BASES:
         if isinstance(value, base):
             return convert(value)
-    stand_in = _stand_in(value)
-    if stand_in is None:
-        raise TypeError(f"neither a value nor a key may be of type {name_of(type(value))}")
-    return stand_in
+    result = _plain_object(value)
+    if result is None:
+        raise TypeError(f"unsupported type of a value or key: {name_of(type(value))}")
+    return result
 
 
 def name_of(kind: type) -> str:
-    """Name a type for a message, with its module: many libraries have one of the same name."""
+    """Return the name of a type with its module, because many libraries share names."""
     module = kind.__module__
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
@@ -106,7 +100,7 @@ def _duration(value: timedelta) -> timedelta:
     return timedelta(value.days, value.seconds, value.microseconds)
 
 
-# The methods of the bases themselves, whatever a subclass puts in their place.
+# The methods of the base classes, because a subclass may override them.
 _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (str, str.__str__),
     (int, int.__int__),
@@ -121,19 +115,19 @@ _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
 )
 
 
-def _stand_in(value: object) -> object:
-    """Give what stands for an object of a library; None where there is nothing."""
-    # A dict comes here as the key of another one, which it cannot be; a class has no value.
+def _plain_object(value: object) -> object:
+    """Return a plain value for an object of a library, or None if there is none."""
+    # A dict gets here only as a key, and a class has no value.
     if isinstance(value, (dict, type)):
         return None
     if isinstance(value, Mapping):
         return dict(cast("Mapping[object, object]", value))
     thing: Any = value
-    # Asked of the class: an object that answers to any name has no end of stand-ins.
+    # Looked up on the class: an object with any attribute, such as a mock, would never end.
     if callable(getattr(type(value), "model_dump", None)):
         return thing.model_dump(exclude_none=True)
     if getattr(getattr(thing, "dtype", None), "kind", None) in _PLAIN_KINDS:
         numbers = thing.tolist()
         return None if type(numbers) is type(value) else numbers
-    # NaN is encoded as null, and reported.
+    # NaN is encoded as null and logged.
     return float("nan") if is_nan(value) else None

@@ -1,4 +1,4 @@
-"""The package's name and version; the version stands here and nowhere else."""
+"""Name and version of the package. The version is defined only here."""
 
 __version__ = "1.0.0"
 

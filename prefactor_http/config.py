@@ -1,4 +1,4 @@
-"""What a client is configured with: checked when made, and printed without the token."""
+"""Configuration of a client. It is validated on construction, and its repr omits the token."""
 
 import inspect
 import logging
@@ -25,38 +25,38 @@ _log = logging.getLogger("prefactor_http")
 
 @dataclass(frozen=True)
 class HttpClientConfig:
-    """Configuration of a `PrefactorHttpClient`; every time is in seconds.
+    """Configuration of a `PrefactorHttpClient`. All times are in seconds.
 
     Attributes:
         api_url: Base URL of the API, such as ``https://app.prefactorai.com``, without ``/api/v1``.
-            With ``http`` the token is sent unencrypted: that is allowed for this machine, with a
-            logged warning for hosts of a private network, and otherwise only if
-            ``allow_insecure_http`` says so.
-        api_token: Bearer token; never shown.
-        request_timeout: Longest that one attempt may take, from its connection to the reply's end.
-        connect_timeout: Longest that opening a connection may take.
-        max_retries: Attempts after the first.
-        initial_retry_delay: Upper bound of the wait before the first retry.
-        max_retry_delay: Upper bound of any wait; a longer ``Retry-After`` raises at once.
-        retry_multiplier: Growth of that bound from retry to retry.
-        retry_on_status_codes: Statuses that are tried again.
-        default_idempotency_key: Prefix for generated keys (``prefix-uuid``), 27 characters at most.
-        deadline: Longest that a whole call may take, all waits included; None for no limit.
-        max_connections: Attempts in flight at a time; further calls wait.
-        max_response_bytes: Largest reply that is accepted, decompressed.
-        allow_insecure_http: Accept ``http`` for any host; also set by
-            ``PREFACTOR_ALLOW_INSECURE_HTTP=1`` in the environment.
-        trust_env: Take proxies from the environment, as aiohttp does. Credentials that a netrc file
-            has for the API's host are not used: the token is sent.
-        retry_budget: Tokens for retries, shared by all calls of the client. A retry takes 5, after
-            a timeout 10, and none if nothing was sent or after a 429. A call that is answered in
-            the end returns what it took. ``"auto"`` is 100 for each of ``max_connections``, None
-            no budget.
-        on_attempt: Called with an `Attempt` after each attempt; what it raises is logged.
+            With ``http`` the token is sent unencrypted. That is allowed for this machine and, with
+            a logged warning, for hosts in a private network. Other hosts require
+            ``allow_insecure_http``.
+        api_token: Bearer token. It is never logged or shown.
+        request_timeout: Timeout of one attempt, from connecting to the end of the response.
+        connect_timeout: Timeout for opening a connection.
+        max_retries: Maximum number of attempts after the first.
+        initial_retry_delay: Upper bound of the delay before the first retry.
+        max_retry_delay: Upper bound of any delay. A longer ``Retry-After`` raises immediately.
+        retry_multiplier: Factor by which the upper bound of the delay grows with each retry.
+        retry_on_status_codes: HTTP statuses that are retried.
+        default_idempotency_key: Prefix of generated keys (``prefix-uuid``), at most 27 characters.
+        deadline: Timeout of a whole call, including all attempts and delays; None for no limit.
+        max_connections: Maximum number of attempts in flight. Further calls wait.
+        max_response_bytes: Maximum size of a response after decompression.
+        allow_insecure_http: Allow ``http`` for any host. ``PREFACTOR_ALLOW_INSECURE_HTTP=1`` in the
+            environment does the same.
+        trust_env: Use proxies from the environment, as aiohttp does. Credentials from a netrc file
+            are not used for the API; the token is.
+        retry_budget: Tokens for retries, shared by all calls of the client. A retry costs 5 tokens,
+            after a timeout 10, and none after a 429 or if the request was not sent. A call that is
+            answered in the end returns its tokens. ``"auto"`` means 100 per connection of
+            ``max_connections``, None means no budget.
+        on_attempt: Called with an `Attempt` after each attempt. Exceptions in it are logged.
 
     Raises:
-        TypeError: The URL, the token or the prefix is no text.
-        ValueError: A value is out of range; the message says which, and what is allowed.
+        TypeError: The URL, the token or the prefix is not text.
+        ValueError: A value is out of range. The message says which one and what is allowed.
     """
 
     api_url: str
@@ -75,7 +75,7 @@ class HttpClientConfig:
         502,
         503,
         504,
-        # Gateways in front of the API: Cloudflare's, and an overloaded one's.
+        # Sent by gateways: 520 to 524 by Cloudflare, 529 by overloaded ones.
         520,
         521,
         522,
@@ -93,7 +93,7 @@ class HttpClientConfig:
     on_attempt: Callable[[Attempt], object] | None = None
 
     def __post_init__(self) -> None:
-        """Check every field."""
+        """Validate all fields."""
         for name in ("api_url", "api_token", "default_idempotency_key"):
             self._make_plain(name)
         self._check_url()
@@ -113,10 +113,10 @@ class HttpClientConfig:
         _check(
             "retry_on_status_codes",
             all(_FIRST_STATUS <= code <= _LAST_STATUS for code in self.retry_on_status_codes),
-            "must hold HTTP statuses from 100 to 599",
+            "must be HTTP statuses from 100 to 599",
         )
         if inspect.iscoroutinefunction(self.on_attempt):
-            raise ValueError("on_attempt must be a plain function: it is called, not awaited")
+            raise ValueError("on_attempt must be a plain function, not a coroutine function")
         _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
         _check("max_connections", self.max_connections >= 1, "must be at least 1")
         _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")
@@ -137,13 +137,13 @@ class HttpClientConfig:
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
-        """Read ``PREFACTOR_API_URL`` and ``PREFACTOR_API_TOKEN`` from the environment.
+        """Create a configuration from ``PREFACTOR_API_URL`` and ``PREFACTOR_API_TOKEN``.
 
         Args:
-            overrides: Any field; it wins over the environment.
+            overrides: Any fields. They take precedence over the environment.
 
         Returns:
-            The configuration; the URL defaults to ``https://app.prefactorai.com``.
+            The configuration. The URL defaults to ``https://app.prefactorai.com``.
 
         Raises:
             ValueError: There is no token, or a value is out of range.
@@ -155,7 +155,7 @@ class HttpClientConfig:
         return cls(**overrides)
 
     def _make_plain(self, name: str) -> None:
-        """Make a text an exact str, whatever subclass or enum it is of."""
+        """Convert a subclass of str or an enum member to an exact str."""
         value: object = getattr(self, name)
         if value is None or type(value) is str:
             return
@@ -173,7 +173,7 @@ class HttpClientConfig:
         )
         try:
             parts = urlsplit(self.api_url)
-        except ValueError:  # whose message may quote a password
+        except ValueError:  # its message may quote a password
             parts = urlsplit("")
         _check(
             "api_url",
@@ -192,16 +192,16 @@ class HttpClientConfig:
         _check(
             "api_url",
             not parts.path.rstrip("/").endswith("/api/v1"),
-            "must be the base URL: leave out /api/v1",
+            "must be the base URL, without /api/v1",
         )
         if not self.allow_insecure_http and plain_http_reach(self.api_url) is Reach.ANYWHERE:
             _check(
                 "api_url",
                 os.environ.get(_ALLOW_HTTP) == "1",
-                "must use https, as http sends the token unencrypted. For a network that you "
-                f"trust, allow it with allow_insecure_http=True or {_ALLOW_HTTP}=1",
+                "must use https, because http sends the token unencrypted. If you trust the "
+                f"network, set allow_insecure_http=True or {_ALLOW_HTTP}=1",
             )
-            # Kept, so that a copy with other options does not depend on the environment.
+            # Stored, so that a copy with other options does not depend on the environment.
             object.__setattr__(self, "allow_insecure_http", True)
 
     def _check_token(self) -> None:
@@ -211,12 +211,12 @@ class HttpClientConfig:
             self.api_token.isascii()
             and self.api_token.isprintable()
             and not re.search(r'[\s"\\]', self.api_token),
-            "must be printable ASCII without spaces, quotes and backslashes",
+            "must be printable ASCII without spaces, quotes or backslashes",
         )
 
 
 class Options(TypedDict, total=False):
-    """What `PrefactorHttpClient.with_options` can change; see `HttpClientConfig`."""
+    """Options of `PrefactorHttpClient.with_options`; see `HttpClientConfig`."""
 
     request_timeout: float
     max_retries: int
@@ -230,10 +230,10 @@ class Options(TypedDict, total=False):
 
 
 def warn_of_plain_http(config: HttpClientConfig) -> None:
-    """Log a warning if the token is sent unencrypted through a private network."""
+    """Log a warning if the token is sent unencrypted over a private network."""
     if not config.allow_insecure_http and plain_http_reach(config.api_url) is Reach.PRIVATE_NETWORK:
         _log.warning(
-            "api_url %s uses http: the token is sent unencrypted through the private network",
+            "api_url %s uses http: the token is sent unencrypted over the private network",
             config.api_url,
         )
 

@@ -4,17 +4,17 @@ from msgspec import Struct
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One attempt of a call, as `HttpClientConfig.on_attempt` sees it.
+    """One attempt of a call, as reported to `HttpClientConfig.on_attempt`.
 
     Attributes:
-        operation: The client's name of the call, such as ``agent_instances.register``.
-        method: HTTP verb.
+        operation: Name of the operation, such as ``agent_instances.register``.
+        method: HTTP method.
         path: Path of the URL.
-        number: 1 for the first attempt of its call.
-        status: HTTP status of the reply, or None where there was none.
-        error: What went wrong, in a line; None on success.
-        seconds: How long the attempt took.
-        idempotency_key: The call's key, or None.
+        number: Number of the attempt; 1 for the first attempt of a call.
+        status: HTTP status of the response, or None if there was no response.
+        error: Description of the error in one line; None on success.
+        seconds: Duration of the attempt.
+        idempotency_key: Idempotency key of the call, or None.
     """
 
     operation: str

@@ -1,23 +1,23 @@
-"""The exceptions that calls raise.
+"""Exceptions of this package.
 
 ::
 
     PrefactorHttpError
-    ├── PrefactorApiError                  the API answered, with an error
+    ├── PrefactorApiError                  the API answered with an error
     │   ├── PrefactorAuthError             401, 403
     │   ├── PrefactorNotFoundError         404
     │   ├── PrefactorConflictError         409
     │   ├── PrefactorValidationError       400, 422
     │   └── PrefactorRateLimitError        429
-    ├── PrefactorConnectionError           no response: refused, reset, cut off  (a ConnectionError)
-    ├── PrefactorTimeoutError              no response in time, or deadline over (a TimeoutError)
-    ├── PrefactorResponseContractError     a success that breaks the API's contract
-    ├── PrefactorRetryExhaustedError       every attempt failed; see last_error
-    └── PrefactorClientError               the client cannot make this call: closed, wrong loop, …
+    ├── PrefactorConnectionError           connection failed or lost             (a ConnectionError)
+    ├── PrefactorTimeoutError              timed out, or deadline exceeded       (a TimeoutError)
+    ├── PrefactorResponseContractError     successful response that breaks the API's contract
+    ├── PrefactorRetryExhaustedError       all attempts failed; see last_error
+    └── PrefactorClientError               client closed, misconfigured, or on another event loop
 
-Bad arguments raise ``ValueError`` or ``TypeError`` before any I/O. After a failed write, read
-``outcome_unknown``: it is True when the write may have succeeded on the server. Repeat the call
-with the error's ``idempotency_key`` to find out.
+Invalid arguments raise ``ValueError`` or ``TypeError`` before any I/O. After a failed write, check
+``outcome_unknown``. If it is True, the write may have succeeded on the server: repeat the call with
+the error's ``idempotency_key`` to find out.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ _MAX_DEPTH = 4
 
 
 class PrefactorHttpError(Exception):
-    """Base of all errors of this package.
+    """Base class of all errors of this package.
 
     Attributes:
-        method: HTTP verb of the call, or None.
+        method: HTTP method of the call, or None.
         path: Path of the call, such as ``/api/v1/agent_instance/register``, or None.
-        attempts: Attempts made; 0 when the call failed before the first one.
-        idempotency_key: Key that every attempt sent. Pass it again to repeat the call safely.
-        outcome_unknown: True when the write may have succeeded on the server although it raised.
-        retry_budget_exhausted: True when the client's retry budget ended the call early.
+        attempts: Number of attempts; 0 if the call failed before the first one.
+        idempotency_key: Key that all attempts sent. Pass it again to repeat the call safely.
+        outcome_unknown: True if the write may have succeeded on the server.
+        retry_budget_exhausted: True if the call was not retried because the client's retry budget
+            was exhausted.
     """
 
     method: str | None = None
@@ -56,7 +57,7 @@ class PrefactorHttpError(Exception):
     retry_budget_exhausted: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The signatures differ by class, so a pickle restores the state instead of calling them.
+        # Constructors differ between classes, so unpickling restores the state without them.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
 
@@ -72,19 +73,20 @@ def _restore(
 class PrefactorApiError(PrefactorHttpError):
     """The API answered with an error.
 
-    ``str(error)`` has the status, the code, the problems of every field and the request id:
+    ``str(error)`` contains the status, the code, the errors by field and the request id:
     ``422 validation_errors: external_identifier has already been taken (request 8f2c)``.
 
     Attributes:
-        message: The API's own message, at most 1,000 characters of it.
-        code: The API's error code, verbatim; ``"unknown"`` where the response had none.
+        message: The API's message, truncated to 1,000 characters.
+        code: The API's error code; ``"unknown"`` if the response had none.
         status_code: HTTP status of the response.
-        errors: Problems by field, as the API sent them; empty where it sent none.
+        errors: Errors by field, as the API sent them; empty if there are none.
         retry_after: Seconds that the response asked to wait, or None.
         request_id: Request id of the response, for the API's support, or None.
-        body_snippet: First characters of a response that was not JSON (a proxy's page), or None.
-        from_api: True when the response was the API's own error object; False when it was
-            something else, such as a proxy's page.
+        body_snippet: First characters of a response that is not JSON, such as a proxy's error
+            page, or None.
+        from_api: True if the response is an error object of the API, False if it is something
+            else, such as a proxy's error page.
     """
 
     retry_after: float | None = None
@@ -103,7 +105,7 @@ class PrefactorApiError(PrefactorHttpError):
 
     def __str__(self) -> str:
         problems = "; ".join(_problems(self.errors)) or self.message
-        # An item of a bulk request has no status of its own where its code is a new one.
+        # A bulk item with an unknown error code has no status of its own.
         kind = [f"{self.status_code}"] if self.status_code != _OK else []
         if self.code != "unknown" or self.from_api:
             kind.append(self.code)
@@ -112,34 +114,34 @@ class PrefactorApiError(PrefactorHttpError):
 
 
 class PrefactorAuthError(PrefactorApiError):
-    """The token is not accepted (401) or lacks a permission (403)."""
+    """The token is invalid (401) or lacks a permission (403)."""
 
 
 class PrefactorNotFoundError(PrefactorApiError):
-    """There is no such resource, or it belongs to another account (404)."""
+    """The resource does not exist or belongs to another account (404)."""
 
 
 class PrefactorConflictError(PrefactorApiError):
-    """The resource's state does not allow the action, or a key was reused (409)."""
+    """The state of the resource does not allow the action, or a key was reused (409)."""
 
 
 class PrefactorValidationError(PrefactorApiError):
-    """The API refused the input (400, 422); ``errors`` says which fields and why."""
+    """The API refused the input (400, 422). ``errors`` contains the reasons by field."""
 
 
 class PrefactorRateLimitError(PrefactorApiError):
-    """Too many requests (429); ``retry_after`` says how many seconds to wait, where known."""
+    """Too many requests (429). ``retry_after`` is the number of seconds to wait, if known."""
 
 
 class PrefactorClientError(PrefactorHttpError):
-    """The client cannot make the call: it is closed, on another event loop, or misconfigured."""
+    """The client is closed, misconfigured, or used on another event loop."""
 
 
 class PrefactorConnectionError(PrefactorHttpError, ConnectionError):
-    """No complete response: connecting failed, or the connection was lost.
+    """The connection failed, or was lost before the response was complete.
 
     Attributes:
-        certificate_error: True when the server's TLS certificate was not accepted.
+        certificate_error: True if the server's TLS certificate was not accepted.
     """
 
     certificate_error: bool = False
@@ -149,8 +151,8 @@ class PrefactorTimeoutError(PrefactorHttpError, TimeoutError):
     """No response within ``request_timeout`` or ``connect_timeout``, or ``deadline`` exceeded.
 
     Attributes:
-        retry_after: Seconds that the API had asked to wait, when the deadline was shorter than
-            that; None otherwise.
+        retry_after: Seconds that the API asked to wait, if the deadline ends before that; None
+            otherwise.
     """
 
     retry_after: float | None = None
@@ -163,9 +165,9 @@ class PrefactorResponseContractError(PrefactorHttpError):
         status_code: HTTP status of the response, or None.
         body_snippet: First characters of the response, or None.
         request_id: Request id of the response, or None.
-        retryable: True when the body was not valid JSON. Such a response counts as lost in
-            transit, so the call was repeated as often as the configuration allows.
-        cause: What the decoder said, or None.
+        retryable: True if the body was not valid JSON. Such a response counts as lost in transit,
+            so the call was retried as often as the configuration allows.
+        cause: The argument of the constructor. The client does not set it; see ``__cause__``.
     """
 
     request_id: str | None = None
@@ -186,7 +188,7 @@ class PrefactorResponseContractError(PrefactorHttpError):
 
 
 class PrefactorRetryExhaustedError(PrefactorHttpError):
-    """Every allowed attempt failed in a way that was worth another.
+    """All allowed attempts failed with a retryable error.
 
     Attributes:
         last_error: The error of the last attempt.
@@ -201,12 +203,12 @@ def is_transient_http_error(error: Exception) -> bool:
     """Whether the same call may succeed later.
 
     Args:
-        error: Any exception, also one of aiohttp.
+        error: Any exception, including aiohttp's.
 
     Returns:
-        True for what the client retries: lost connections, timeouts, responses that are not valid
-        JSON, the statuses 408, 425, 429, 500, 502, 503, 504, 520 to 524 and 529, and a key that
-        is still in progress.
+        True for errors that the client retries: lost connections, timeouts, responses that are not
+        valid JSON, the statuses 408, 425, 429, 500, 502, 503, 504, 520 to 524 and 529, and
+        ``idempotency_in_progress``.
     """
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
         return is_transient_http_error(error.last_error)
@@ -226,9 +228,8 @@ def is_permanent_http_error(error: Exception) -> bool:
         error: Any exception.
 
     Returns:
-        True when the API refused the call for good, or when a response breaks the contract. False
-        whenever the outcome is unknown (repeat the call with its key to find out) and for every
-        5xx.
+        True if the API refused the call permanently or the response breaks the contract. False for
+        every 5xx, and if the outcome is unknown: repeat the call with its key to find out.
     """
     if isinstance(error, PrefactorHttpError) and error.outcome_unknown:
         return False
@@ -243,7 +244,7 @@ def is_permanent_http_error(error: Exception) -> bool:
 
 
 def _problems(errors: Mapping[str, Any], prefix: str = "", depth: int = 0) -> list[str]:
-    """Write the problems of every field as ``field problem``."""
+    """Format the errors of all fields as ``field problem``."""
     problems: list[str] = []
     for name, value in errors.items():
         field = f"{prefix}{name}"
@@ -259,7 +260,7 @@ def _problems(errors: Mapping[str, Any], prefix: str = "", depth: int = 0) -> li
 
 def _problem(value: object, depth: int) -> str:
     if isinstance(value, Mapping | list):
-        # A list of objects, or nested deeper than fields are.
+        # An object in a list, or nested deeper than fields.
         nested = isinstance(value, Mapping) and depth < _MAX_DEPTH
         return "; ".join(_problems(cast("Any", value), "", depth + 1)) if nested else "…"
     return str(value)

@@ -1,4 +1,4 @@
-"""The event loops that wire tests run on."""
+"""Event loops for tests with a real server."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""A server that keeps the bytes that it was sent, and answers with bytes that a test wrote."""
+"""A server that records raw requests and answers with scripted bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came, and the number of its connection."""
+    """The bytes of a request, and the number of its connection."""
 
     raw: bytes
     connection: int = 0
@@ -42,7 +42,7 @@ class Request:
 
 
 def reply(status: int = 200, body: object = None, **headers: str) -> bytes:
-    """Write a reply: bytes as they are, anything else as JSON; a header's ``_`` becomes ``-``."""
+    """Encode a response: a body that is not bytes as JSON, ``_`` in header names as ``-``."""
     content = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
     head = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(content)}"]
     head += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -51,9 +51,9 @@ def reply(status: int = 200, body: object = None, **headers: str) -> bytes:
 
 @dataclass
 class RawServer:
-    """Answers each request with the next reply of the script, then with what `answer` returns.
+    """Answers each request with the next scripted response, then with the result of `answer`.
 
-    A reply of no bytes cuts the connection.
+    An empty response closes the connection.
     """
 
     requests: list[Request] = field(default_factory=list)
@@ -104,7 +104,7 @@ class RawServer:
                     break
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client hung up
+            pass  # the client closed the connection
         finally:
             self._writers.discard(writer)
             writer.close()

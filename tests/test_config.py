@@ -1,4 +1,4 @@
-"""The configuration: what it takes, what it refuses, and that it keeps the token to itself."""
+"""The configuration: validation, defaults, the environment, and a repr without the token."""
 
 import dataclasses
 import inspect
@@ -17,7 +17,7 @@ def config(**fields):
     return HttpClientConfig(**{"api_url": URL, "api_token": TOKEN, **fields})
 
 
-def test_the_defaults_are_these():
+def test_the_defaults():
     fields = dataclasses.asdict(config())
     del fields["api_url"], fields["api_token"]
     assert fields == {
@@ -54,8 +54,8 @@ def test_the_defaults_are_these():
         ({"api_url": "https://user:password@host"}, "api_url must have no credentials"),
         ({"api_url": "https://host?a=b"}, "api_url must have no credentials, query"),
         ({"api_url": "https://host#top"}, "api_url must have no credentials, query or fragment"),
-        ({"api_url": f"{URL}/api/v1"}, "api_url must be the base URL: leave out /api/v1"),
-        ({"api_url": f"{URL}/api/v1/"}, "api_url must be the base URL: leave out /api/v1"),
+        ({"api_url": f"{URL}/api/v1"}, "api_url must be the base URL, without /api/v1"),
+        ({"api_url": f"{URL}/api/v1/"}, "api_url must be the base URL, without /api/v1"),
         ({"api_url": "http://app.prefactorai.com"}, "api_url must use https"),
         ({"api_token": ""}, "api_token is required"),
         ({"api_token": "two words"}, "api_token must be printable ASCII without spaces"),
@@ -74,8 +74,8 @@ def test_the_defaults_are_these():
         ({"max_retry_delay": float("inf")}, "max_retry_delay must be finite"),
         ({"retry_multiplier": 0.9}, "retry_multiplier must be >= 1"),
         ({"retry_multiplier": float("nan")}, "retry_multiplier must be >= 1"),
-        ({"retry_on_status_codes": (99,)}, "retry_on_status_codes must hold HTTP statuses"),
-        ({"retry_on_status_codes": (500, 600)}, "retry_on_status_codes must hold HTTP statuses"),
+        ({"retry_on_status_codes": (99,)}, "retry_on_status_codes must be HTTP statuses"),
+        ({"retry_on_status_codes": (500, 600)}, "retry_on_status_codes must be HTTP statuses"),
         ({"deadline": 0}, "deadline must be positive or None"),
         ({"deadline": float("nan")}, "deadline must be positive or None"),
         ({"max_connections": 0}, "max_connections must be at least 1"),
@@ -88,7 +88,7 @@ def test_the_defaults_are_these():
     ],
     ids=repr,
 )
-def test_a_value_that_cannot_be_is_refused_by_name(fields, message):
+def test_an_invalid_value_is_rejected_with_the_name_of_its_field(fields, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         config(**fields)
 
@@ -113,7 +113,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(fields, message):
     ],
     ids=repr,
 )
-def test_a_value_at_the_edge_is_taken(fields):
+def test_a_value_at_the_limit_is_accepted(fields):
     made = config(**fields)
     for name, value in fields.items():
         assert getattr(made, name) == value
@@ -122,20 +122,20 @@ def test_a_value_at_the_edge_is_taken(fields):
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.255.0.7:4000", "[::1]", "[::1]:8080"]
 )
-def test_this_machine_may_be_spoken_to_without_tls(host):
+def test_http_is_allowed_for_this_machine(host):
     assert config(api_url=f"http://{host}").api_url == f"http://{host}"
 
 
 @pytest.mark.parametrize(
     "host", ["128.0.0.1", "[::2]", "localhost.example", "127.example", "0.0.0.0"]
 )
-def test_another_machine_needs_tls_or_a_word_that_says_otherwise(host):
+def test_other_hosts_require_https_or_allow_insecure_http(host):
     with pytest.raises(ValueError, match=r"https.*allow_insecure_http=True"):
         config(api_url=f"http://{host}")
     assert config(api_url=f"http://{host}", allow_insecure_http=True)
 
 
-def test_the_hook_is_called_not_awaited():
+def test_an_async_hook_is_rejected():
     async def hook(attempt):
         pass
 
@@ -151,19 +151,19 @@ def test_the_token_is_never_shown():
 
 
 @pytest.mark.parametrize("token", ["two words", "schlüssel-1234"])
-def test_a_refused_token_is_not_shown_either(token):
+def test_an_invalid_token_is_not_shown_in_the_error(token):
     with pytest.raises(ValueError, match="api_token") as caught:
         config(api_token=token)
     assert token not in str(caught.value)
 
 
-def test_a_refused_url_with_a_password_does_not_show_it():
+def test_an_invalid_url_with_a_password_is_not_shown_in_the_error():
     with pytest.raises(ValueError, match="credentials") as caught:
         config(api_url="https://user:hunter2@host")
     assert "hunter2" not in str(caught.value)
 
 
-def test_it_cannot_be_changed():
+def test_a_config_is_immutable():
     made = config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.max_retries = 5
@@ -172,7 +172,7 @@ def test_it_cannot_be_changed():
         dataclasses.replace(made, max_retries=-1)
 
 
-def test_it_survives_a_pickle():
+def test_a_config_can_be_pickled():
     made = config(max_retries=7)
     assert pickle.loads(pickle.dumps(made)) == made
     assert hash(made) == hash(config(max_retries=7))
@@ -189,21 +189,21 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-def test_the_environment_names_url_and_token(environment):
+def test_from_env_reads_url_and_token(environment):
     environment.setenv("PREFACTOR_API_URL", "https://eu.example")
     environment.setenv("PREFACTOR_API_TOKEN", f" {TOKEN}\n")
     assert HttpClientConfig.from_env() == config(api_url="https://eu.example")
 
 
 @pytest.mark.parametrize("url", [None, ""])
-def test_the_url_of_the_environment_has_a_default(environment, url):
+def test_from_env_has_a_default_url(environment, url):
     if url is not None:
         environment.setenv("PREFACTOR_API_URL", url)
     environment.setenv("PREFACTOR_API_TOKEN", TOKEN)
     assert HttpClientConfig.from_env() == config()
 
 
-def test_an_argument_wins_over_the_environment(environment):
+def test_an_argument_takes_precedence_over_the_environment(environment):
     environment.setenv("PREFACTOR_API_URL", "https://eu.example")
     environment.setenv("PREFACTOR_API_TOKEN", "another")
     made = HttpClientConfig.from_env(api_url=URL, api_token=TOKEN, max_retries=1)
@@ -211,14 +211,14 @@ def test_an_argument_wins_over_the_environment(environment):
 
 
 @pytest.mark.parametrize("token", [None, "", "  \n"])
-def test_an_environment_without_a_token_says_what_to_set(environment, token):
+def test_from_env_without_a_token_names_the_variable(environment, token):
     if token is not None:
         environment.setenv("PREFACTOR_API_TOKEN", token)
     with pytest.raises(ValueError, match="set PREFACTOR_API_TOKEN or pass api_token"):
         HttpClientConfig.from_env()
 
 
-def test_the_environment_is_checked_like_arguments(environment):
+def test_values_from_the_environment_are_validated(environment):
     environment.setenv("PREFACTOR_API_URL", "http://app.prefactorai.com")
     environment.setenv("PREFACTOR_API_TOKEN", TOKEN)
     with pytest.raises(ValueError, match="https"):

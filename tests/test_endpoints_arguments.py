@@ -243,7 +243,7 @@ async def test_a_page_lies_within_bounds(raw_server, instances, arguments, messa
     ],
 )
 async def test_what_has_no_json_form_is_refused(raw_server, instances, call, error):
-    with pytest.raises(error, match=r"agent_instances\.\w+: the request has no JSON form"):
+    with pytest.raises(error, match=r"agent_instances\.\w+: cannot encode the request as JSON"):
         await call(instances)
     assert raw_server.requests == []
 

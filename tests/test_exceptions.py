@@ -1,4 +1,4 @@
-"""The errors: their tree, what they carry, and what they say about another attempt."""
+"""Exceptions: their tree, their attributes, and which are transient or permanent."""
 
 import asyncio
 import copy
@@ -85,21 +85,21 @@ def every_error():
 
 
 def state(error):
-    """Everything that an error carries, errors within it too."""
+    """Return all attributes of an error, including those of nested errors."""
     return {
         name: (type(value), value.args, state(value)) if isinstance(value, Exception) else value
         for name, value in vars(error).items()
     }
 
 
-def test_all_errors_are_of_one_family():
+def test_all_errors_have_one_base_class():
     errors = {cls for cls in vars(e).values() if isinstance(cls, type) and "Prefactor" in str(cls)}
     assert errors == {type(error) for error in every_error()}
     assert all(issubclass(error, e.PrefactorHttpError) for error in errors)
 
 
 @pytest.mark.parametrize("cls", API_ERRORS[1:])
-def test_what_the_api_answered_is_an_api_error(cls):
+def test_errors_of_the_api_are_api_errors(cls):
     assert cls.__bases__ == (e.PrefactorApiError,)
 
 
@@ -111,7 +111,7 @@ def test_what_the_api_answered_is_an_api_error(cls):
         (e.PrefactorTimeoutError, asyncio.TimeoutError),
     ],
 )
-def test_pythons_own_names_catch_ours(cls, builtin):
+def test_builtin_exceptions_catch_connection_and_timeout_errors(cls, builtin):
     with pytest.raises(builtin):
         raise cls("message")
 
@@ -123,7 +123,7 @@ def test_pythons_own_names_catch_ours(cls, builtin):
     + [lambda error, p=p: pickle.loads(pickle.dumps(error, p)) for p in range(6)],
     ids=["copy", "deepcopy", *(f"pickle {p}" for p in range(6))],
 )
-def test_an_error_comes_through_a_pickle_or_copy_whole(error, renew):
+def test_an_error_can_be_pickled_and_copied(error, renew):
     renewed = renew(error)
     assert type(renewed) is type(error)
     assert renewed.args == error.args
@@ -133,7 +133,7 @@ def test_an_error_comes_through_a_pickle_or_copy_whole(error, renew):
 
 
 @pytest.mark.parametrize("cls", PLAIN_ERRORS)
-def test_a_bare_error_says_nothing_of_a_call(cls):
+def test_an_error_without_a_call_has_default_attributes(cls):
     error = cls("message")
     assert str(error) == "message"
     assert {name: getattr(error, name) for name in CALL} == {
@@ -146,7 +146,7 @@ def test_a_bare_error_says_nothing_of_a_call(cls):
     }
 
 
-def test_the_constructors_of_0_4_3_still_hold():
+def test_the_constructors_of_0_4_3_still_work():
     error = e.PrefactorApiError("message", "code", 418)
     assert (error.message, error.code, error.status_code, error.errors) == (
         "message",
@@ -172,7 +172,7 @@ def test_the_constructors_of_0_4_3_still_hold():
     assert (bare.status_code, bare.body_snippet, bare.cause) == (None, None, None)
 
 
-def test_two_errors_do_not_share_their_errors_by_field():
+def test_two_errors_do_not_share_their_errors_dict():
     one, other = api(422), api(422)
     one.errors["name"] = ["is blank"]
     assert other.errors == {}
@@ -218,7 +218,7 @@ TRANSIENT, PERMANENT, NEITHER = (True, False), (False, True), (False, False)
     ],
     ids=lambda value: repr(value) if isinstance(value, Exception) else "",
 )
-def test_an_error_is_transient_or_permanent_or_says_nothing(error, verdict):
+def test_an_error_is_transient_permanent_or_neither(error, verdict):
     assert (e.is_transient_http_error(error), e.is_permanent_http_error(error)) == verdict
 
 
@@ -254,7 +254,7 @@ def test_an_error_is_transient_or_permanent_or_says_nothing(error, verdict):
         (e.PrefactorApiError("agents/list: odd", "unknown", 200), "agents/list: odd"),
     ],
 )
-def test_an_api_errors_text_is_enough_to_act_on(error, text):
+def test_the_text_of_an_api_error_is_enough_to_act_on(error, text):
     assert str(error) == text
     error.request_id = "8f2c"
     assert str(error) == f"{text} (request 8f2c)"

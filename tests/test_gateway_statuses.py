@@ -1,4 +1,4 @@
-"""What gateways answer in place of the API is retried by default."""
+"""Error statuses of gateways are retried by default."""
 
 import pytest
 from raw_server import reply

@@ -1,4 +1,4 @@
-"""Plain http: silently on this machine, with a warning in a private network, else on request."""
+"""Plain http: allowed on this machine, warned about in private networks, else opt-in."""
 
 import dataclasses
 import re
@@ -47,7 +47,7 @@ def config(host, **fields):
 
 
 @pytest.mark.parametrize("host", THIS_MACHINE)
-async def test_this_machine_is_called_over_http_without_a_word(host, caplog):
+async def test_this_machine_is_called_over_http_without_a_warning(host, caplog):
     async with PrefactorHttpClient(config(host)):
         pass
     assert caplog.records == []
@@ -64,7 +64,7 @@ async def test_a_private_network_is_called_over_http_with_one_warning(host, capl
 
 
 @pytest.mark.parametrize("host", ANYWHERE)
-async def test_anything_else_is_called_over_http_on_request_only(host, caplog):
+async def test_other_hosts_are_called_over_http_only_if_allowed(host, caplog):
     with pytest.raises(ValueError, match=rf"https.*allow_insecure_http=True or {VARIABLE}=1"):
         config(host)
     async with PrefactorHttpClient(config(host, allow_insecure_http=True)) as client:
@@ -72,24 +72,24 @@ async def test_anything_else_is_called_over_http_on_request_only(host, caplog):
     assert caplog.records == []
 
 
-async def test_what_was_allowed_is_allowed_without_a_warning(caplog):
+async def test_an_explicitly_allowed_host_causes_no_warning(caplog):
     async with PrefactorHttpClient(config("prefactor-api", allow_insecure_http=True)):
         pass
     assert caplog.records == []
 
 
 @pytest.mark.parametrize("host", ["app.prefactorai.com", "8.8.8.8"])
-def test_the_environment_can_allow_it_where_the_code_cannot(environment, host):
+def test_the_environment_can_allow_http(environment, host):
     environment.setenv(VARIABLE, "1")
     made = config(host)
     assert made.allow_insecure_http
     environment.delenv(VARIABLE)
-    # A view of a client is made from a copy: it does not ask again.
+    # A view uses a copy of the config, which does not read the environment again.
     assert dataclasses.replace(made, max_retries=5).max_retries == 5
 
 
 @pytest.mark.parametrize("value", ["", "0", "true", "no", " 1"])
-def test_only_a_one_in_the_environment_allows_it(environment, value):
+def test_only_the_value_1_in_the_environment_allows_http(environment, value):
     environment.setenv(VARIABLE, value)
     with pytest.raises(ValueError, match="must use https"):
         config("app.prefactorai.com")
@@ -115,7 +115,7 @@ def test_only_a_one_in_the_environment_allows_it(environment, value):
         ("http://localhost:99999", "no valid port"),
     ],
 )
-def test_a_url_that_is_read_in_two_ways_is_refused(url, message):
+def test_an_ambiguous_url_is_rejected(url, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         HttpClientConfig(url, TOKEN)
     assert "hunter2" not in str(caught.value)

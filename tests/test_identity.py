@@ -41,7 +41,7 @@ def register(client, **fields):
 
 
 CONTRADICTIONS = [
-    # The call, the resource as it should be, what differs, and what the error has to name.
+    # The call, the correct resource, the difference, and the text that the error must contain.
     (lambda c: c.agent_instances.get("i-1"), INSTANCE, {"id": "i-2"}, ("i-2", "i-1")),
     (lambda c: c.agent_instances.start("i-1"), INSTANCE, {"id": "i-2"}, ("i-2", "i-1")),
     (lambda c: c.agent_instances.start("i-1"), INSTANCE, {"status": "pending"}, ("i-1", "pending")),
@@ -102,7 +102,7 @@ def success(resource):
 
 
 @pytest.mark.parametrize(("call", "right", "difference", "named"), CONTRADICTIONS)
-async def test_a_response_about_something_else_is_asked_for_again(
+async def test_a_response_about_another_resource_is_retried(
     raw_server, client, call, right, difference, named
 ):
     raw_server.script(success({**right, **difference}), success(right))
@@ -128,7 +128,7 @@ async def test_a_second_contradiction_is_an_error_that_names_both_ids(
 @pytest.mark.parametrize(
     ("call", "resource"),
     [
-        # Later, unknown and missing values, and surrounding blanks.
+        # Later, unknown and missing values, and surrounding whitespace.
         (lambda c: c.agent_instances.start("i-1"), {**INSTANCE, "status": "terminated"}),
         (lambda c: c.agent_instances.start("i-1"), {**INSTANCE, "status": "paused"}),
         (lambda c: c.agent_instances.finish("i-1"), {**INSTANCE, "status": "failed"}),
@@ -142,13 +142,15 @@ async def test_a_second_contradiction_is_an_error_that_names_both_ids(
         (lambda c: c.agent_spans.finish("s-1"), {**SPAN, "status": "archived"}),
     ],
 )
-async def test_what_does_not_contradict_the_call_is_accepted(raw_server, client, call, resource):
+async def test_a_response_that_does_not_contradict_the_call_is_accepted(
+    raw_server, client, call, resource
+):
     raw_server.script(success(resource))
     assert (await call(client)).id == resource["id"]
     assert len(raw_server.requests) == 1
 
 
-async def test_a_list_holds_only_what_it_was_filtered_by(raw_server, client):
+async def test_a_list_with_items_outside_its_filter_is_a_contract_error(raw_server, client):
     def page(**fields):
         return reply(body={"status": "success", "summaries": [SPAN, {**SPAN, **fields}]})
 
@@ -159,7 +161,7 @@ async def test_a_list_holds_only_what_it_was_filtered_by(raw_server, client):
         await client.agent_spans.list(agent_id="a-1")
 
 
-async def test_without_retries_a_contradiction_is_raised_at_once(raw_server, client):
+async def test_without_retries_a_contradiction_raises_immediately(raw_server, client):
     raw_server.script(success({**INSTANCE, "id": "i-2"}))
     with pytest.raises(PrefactorResponseContractError) as caught:
         await client.with_options(max_retries=0).agent_instances.start("i-1", idempotency_key="k")
@@ -179,9 +181,7 @@ LATE = {**INSTANCE, "external_identifier": None}
 
 
 @pytest.mark.parametrize("names", [{}, {"external_identifier": "mine"}])
-async def test_a_late_copy_of_an_earlier_response_is_not_taken_for_the_answer(
-    raw_server, client, names
-):
+async def test_a_late_duplicate_of_an_earlier_response_is_not_accepted(raw_server, client, names):
     right = {**INSTANCE, "id": "i-2", **names}
     raw_server.script(success(LATE), success(LATE), success(right), success(right))
     assert (await register(client)).id == "i-1"
@@ -193,34 +193,36 @@ async def test_a_late_copy_of_an_earlier_response_is_not_taken_for_the_answer(
     assert len(raw_server.requests) == 4
 
 
-async def test_a_late_copy_of_a_span_is_not_taken_for_the_answer(raw_server, client):
+async def test_a_late_duplicate_of_a_span_is_not_accepted(raw_server, client):
     raw_server.script(success(SPAN), success(SPAN), success({**SPAN, "id": "s-2"}))
     spans = [await client.agent_spans.create("i-1", "step", "active") for _ in range(2)]
     assert [span.id for span in spans] == ["s-1", "s-2"]
 
 
-async def test_a_server_with_one_answer_to_everything_is_believed_in_the_end(raw_server, client):
+async def test_a_server_that_always_returns_one_resource_is_accepted_after_some_calls(
+    raw_server, client
+):
     raw_server.script(*[success(INSTANCE)] * 20)
     for _ in range(10):
         assert (await register(client)).id == "i-1"
     assert len(raw_server.requests) == 10 + 3
 
 
-async def test_without_retries_nothing_is_doubted(raw_server, client):
+async def test_without_retries_no_response_is_suspect(raw_server, client):
     raw_server.script(*[success(INSTANCE)] * 2)
     once = client.with_options(max_retries=0)
     assert [(await register(once)).id for _ in range(2)] == ["i-1", "i-1"]
 
 
-def test_the_oldest_resource_is_forgotten_first():
+def test_the_oldest_resource_is_dropped_first():
     seen = SeenResources(capacity=2)
     for number in (0, 1, 1, 2):
         seen.add(f"i-{number}", f"key-{number}")
-    assert [seen.is_doubtful(f"i-{n}", "other") for n in range(3)] == [False, True, True]
-    assert not seen.is_doubtful("i-2", "key-2")
+    assert [seen.is_suspect(f"i-{n}", "other") for n in range(3)] == [False, True, True]
+    assert not seen.is_suspect("i-2", "key-2")
 
 
-def test_the_oldest_open_span_is_forgotten_first():
+def test_the_oldest_open_span_is_dropped_first():
     instances = SpanInstances(capacity=2)
     for number in range(3):
         instances.remember(f"s-{number}", "i-1")
@@ -230,7 +232,7 @@ def test_the_oldest_open_span_is_forgotten_first():
 REFUSAL = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
 
 
-async def test_a_refusal_after_a_response_to_another_call_is_confirmed(raw_server, client):
+async def test_an_error_after_a_response_to_another_call_is_confirmed(raw_server, client):
     right = {**INSTANCE, "id": "i-2"}
     raw_server.script(success(INSTANCE), success(right))
     await client.agent_instances.start("i-2")
@@ -242,7 +244,7 @@ async def test_a_refusal_after_a_response_to_another_call_is_confirmed(raw_serve
     assert (caught.value.attempts, caught.value.outcome_unknown) == (2, False)
 
 
-async def test_a_refusal_that_cannot_be_confirmed_is_unknown(raw_server, client):
+async def test_an_error_that_cannot_be_confirmed_has_an_unknown_outcome(raw_server, client):
     raw_server.script(success(INSTANCE), success({**INSTANCE, "id": "i-2"}), REFUSAL)
     await client.agent_instances.start("i-2")
     with pytest.raises(PrefactorConflictError) as caught:
@@ -250,7 +252,7 @@ async def test_a_refusal_that_cannot_be_confirmed_is_unknown(raw_server, client)
     assert caught.value.outcome_unknown
 
 
-async def test_a_doubted_response_to_the_last_attempt_is_no_success(raw_server, client):
+async def test_a_suspect_response_to_the_last_attempt_is_not_a_success(raw_server, client):
     raw_server.script(success(INSTANCE))
     await client.agent_instances.start("i-1")
     raw_server.script(reply(503), success(INSTANCE))

@@ -1,4 +1,4 @@
-"""What can be seen of a call: the hook, the log, and never the token."""
+"""Observability: the on_attempt hook and the log, neither of which shows the token."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from raw_server import reply
 from prefactor_http import (
     Attempt,
     HttpClientConfig,
+    PrefactorApiError,
     PrefactorHttpClient,
     PrefactorHttpError,
     PrefactorNotFoundError,
@@ -75,7 +76,7 @@ async def test_the_hook_sees_reads_without_a_key(raw_server):
     ]
 
 
-async def test_a_view_may_have_a_hook_of_its_own(raw_server):
+async def test_a_view_can_have_its_own_hook(raw_server):
     ours, theirs = [], []
     async with client_of(raw_server, on_attempt=ours.append) as client:
         await client.with_options(on_attempt=theirs.append).validate_token()
@@ -84,7 +85,7 @@ async def test_a_view_may_have_a_hook_of_its_own(raw_server):
         assert (len(ours), len(theirs)) == (1, 1)
 
 
-async def test_a_hook_that_raises_changes_nothing_but_is_logged(raw_server, caplog):
+async def test_an_exception_in_the_hook_is_logged_and_does_not_affect_the_call(raw_server, caplog):
     def hook(attempt):
         raise LookupError("hook trouble")
 
@@ -99,7 +100,7 @@ async def test_a_hook_that_raises_changes_nothing_but_is_logged(raw_server, capl
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-async def test_a_hook_may_stop_the_program(raw_server, stop):
+async def test_a_hook_can_stop_the_program(raw_server, stop):
     def hook(attempt):
         raise stop
 
@@ -138,7 +139,20 @@ async def test_giving_up_is_a_warning_without_key_or_body(raw_server, caplog):
     assert len(caplog.records) == 1
 
 
-async def test_a_plain_refusal_is_the_callers_to_log(raw_server, caplog):
+async def test_the_warning_counts_a_single_attempt_in_the_singular(raw_server, caplog):
+    raw_server.script(FAULT)
+    async with client_of(raw_server, max_retries=0) as client:
+        with pytest.raises(PrefactorApiError) as caught:
+            await terminate(client)
+    assert records(caplog, logging.WARNING) == [
+        f"POST {PATH} gave up after 1 attempt: 503 unavailable: later, outcome unknown"
+    ]
+    assert caught.value.__notes__ == [
+        f"POST {PATH}, 1 attempt: it may have succeeded on the server"
+    ]
+
+
+async def test_an_api_error_without_retries_is_not_logged(raw_server, caplog):
     caplog.set_level(logging.INFO)
     raw_server.script(reply(404, {"code": "not_found", "message": "no"}))
     async with client_of(raw_server) as client:
@@ -147,7 +161,7 @@ async def test_a_plain_refusal_is_the_callers_to_log(raw_server, caplog):
     assert caplog.records == []
 
 
-async def test_a_body_is_in_no_log_line_at_all(raw_server, caplog):
+async def test_no_log_line_contains_a_body(raw_server, caplog):
     caplog.set_level(logging.DEBUG)
     raw_server.script(FAULT, DONE)
     async with client_of(raw_server) as client:
@@ -156,13 +170,13 @@ async def test_a_body_is_in_no_log_line_at_all(raw_server, caplog):
 
 
 def everything_shown(error):
-    """All that a program could print, log or store of an error."""
+    """Everything that a program could print, log or store about an error."""
     yield repr(error)
     yield str(error)
     yield "".join(traceback.format_exception(error))
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals["__name__"].startswith("prefactor_http"):
-            yield repr(frame.f_locals)  # as error trackers show them
+            yield repr(frame.f_locals)  # as error reporters show them
     yield repr(vars(error))
     yield pickle.dumps(error).decode("latin-1")
     if isinstance(error, PrefactorRetryExhaustedError):
@@ -190,7 +204,7 @@ ECHOES = {
 }
 
 
-# What is not HTTP at all reaches us as a message of aiohttp's that quotes it.
+# For an invalid HTTP response, aiohttp raises an error that quotes it.
 GARBAGE = {
     "in place of a status line": f"Bearer {TOKEN}\r\n\r\n".encode(),
     "in a status": f"HTTP/1.1 {TOKEN} OK\r\n\r\n".encode(),
@@ -207,7 +221,7 @@ GARBAGE = {
     ids=[*ECHOES, *GARBAGE],
 )
 @pytest.mark.parametrize("max_retries", [0, 1])
-async def test_a_server_that_repeats_the_token_spreads_it_nowhere(
+async def test_a_token_repeated_by_the_server_is_redacted_everywhere(
     raw_server, caplog, echo, max_retries
 ):
     caplog.set_level(logging.DEBUG)
@@ -226,7 +240,7 @@ async def test_a_server_that_repeats_the_token_spreads_it_nowhere(
     assert attempts
 
 
-async def test_nothing_that_a_client_is_made_of_shows_the_token(raw_server):
+async def test_no_repr_of_a_client_shows_the_token(raw_server):
     async with client_of(raw_server) as client:
         view = client.with_options(max_retries=0)
         for thing in (client, view, client.config, view.config, client.agent_instances):

@@ -1,4 +1,4 @@
-"""Partitioned ids: the contract's vectors, and what holds for every id."""
+"""Partitioned ids: the test vectors of the contract, and properties of all ids."""
 
 import time
 
@@ -20,13 +20,13 @@ RANDOMS = st.integers(0, 2**80 - 1)
 
 
 @pytest.mark.parametrize(("parts", "pfid"), VECTORS)
-def test_the_vectors_of_the_contract_are_met_both_ways(parts, pfid):
+def test_the_test_vectors_of_the_contract_encode_and_decode(parts, pfid):
     assert _pfid.encode(*parts) == pfid
     assert _pfid.decode(pfid) == _pfid.Pfid(*parts)
 
 
 @given(TIMESTAMPS, PARTITIONS, RANDOMS)
-def test_an_id_reads_back_as_the_parts_it_was_made_of(timestamp_ms, partition, random):
+def test_an_encoded_id_decodes_to_its_parts(timestamp_ms, partition, random):
     pfid = _pfid.encode(timestamp_ms, partition, random)
     assert _pfid.is_valid(pfid)
     assert _pfid.decode(pfid) == _pfid.Pfid(timestamp_ms, partition, random)
@@ -51,7 +51,7 @@ def test_ids_of_one_partition_sort_by_time(earlier, later, partition, one, other
         ((0, 0, 2**80), "random"),
     ],
 )
-def test_a_part_out_of_its_range_is_named(parts, message):
+def test_a_part_out_of_range_is_named(parts, message):
     with pytest.raises(ValueError, match=message):
         _pfid.encode(*parts)
 
@@ -68,13 +68,13 @@ def test_a_part_out_of_its_range_is_named(parts, message):
         "013xrzp12g3nqk8n0000000000000000\n",
     ],
 )
-def test_what_is_not_an_id_is_refused(text):
+def test_an_invalid_id_is_rejected(text):
     assert not _pfid.is_valid(text)
     with pytest.raises(ValueError, match="not a partitioned id"):
         _pfid.decode(text)
 
 
-def test_generated_ids_are_new_and_carry_time_and_partition():
+def test_generated_ids_are_unique_and_contain_time_and_partition():
     before = time.time_ns() // 1_000_000
     ids = {_pfid.generate(42) for _ in range(100)}
     after = time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""The token never leaves in a message, and no decision depends on what redaction left of it."""
+"""The token is in no message, and no decision depends on redacted text."""
 
 import logging
 import pickle
@@ -66,7 +66,7 @@ async def test_a_short_token_is_not_redacted(raw_server):
             await client.agent_instances.start("i-1")
 
 
-async def test_text_of_the_api_is_cut_at_a_thousand_characters(raw_server):
+async def test_text_of_the_api_is_truncated_to_a_thousand_characters(raw_server):
     problems = {"field": ["e" * 5000], "f" * 5000: {"deep": {"deeper": {"x": {"y": {"z": 1}}}}}}
     body = error_body(code="c" * 5000, message="m" * 10_000_000, errors=problems)
     raw_server.script(reply(422, body, X_Request_Id="r" * 5000))
@@ -81,7 +81,7 @@ async def test_text_of_the_api_is_cut_at_a_thousand_characters(raw_server):
     assert len(pickle.dumps(error)) < 10_000
 
 
-def test_of_two_secrets_the_longer_one_goes_first():
+def test_the_longer_of_two_secrets_is_replaced_first():
     redactor = Redactor("secret-1", "secret-12", "short")
     redactor.add("secret-1")
     assert redactor.text("secret-12 secret-1 short") == "[token] [token] short"

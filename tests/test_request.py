@@ -1,4 +1,4 @@
-"""Calls by verb and path: what is in the bytes that a server gets."""
+"""Calls by HTTP method and path: the bytes that a server receives."""
 
 import json
 import re
@@ -36,7 +36,7 @@ async def test_a_read_has_neither_body_nor_key(raw_server, client):
     assert "content-length" not in request.headers
 
 
-async def test_each_request_says_who_and_what(raw_server, client):
+async def test_each_request_has_the_token_and_the_client_headers(raw_server, client):
     await client.request("GET", "/api/v1/agent")
     headers = raw_server.request.headers
     assert headers["authorization"] == "Bearer token-1234"
@@ -63,7 +63,7 @@ async def test_a_write_without_a_body_gets_one_for_its_key(raw_server, client):
     assert request.json == {"idempotency_key": request.headers["idempotency-key"]}
 
 
-async def test_the_callers_key_goes_out_unchanged(raw_server, client):
+async def test_the_callers_key_is_sent_unchanged(raw_server, client):
     await client.request("POST", "/api/v1/agent", json_data={}, idempotency_key="order-17")
     request = raw_server.request
     assert request.headers["idempotency-key"] == "order-17"
@@ -78,7 +78,7 @@ async def test_a_key_in_the_body_is_the_key(raw_server, client, argument):
     assert raw_server.request.json == body
 
 
-async def test_a_field_called_items_is_no_bulk_request(raw_server, client):
+async def test_a_field_named_items_does_not_make_a_bulk_request(raw_server, client):
     raw_server.script(b"")
     await client.request("POST", "/api/v1/thing", json_data={"items": ["a"]})
     first, second = raw_server.requests
@@ -86,7 +86,7 @@ async def test_a_field_called_items_is_no_bulk_request(raw_server, client):
     assert first.json["idempotency_key"] == first.headers["idempotency-key"]
 
 
-async def test_a_body_of_items_gets_no_key_beside_them(raw_server, client):
+async def test_a_bulk_body_gets_no_key_of_its_own(raw_server, client):
     items = [{"_type": "agent_spans/finish", "idempotency_key": "item-0001"}]
     await client.request("POST", "/api/v1/bulk", json_data={"items": items})
     request = raw_server.request
@@ -94,13 +94,13 @@ async def test_a_body_of_items_gets_no_key_beside_them(raw_server, client):
     assert uuid.UUID(request.headers["idempotency-key"]).version == 4
 
 
-async def test_the_callers_body_is_left_alone(raw_server, client):
+async def test_the_callers_body_is_not_modified(raw_server, client):
     body = {"a": 1}
     await client.request("POST", "/api/v1/agent", json_data=body)
     assert body == {"a": 1}
 
 
-async def test_text_goes_out_as_utf_8(raw_server, client):
+async def test_text_is_sent_as_utf_8(raw_server, client):
     await client.request("POST", "/api/v1/agent", json_data={"name": "Grüße 東京 \U0001f980 \x00"})
     body = raw_server.request.body
     assert "Grüße 東京 \U0001f980".encode() in body
@@ -156,7 +156,7 @@ async def test_a_path_below_the_base_url_is_kept(raw_server):
 @pytest.mark.parametrize(
     "path", ["", "api/v1/agent", "https://elsewhere.example/api", "//elsewhere.example/api"]
 )
-async def test_a_path_leads_nowhere_but_to_the_api(raw_server, client, path):
+async def test_a_path_cannot_lead_to_another_host(raw_server, client, path):
     with pytest.raises(ValueError, match="path must start with one slash"):
         await client.request("GET", path)
     assert raw_server.requests == []
@@ -165,11 +165,11 @@ async def test_a_path_leads_nowhere_but_to_the_api(raw_server, client, path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"method": "GET", "json_data": {}}, ValueError, "a GET has no body"),
+        ({"method": "GET", "json_data": {}}, ValueError, "a GET takes no json_data"),
         ({"method": "HEAD"}, ValueError, "method must be one of GET, POST, PUT, PATCH, DELETE"),
-        ({"path": "/api/v1/../agent"}, ValueError, "steps such as"),
+        ({"path": "/api/v1/../agent"}, ValueError, "dot segments such"),
         ({"path": "/api/v1/agent#top"}, ValueError, "fragment"),
-        ({"method": "get", "idempotency_key": "k"}, ValueError, "a GET has no body"),
+        ({"method": "get", "idempotency_key": "k"}, ValueError, "a GET takes no json_data"),
         (
             {"json_data": {"idempotency_key": "one"}, "idempotency_key": "two"},
             ValueError,
@@ -179,12 +179,12 @@ async def test_a_path_leads_nowhere_but_to_the_api(raw_server, client, path):
         ({"idempotency_key": "a b"}, ValueError, "printable ASCII"),
         ({"json_data": {"idempotency_key": "x" * 65}}, ValueError, "1 to 64 characters"),
         ({"json_data": {"idempotency_key": 7}}, TypeError, "must be a str, not int"),
-        ({"json_data": {"a": object}}, TypeError, "no JSON form"),
+        ({"json_data": {"a": object}}, TypeError, "cannot encode the request as JSON"),
         ({"json_data": {"a": "\ud800"}}, ValueError, "not Unicode"),
     ],
     ids=repr,
 )
-async def test_what_cannot_be_sent_is_refused_before_anything_is(
+async def test_invalid_arguments_are_rejected_before_any_request(
     raw_server, client, arguments, error, message
 ):
     with pytest.raises(error, match=message):
@@ -192,7 +192,7 @@ async def test_what_cannot_be_sent_is_refused_before_anything_is(
     assert raw_server.requests == []
 
 
-async def test_a_body_that_refers_to_itself_is_refused(raw_server, client):
+async def test_a_body_that_contains_itself_is_rejected(raw_server, client):
     body = {}
     body["self"] = body
     with pytest.raises(ValueError, match="refers to itself"):
@@ -201,7 +201,7 @@ async def test_a_body_that_refers_to_itself_is_refused(raw_server, client):
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"text"', b"null"])
-async def test_json_that_is_no_object_breaks_the_contract_at_once(raw_server, client, body):
+async def test_a_json_response_that_is_not_an_object_is_a_contract_error(raw_server, client, body):
     raw_server.script(reply(body=body))
     with pytest.raises(PrefactorResponseContractError) as caught:
         await client.request("POST", "/api/v1/agent")
@@ -211,7 +211,7 @@ async def test_json_that_is_no_object_breaks_the_contract_at_once(raw_server, cl
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"\xff", b'{"a":NaN}'])
-async def test_a_body_that_is_not_json_counts_as_lost(raw_server, body):
+async def test_a_response_that_is_not_json_counts_as_lost(raw_server, body):
     config = HttpClientConfig(
         raw_server.url, "token-1234", max_retries=1, initial_retry_delay=0.001
     )
@@ -236,7 +236,7 @@ async def test_the_token_is_validated_by_a_ping(raw_server, client):
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
-async def test_a_reply_nested_too_deep_breaks_the_contract(raw_server, client):
+async def test_a_response_nested_too_deep_is_a_contract_error(raw_server, client):
     raw_server.script(reply(body=b'{"details": ' + DEEP + b"}"))
     with pytest.raises(PrefactorResponseContractError) as caught:
         await client.request("POST", "/api/v1/agent", json_data={"details": {}})
@@ -244,21 +244,21 @@ async def test_a_reply_nested_too_deep_breaks_the_contract(raw_server, client):
     assert caught.value.attempts == 1
 
 
-async def test_a_refusal_nested_too_deep_is_told_by_its_status(raw_server, client):
+async def test_an_error_nested_too_deep_is_reported_by_its_status(raw_server, client):
     raw_server.script(reply(400, b'{"errors": ' + DEEP + b"}"))
     with pytest.raises(PrefactorValidationError) as caught:
         await client.request("GET", "/api/v1/agent")
     assert caught.value.code == "unknown"
 
 
-async def test_a_retry_after_beyond_all_years_is_ignored(raw_server, client):
+async def test_a_retry_after_with_an_overflowing_year_is_ignored(raw_server, client):
     far = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
     raw_server.script(reply(503, Retry_After=far, Date="Mon, 01 Jan 2024 00:00:00 GMT"))
     assert await client.request("GET", "/api/v1/agent") == {}
     assert len(raw_server.requests) == 2
 
 
-async def test_no_escape_hides_the_token_in_a_refusal(raw_server, client):
+async def test_an_escaped_token_in_an_error_is_redacted(raw_server, client):
     escaped = rb"tok\u0065n-1234"
     body = b'{"message": "bad %b", "errors": {"token": ["%b"]}}' % (escaped, escaped)
     raw_server.script(reply(401, body))

@@ -1,4 +1,4 @@
-"""`request` writes query parameters as the API expects them, and stays below the API's path."""
+"""`request` formats query parameters as the API expects, and rejects dot segments in paths."""
 
 import datetime as dt
 import decimal
@@ -21,7 +21,7 @@ class Status(enum.Enum):
     LIMIT = 5
 
 
-class TextStatus(str, enum.Enum):  # noqa: UP042 # whose text is not its value
+class TextStatus(str, enum.Enum):  # noqa: UP042 # its str() is not its value
     ACTIVE = "active"
 
 
@@ -61,14 +61,14 @@ async def client(raw_server):
     ],
     ids=repr,
 )
-async def test_a_parameter_is_written_as_the_api_expects_it(raw_server, client, value, query):
+async def test_a_query_parameter_is_formatted_as_the_api_expects(raw_server, client, value, query):
     await client.request("GET", "/api/v1/x", params={"p": value})
     assert (
         raw_server.request.target.replace("%3A", ":") == f"/api/v1/x{'?' if query else ''}{query}"
     )
 
 
-async def test_a_parameters_name_may_be_any_text(raw_server, client):
+async def test_the_name_of_a_query_parameter_may_be_any_text_type(raw_server, client):
     await client.request("GET", "/api/v1/x?a=1", params={TextStatus.ACTIVE: 1, "left out": None})
     assert raw_server.request.target == "/api/v1/x?a=1&active=1"
 
@@ -81,7 +81,7 @@ async def test_a_parameters_name_may_be_any_text(raw_server, client):
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_value_without_a_query_form_is_refused(raw_server, client, value):
+async def test_an_unsupported_query_value_is_rejected(raw_server, client, value):
     with pytest.raises(TypeError, match="query parameter p must be text, a number, a bool, a date"):
         await client.request("GET", "/api/v1/x", params={"p": value})
     assert raw_server.requests == []
@@ -100,14 +100,16 @@ async def test_a_value_without_a_query_form_is_refused(raw_server, client, value
     ],
     ids=repr,
 )
-async def test_a_value_that_means_nothing_is_refused(raw_server, client, value, message):
+async def test_nan_and_naive_datetimes_are_rejected_as_query_values(
+    raw_server, client, value, message
+):
     with pytest.raises(ValueError, match=message):
         await client.request("GET", "/api/v1/x", params={"p": value})
     assert raw_server.requests == []
 
 
 @pytest.mark.parametrize("name", [1, None, b"p", float("nan")], ids=repr)
-async def test_a_parameters_name_is_text(raw_server, client, name):
+async def test_the_name_of_a_query_parameter_must_be_text(raw_server, client, name):
     with pytest.raises(TypeError, match="the name of a query parameter must be a str"):
         await client.request("GET", "/api/v1/x", params={name: "x"})
     assert raw_server.requests == []
@@ -132,8 +134,8 @@ async def test_a_parameters_name_is_text(raw_server, client, name):
         "/api/v1/..?a=1",
     ],
 )
-async def test_a_step_in_a_path_is_refused_however_it_is_written(raw_server, client, path):
-    with pytest.raises(ValueError, match="steps such as"):
+async def test_dot_segments_in_a_path_are_rejected_in_any_encoding(raw_server, client, path):
+    with pytest.raises(ValueError, match="dot segments such"):
         await client.request("GET", path)
     assert raw_server.requests == []
 
@@ -147,24 +149,24 @@ async def test_a_step_in_a_path_is_refused_however_it_is_written(raw_server, cli
         "/api/v1/a%2Fb",
         "/api/v1/a;b",
         "/api/v1/x?y=/../z",
-        # Decoded once, as a server does, this is a name with a percent sign in it.
+        # Decoded once, as a server does, this is a name with a percent sign.
         "/api/v1/%252e%252e/x",
         "/api/v1/%252e%252e%252fx",
     ],
 )
-async def test_a_path_that_only_resembles_a_step_is_sent_as_it_is(raw_server, client, path):
+async def test_a_path_that_only_resembles_dot_segments_is_sent_unchanged(raw_server, client, path):
     await client.request("GET", path)
     assert raw_server.request.target == path
 
 
-async def test_a_path_is_text(raw_server, client):
+async def test_a_path_must_be_text(raw_server, client):
     with pytest.raises(TypeError, match="path must be a str, not int"):
         await client.request("GET", 7)
     await client.request("GET", np.str_("/api/v1/x"))
     assert raw_server.request.target == "/api/v1/x"
 
 
-async def test_the_key_of_a_body_may_be_any_text(raw_server, client):
+async def test_the_keys_of_a_body_may_be_any_text_type(raw_server, client):
     body = {"idempotency_key": TextStatus.ACTIVE}
     await client.request("POST", "/api/v1/x", json_data=body, idempotency_key=np.str_("active"))
     assert raw_server.request.json == {"idempotency_key": "active"}

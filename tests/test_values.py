@@ -1,4 +1,4 @@
-"""Values of other libraries, subclasses and enum members are sent as the plain values they are."""
+"""Values of other libraries, subclasses and enum members are sent as plain values."""
 
 import dataclasses
 import datetime as dt
@@ -47,7 +47,7 @@ SPAN = {
 PAGE = {"status": "success", "summaries": [], "pagination": None}
 
 
-class Text(str):  # noqa: SLOT000 # as users write it
+class Text(str):  # noqa: SLOT000 # as users write them
     def __str__(self):
         return "another text"
 
@@ -81,7 +81,7 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class TextColour(str, enum.Enum):  # noqa: UP042 # whose text is not its value
+class TextColour(str, enum.Enum):  # noqa: UP042 # its str() is not its value
     RED = "red"
 
 
@@ -106,7 +106,7 @@ class Step:
 
 
 def shown(value):
-    """Name a parameter, without addresses, which differ between the workers of a test run."""
+    """Return an id without memory addresses, which differ between the workers of a test run."""
     return f"{type(value).__name__} {re.sub(' at 0x[0-9a-f]+', '', repr(value)):.40}"
 
 
@@ -125,7 +125,7 @@ async def sent_payload(raw_server, client, payload):
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        # What release 0.4.3 sent.
+        # Values that release 0.4.3 sent.
         (Answer(), {"text": "hi"}),
         (Numbers([1, 2]), [1, 2]),
         (Step("s", Answer()), {"name": "s", "answer": {"text": "hi"}}),
@@ -145,7 +145,7 @@ async def sent_payload(raw_server, client, payload):
             {"null": 1, "true": 2, "false": 3, "4": 4, "0.5": 5},
         ),
         ({Text("k"): 1, np.str_("n"): 2, TextColour.RED: 3}, {"k": 1, "n": 2, "red": 3}),
-        # What it refused.
+        # Values that it rejected.
         (
             Answer(at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
             {"text": "hi", "at": "2026-01-01T00:00:00Z"},
@@ -179,12 +179,12 @@ async def test_a_value_in_a_payload_is_sent(raw_server, client, value, sent):
     assert await sent_payload(raw_server, client, {"value": value}) == {"value": sent}
 
 
-async def test_the_order_of_keys_in_a_payload_stays(raw_server, client):
+async def test_the_order_of_keys_in_a_payload_is_preserved(raw_server, client):
     await sent_payload(raw_server, client, {"b": 1, "a": {"d": 1, "c": 2}})
     assert b'{"b":1,"a":{"d":1,"c":2}}' in raw_server.request.body
 
 
-async def test_a_payload_may_be_another_mapping_than_a_dict(raw_server, client):
+async def test_a_payload_may_be_any_mapping(raw_server, client):
     payload = types.MappingProxyType({"a": 1})
     assert await sent_payload(raw_server, client, payload) == {"a": 1}
 
@@ -201,35 +201,35 @@ async def test_a_payload_may_be_another_mapping_than_a_dict(raw_server, client):
         ({"a": np.datetime64("2026-01-01")}, "result_payload.a is of type numpy.datetime64"),
         ({"a": np.longdouble(1)}, "result_payload.a is of type numpy.longdouble"),
         ({"a": pd.DataFrame({"b": [1]})}, "result_payload.a is of type pandas."),
-        ({"a": {(1, 2): 3}}, "neither a value nor a key may be of type tuple"),
-        ({"a": {frozenset([1]): "b"}}, "neither a value nor a key may be of type frozenset"),
+        ({"a": {(1, 2): 3}}, "unsupported type of a value or key: tuple"),
+        ({"a": {frozenset([1]): "b"}}, "unsupported type of a value or key: frozenset"),
         ({"a": {"\ud800": 1}, "b": object()}, "not Unicode"),
         ({"a": object(), "b": "\ud800"}, "is of type object"),
     ],
     ids=shown,
 )  # fmt: skip
-async def test_a_value_without_a_json_form_is_refused_with_its_place(
+async def test_a_value_that_cannot_be_encoded_is_reported_with_its_path(
     raw_server, client, payload, problem
 ):
-    with pytest.raises((TypeError, ValueError), match="no JSON form") as caught:
+    with pytest.raises((TypeError, ValueError), match="cannot encode") as caught:
         await client.agent_spans.finish("s-1", result_payload=payload)
     assert problem in str(caught.value)
     assert raw_server.requests == []
 
 
-async def test_a_value_without_a_json_form_is_found_beside_others_that_cannot_be_sent(client):
+async def test_the_path_of_an_unsupported_value_is_found_among_other_invalid_values(client):
     loop = {}
     loop["self"] = loop
     with pytest.raises(ValueError, match="nested too deep, or refers to itself"):
         await client.agent_spans.finish("s-1", result_payload={"loop": loop, "other": object()})
-    with pytest.raises(TypeError, match="neither a value nor a key may be of type tuple"):
+    with pytest.raises(TypeError, match="unsupported type of a value or key: tuple"):
         await client.agent_spans.finish("s-1", result_payload={"a": {(1, 2): 3}, "loop": loop})
     payload = {"other": {"deeper": {"still": [object()]}}, "loop": loop, "text": Text("\ud800")}
     with pytest.raises(TypeError, match=r"other\.deeper\.still\[0\] is of type object"):
         await client.agent_spans.finish("s-1", result_payload=payload)
 
 
-async def test_an_object_of_attrs_is_looked_into(raw_server, client, caplog):
+async def test_the_path_inside_an_attrs_object_is_reported(raw_server, client, caplog):
     attrs = pytest.importorskip("attr")
     thing = attrs.make_class("Thing", ["share"])(float("nan"))
     assert await sent_payload(raw_server, client, {"a": thing}) == {"a": {"share": None}}
@@ -253,7 +253,7 @@ async def test_an_object_of_attrs_is_looked_into(raw_server, client, caplog):
     ],
     ids=shown,
 )
-async def test_what_json_has_not_is_sent_as_null_with_one_warning(
+async def test_nan_and_infinity_are_sent_as_null_with_one_warning(
     raw_server, client, caplog, payload, paths
 ):
     sent = await sent_payload(raw_server, client, payload)
@@ -261,7 +261,7 @@ async def test_what_json_has_not_is_sent_as_null_with_one_warning(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().endswith(
-        f"agent_spans.finish: sent as null, as JSON has neither NaN nor infinity: {paths}"
+        f"agent_spans.finish: sent as null, because JSON has neither NaN nor infinity: {paths}"
     ) or (paths.endswith("more") and record.getMessage().endswith(paths))
 
 
@@ -284,7 +284,7 @@ async def test_none_is_sent_as_null_without_a_warning(raw_server, client, caplog
     ],
     ids=shown,
 )
-async def test_an_id_a_name_or_a_moment_must_not_be_nan(raw_server, client, item, path):
+async def test_an_id_a_name_or_a_timestamp_must_not_be_nan(raw_server, client, item, path):
     items = [BulkItem(_type="some/thing", idempotency_key="key-0001", **item)]
     with pytest.raises(ValueError, match="must not be NaN or infinite") as caught:
         await client.bulk.execute(BulkRequest(items=items))
@@ -295,7 +295,7 @@ async def test_an_id_a_name_or_a_moment_must_not_be_nan(raw_server, client, item
     assert raw_server.requests == []
 
 
-async def test_a_schema_may_have_such_names_for_its_own(raw_server, client, caplog):
+async def test_a_schema_may_use_these_names_for_its_own_fields(raw_server, client, caplog):
     raw_server.script(reply(body={"a": 1}))
     schema = {"span_schemas": {"llm": {"id": float("nan")}}}
     await client.request("POST", "/api/v1/x", json_data={"agent_schema_version": schema})
@@ -310,7 +310,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("moment", "sent"), MOMENTS, ids=shown)
-async def test_a_moment_may_be_of_another_library(raw_server, client, moment, sent):
+async def test_a_timestamp_may_be_a_datetime_of_another_library(raw_server, client, moment, sent):
     instance = {
         **dict.fromkeys(("type", "account_id", "agent_id", "agent_version_id"), "x"),
         "id": "i-1",
@@ -331,7 +331,7 @@ async def test_a_moment_may_be_of_another_library(raw_server, client, moment, se
     assert f"start_time={sent}" in raw_server.requests[-1].target.replace("%3A", ":")
 
 
-async def test_nat_is_no_moment(raw_server, client):
+async def test_nat_is_not_a_timestamp(raw_server, client):
     with pytest.raises(ValueError, match="timestamp must be a moment, not NaT"):
         await client.agent_instances.start("i-1", timestamp=pd.NaT)
     with pytest.raises(ValueError, match="started_at must be a moment, not NaT"):
@@ -438,14 +438,14 @@ async def test_a_page_size_may_be_any_integer(raw_server, client, size):
 
 
 @pytest.mark.parametrize("size", [True, 7.0, "7", np.bool_(True)], ids=shown)
-async def test_a_page_size_is_an_integer(raw_server, client, size):
+async def test_a_page_size_must_be_an_integer(raw_server, client, size):
     with pytest.raises(TypeError, match="page_size must be an int"):
         await client.agent_instances.list(page_size=size)
     assert raw_server.requests == []
 
 
 @pytest.mark.parametrize("bad", [float("nan"), 1, b"a", pd.NaT], ids=shown)
-async def test_an_id_that_is_no_text_is_refused(raw_server, client, bad):
+async def test_an_id_that_is_not_text_is_rejected(raw_server, client, bad):
     with pytest.raises(TypeError, match="an id must be a str, not"):
         await client.agent_instances.get(bad)
     with pytest.raises(TypeError, match="external_identifier must be a str, not"):
@@ -464,7 +464,7 @@ def test_a_part_of_a_derived_key_may_be_any_integer(number):
     assert derive_key("job", number) == derive_key("job", 3)
 
 
-def test_an_id_is_made_from_any_type_of_text():
+def test_new_id_accepts_any_text_type():
     related = "013xrzp12g3nqk8n0000000000000000"
     kind = enum.Enum("Kind", {"ID": related})
     for text in (Text(related), np.str_(related), kind.ID):
@@ -473,7 +473,7 @@ def test_an_id_is_made_from_any_type_of_text():
         new_id(1)
 
 
-def test_the_configuration_takes_any_type_of_text():
+def test_the_configuration_accepts_any_text_type():
     config = HttpClientConfig(Text("https://api.example"), TextColour.RED)
     assert (config.api_url, config.api_token) == ("https://api.example", "red")
     assert {type(config.api_url), type(config.api_token)} == {str}
@@ -489,7 +489,7 @@ class PlainPermission(enum.Enum):
     ALLOWED = "allowed"
 
 
-def test_a_model_takes_values_of_other_types_for_the_plain_ones():
+def test_a_model_accepts_values_of_other_types_for_plain_ones():
     version = AgentVersionForRegister(
         external_identifier=Text("v1"),
         name=np.str_("name"),
@@ -511,12 +511,12 @@ def test_a_model_takes_values_of_other_types_for_the_plain_ones():
 @pytest.mark.parametrize(
     "name", [1, float("nan"), uuid.UUID(int=1), b"v", Answer(), object()], ids=shown
 )
-def test_a_name_in_a_model_is_text(name):
+def test_a_name_in_a_model_must_be_text(name):
     with pytest.raises(ValueError, match=r"AgentVersionForRegister\.name: Expected `str"):
         AgentVersionForRegister(name=name)
 
 
-def test_a_model_takes_a_schema_of_any_depth():
+def test_a_model_accepts_a_schema_of_any_depth():
     schema = {}
     for _ in range(100_000):
         schema = {"properties": schema}
@@ -526,7 +526,7 @@ def test_a_model_takes_a_schema_of_any_depth():
 
 
 @pytest.mark.parametrize("kind", [Text("agents/list"), enum.Enum("K", {"A": "agents/list"}).A])
-def test_the_type_of_a_bulk_item_may_be_any_text(kind):
+def test_the_type_of_a_bulk_item_may_be_any_text_type(kind):
     item = BulkItem(_type=kind, idempotency_key=Text("key-0001"))
     assert vars(item) == {"_type": "agents/list", "idempotency_key": "key-0001"}
     assert type(item.idempotency_key) is str

@@ -1,4 +1,4 @@
-"""A server in a thread, which answers while the test's event loop is blocked, or another runs."""
+"""A server in a thread, which answers while the event loop of the test is blocked or replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raw_server import reply
 
 
 class ThreadedServer:
-    """Answers in a thread of its own, whatever the test's event loop does."""
+    """Answers in its own thread, independently of the test's event loop."""
 
     def __init__(self) -> None:
         self.answer = reply()

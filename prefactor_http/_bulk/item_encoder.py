@@ -11,9 +11,9 @@ from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http._bulk.options import Group
 from prefactor_http._bulk.rows import KEY, RowKeys, RowShapes, fields_of, given_fields
 from prefactor_http._bulk.source import EncodeItem
-from prefactor_http._http.encoding import UNSUITABLE, encode_json, has_null
+from prefactor_http._http.encoding import ENCODE_ERRORS, encode_json, has_null
 from prefactor_http._http.identity import NOTHING_SENT
-from prefactor_http._http.json_paths import check_nulls, explained
+from prefactor_http._http.json_paths import check_nulls, explain
 from prefactor_http._values import as_text, is_nan
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
@@ -44,8 +44,8 @@ def bulk_item_encoder(group: Group) -> EncodeItem:
                 body = encode_json(call)
                 if has_null(body):
                     check(index, call)
-            except UNSUITABLE as exc:
-                raise explained(exc, call) from None
+            except ENCODE_ERRORS as exc:
+                raise explain(exc, call) from None
             operation = _api.BY_BULK_TYPE.get(bulk_item.type)
             sent = NOTHING_SENT if operation is None else operation.sent_by_item(call)
             return BatchItem(
@@ -104,8 +104,8 @@ def row_encoder(shared: dict[str, Any], job: str | None, group: Group) -> Encode
                 encoded = shape.encode(fields)
                 if shape.others and has_null(encoded):
                     check(index, fields)
-            except UNSUITABLE as exc:
-                raise explained(exc, fields) from None
+            except ENCODE_ERRORS as exc:
+                raise explain(exc, fields) from None
             if given_key is not None:
                 key = given_key
             else:

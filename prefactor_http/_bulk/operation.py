@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from prefactor_http._http.codec import UNREADABLE
+from prefactor_http._http.codec import DECODE_ERRORS
 from prefactor_http._http.operation import Operation
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.bulk import BulkReply
@@ -78,7 +78,7 @@ class BatchOperation(Operation[BatchResponse]):
     def decode(self, body: bytes) -> BatchResponse:
         if self._only_registers:
             # If one output breaks the contract, each output is decoded separately.
-            with suppress(*UNREADABLE):
+            with suppress(*DECODE_ERRORS):
                 return BatchResponse(body, self._register_decoder.decode(body).outputs)
         response = BatchResponse(body, {})
         _ = response.outputs  # raises if there are none

@@ -11,10 +11,10 @@ from msgspec import Raw, Struct
 
 from prefactor_http import _api
 from prefactor_http._http.codec import (
+    DECODE_ERRORS,
     ERROR_BY_STATUS,
     GET,
     IDEMPOTENCY_IN_PROGRESS,
-    UNREADABLE,
     snippet,
     truncate,
 )
@@ -167,7 +167,7 @@ def redact_output(raw: bytes, redactor: Redactor) -> bytes:
     """Remove the token from an output. Only for outputs that are errors: data must not change."""
     try:
         value = msgspec.json.decode(raw)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return redactor.source(raw.decode(errors="replace")).encode()
     without = redactor.json(value)
     return raw if without == value else msgspec.json.encode(without)
@@ -230,7 +230,7 @@ def find_contradictions(items: Iterable[BulkItem], outputs: Mapping[str, Raw]) -
 def _details_in(raw: Raw | None) -> _Details | None:
     try:
         return None if raw is None else _read_details(raw).details
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return None  # an error or a list; decoding it reports anything else
 
 
@@ -298,7 +298,7 @@ def find_swapped(creations: Sequence[Creation]) -> dict[str, str]:
 def _decode(operation: Operation[Any], raw: bytes) -> object:
     try:
         result = operation.decode(raw)
-    except UNREADABLE as exc:
+    except DECODE_ERRORS as exc:
         problem = f"the output breaks the API's contract: {exc}"
     else:
         return resource_of(result)

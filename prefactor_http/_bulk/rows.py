@@ -14,13 +14,13 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from prefactor_http._http.encoding import (
-    UNSUITABLE,
+    ENCODE_ERRORS,
     canonical,
     encode_json,
     encode_sorted,
     has_null,
 )
-from prefactor_http._http.json_paths import check_nulls, explained
+from prefactor_http._http.json_paths import check_nulls, explain
 from prefactor_http._values import as_text, is_missing
 from prefactor_http.idempotency import derive_from, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
@@ -193,8 +193,8 @@ class RowShapes(dict[tuple[str, ...], RowShape]):
         try:
             if has_null(encode_json(shared)):
                 check_nulls("register_many", shared)
-        except UNSUITABLE as exc:
-            raise explained(exc, shared) from None
+        except ENCODE_ERRORS as exc:
+            raise explain(exc, shared) from None
         self._shared = shared
         self._row_keys = row_keys
 

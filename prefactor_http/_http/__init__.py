@@ -1,1 +1,1 @@
-"""One call: encoded once, attempted until it has an outcome, decoded and checked."""
+"""Runs one API call: encode it, attempt it with retries, decode and check the response."""

@@ -10,17 +10,11 @@ _MIN_JITTER = 0.5
 
 
 def backoff(config: HttpClientConfig, retry: int) -> float:
-    """Choose the wait before a retry.
+    """Return the seconds to wait before a retry; `retry` is 0 for the first one.
 
-    The bound grows from `initial_retry_delay` to `max_retry_delay`. At least half of it is waited,
-    so that the default of three retries outlasts a restart of the API: 3.5 seconds or longer.
-
-    Args:
-        config: The bounds.
-        retry: 0 for the first retry.
-
-    Returns:
-        Seconds.
+    The upper bound grows from `initial_retry_delay` to `max_retry_delay`. The jitter leaves at
+    least half of it, so that the default of three retries outlasts a restart of the API: they take
+    at least 3.5 seconds.
     """
     try:
         bound = config.initial_retry_delay * config.retry_multiplier**retry

@@ -1,4 +1,4 @@
-"""Time, as far as the client's behaviour depends on it: passed in, so that a test can own it."""
+"""Clock of a client: time and sleep, passed in so that tests can control them."""
 
 from __future__ import annotations
 
@@ -9,30 +9,22 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where a client takes the time from, and where it waits."""
+    """Source of time for timestamps, deadlines and delays."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return seconds on a clock that never goes back."""
         ...
 
-    def utcnow(self) -> datetime:
-        """Give the current moment, in UTC."""
-        ...
+    def utcnow(self) -> datetime: ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait for that many seconds."""
-        ...
+    async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The machine's clock."""
-
     monotonic = staticmethod(time.monotonic)
 
     def utcnow(self) -> datetime:
-        """Give the current moment, in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for that many seconds."""
         await asyncio.sleep(seconds)

@@ -1,6 +1,6 @@
-"""The codec: requests become bytes; status, headers and bytes become a result or a failure.
+"""Parses responses: status, headers and body become the result of a call or a failure.
 
-There is no I/O in here, no retrying and no clock.
+This module does no I/O, no retrying and reads no clock.
 """
 
 from __future__ import annotations
@@ -54,33 +54,33 @@ _UNKNOWN_CODE = "unknown"
 _SNIPPET_LENGTH = 200
 _SNIPPET_SOURCE = 64 * 1024
 MAX_API_TEXT = 1000
-# A longer Retry-After is a mistake.
-_LONGEST_RETRY_AFTER = 31 * 24 * 3600.0
+# The client ignores a longer Retry-After.
+_MAX_RETRY_AFTER = 31 * 24 * 3600.0
 
-# What decoding a body raises: the last one where it is nested too deep.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# What decoding a body may raise. RecursionError: it is nested too deep.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class PreparedRequest(Struct, Generic[T]):
-    """One logical call: what every attempt of it sends, and what its reply means.
+    """One logical call: what each attempt sends, and the state of its attempts.
 
     Attributes:
-        operation: The API's call.
-        path: The URL's path, ids filled in.
+        operation: The operation of the API.
+        path: Path of the URL, with the id.
         body: The encoded request, the same bytes for each attempt; None for a GET.
-        key: The idempotency key in the body; None where it has none, or one in each item.
-        request: The request as the endpoint built it, for settling a 409.
-        resource_id: The id in the path, for the same.
+        key: The idempotency key in the body; None if there is none, or one in each item.
+        request: The request before encoding, to compare it with the response.
+        resource_id: The id in the path.
         params: Query parameters; a list repeats its name.
-        headers: Headers of this call alone.
-        expires_at: When its deadline passes, on the client's clock.
-        attempts: Attempts made so far.
-        in_flight: Whether an attempt is being made.
-        outcome_unknown: Whether an attempt so far may have been applied.
+        headers: Additional headers of this call.
+        expires_at: End of the deadline, on the client's clock.
+        attempts: Attempts so far.
+        in_flight: Whether an attempt is in flight.
+        outcome_unknown: Whether an earlier attempt may have been applied.
         contradictions: Responses so far that were about another resource or an earlier state.
-        doubted: Whether a response may have been the answer to another call.
+        was_suspect: Whether a response so far may have belonged to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
-        entered_at: When the rate limiter last let it through, if it had to look.
+        admitted_at: When the rate limiter last admitted the call; not set while it is idle.
     """
 
     operation: Operation[T]
@@ -96,20 +96,20 @@ class PreparedRequest(Struct, Generic[T]):
     in_flight: bool = False
     outcome_unknown: bool = False
     contradictions: int = 0
-    doubted: bool = False
+    was_suspect: bool = False
     needs_new_connection: bool = False
-    entered_at: float = -math.inf
+    admitted_at: float = -math.inf
 
     def __repr__(self) -> str:
-        # Error reports show the variables of each frame: no body, no headers.
+        # Error reporters show the local variables of each frame: no body, no headers.
         return (
-            f"<Call {self.operation.name}: {self.operation.method} {self.path}, key {self.key}, "
-            f"attempts {self.attempts}>"
+            f"<PreparedRequest {self.operation.name}: {self.operation.method} {self.path}, "
+            f"key {self.key}, attempts {self.attempts}>"
         )
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether an attempt may be repeated although an earlier one may have been applied."""
+        """Whether the call may be repeated although an earlier attempt may have been applied."""
         operation = self.operation
         return self.key is not None or operation.method == GET or operation.carries_items
 
@@ -122,11 +122,8 @@ def parse_response(
 ) -> T | Failure:
     """Turn a response into the result of its call, or into a failure.
 
-    Args:
-        prepared: The call.
-        response: The response; an attempt that failed before is returned as it is.
-        redactor: Removes the token from what the response quotes.
-        utcnow: Gives the current moment, for a date in ``Retry-After``.
+    A `Failure` of the transport is returned unchanged. ``utcnow`` is needed for a date in
+    ``Retry-After``.
     """
     if isinstance(response, Failure):
         return response
@@ -135,7 +132,7 @@ def parse_response(
     operation = prepared.operation
     try:
         result = operation.decode(response.body)
-    except UNREADABLE as exc:
+    except DECODE_ERRORS as exc:
         return _contract_failure(
             prepared, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
@@ -150,23 +147,20 @@ def parse_response(
 def contradiction_failure(
     prepared: PreparedRequest[Any], response: Response, redactor: Redactor, problem: str
 ) -> Failure:
-    """Make the failure of an attempt whose response is about something else than the call."""
+    """Build the failure of an attempt whose response contradicts its call."""
     failure = _contract_failure(prepared, response, redactor, problem, retryable=False)
     failure.permanent, failure.contradicts = False, True
     return failure
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read ``Retry-After``: seconds, or a date.
+    """Parse ``Retry-After``, which is a number of seconds or a date.
 
-    A date is relative to the ``Date`` of the same response, so that the clocks need not agree.
-
-    Args:
-        headers: Headers of the response.
-        now: The current moment, to which a date is relative if the response has no ``Date``.
+    A date is compared with the ``Date`` of the same response, so that the clocks of client and
+    server need not agree. ``now`` is used if the response has no ``Date``.
 
     Returns:
-        Seconds to wait, or None where the header is missing or makes no sense.
+        Seconds to wait, or None if the header is missing or invalid.
     """
     value = headers.get("Retry-After")
     if value is None:
@@ -174,16 +168,16 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        until = _moment(value)
-        since = _moment(headers.get("Date", "")) or now
+        until = _parse_date(value)
+        since = _parse_date(headers.get("Date", "")) or now
         seconds = math.nan if until is None else max(0.0, (until - since).total_seconds())
-    return seconds if 0 <= seconds <= _LONGEST_RETRY_AFTER else None
+    return seconds if 0 <= seconds <= _MAX_RETRY_AFTER else None
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter for years beyond what a C int holds
+    except (ValueError, OverflowError):  # OverflowError: the year exceeds a C int
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -196,7 +190,7 @@ def _error_from_response(
     code = raw.get("code")
     from_api = raw.get("status") == "error" and isinstance(code, str)
     fields = redactor.json(raw)
-    # Whatever a redirect says, what matters is that it was not followed.
+    # The message of a redirect says that it was not followed, not what its body says.
     message = None if status < _BAD_REQUEST else fields.get("message")
     errors = _truncated(fields.get("errors"))
     error = ERROR_BY_STATUS.get(status, PrefactorApiError)(
@@ -212,8 +206,8 @@ def _error_from_response(
     error.retry_after = retry_after(response.headers, utcnow())
     if not raw:
         error.body_snippet = snippet(response.body, redactor)
-    # A 5xx or 408 may come from a proxy that gave up on a write which the API then executed, as
-    # may a redirect, and a key in progress means that an earlier attempt is being executed now.
+    # A 5xx, a 408 or a redirect may come from a proxy, and the API may have executed the write.
+    # If the key is in progress, the API is executing an earlier attempt.
     unknown = (
         status >= _SERVER_ERROR
         or status < _BAD_REQUEST
@@ -221,8 +215,8 @@ def _error_from_response(
         or (status in _CLIENT_CLOSED and not from_api)
         or code == IDEMPOTENCY_IN_PROGRESS
     )
-    kind = WriteStatus.UNKNOWN if unknown else WriteStatus.ANSWERED
-    return Failure(error, kind, status=status, retry_after=error.retry_after)
+    write_status = WriteStatus.UNKNOWN if unknown else WriteStatus.ANSWERED
+    return Failure(error, write_status, status=status, retry_after=error.retry_after)
 
 
 def _contract_failure(
@@ -251,12 +245,12 @@ def _contract_failure(
 
 
 def _is_json(body: bytes) -> bool:
-    """Whether a body is valid JSON as a whole; a truncated one is not."""
+    """Whether the whole body is valid JSON. A truncated one is not."""
     try:
         msgspec.json.decode(body)
     except RecursionError:
-        return True  # nested too deep to read, however often it is sent
-    except UNREADABLE:
+        return True  # nested too deep to decode; a retry would not help
+    except DECODE_ERRORS:
         return False
     return True
 
@@ -264,22 +258,20 @@ def _is_json(body: bytes) -> bool:
 def _error_fields(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except UNREADABLE:
-        return {}  # a proxy's page; the status says enough
+    except DECODE_ERRORS:
+        return {}  # a proxy's error page
 
 
 def request_id(response: Response, redactor: Redactor) -> str | None:
-    """Return the request id of a response, where it has one."""
     return truncate(redactor.text(response.headers.get("X-Request-Id", ""))) or None
 
 
 def truncate(text: str) -> str:
-    """Limit text of the API to `MAX_API_TEXT` characters."""
     return text if len(text) <= MAX_API_TEXT else f"{text[:MAX_API_TEXT]}…"
 
 
 def _truncated(value: Any) -> Any:
-    """Limit every text in a JSON value."""
+    """Truncate every string in a JSON value."""
     if isinstance(value, str):
         return truncate(value)
     if isinstance(value, dict):
@@ -304,7 +296,7 @@ def _describe(status: int, *, is_foreign: bool) -> str:
 
 
 def snippet(body: bytes, redactor: Redactor) -> str | None:
-    """Return the first characters of a response on one line; None if it is empty."""
+    """Return the first characters of a body on one line, or None if it is empty."""
     text = " ".join(redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace")).split())
     if len(text) > _SNIPPET_LENGTH:
         text = f"{text[:_SNIPPET_LENGTH]}…"
@@ -312,7 +304,7 @@ def snippet(body: bytes, redactor: Redactor) -> str | None:
 
 
 def describe(error: PrefactorHttpError) -> str:
-    """Put an error into one line, for a log."""
+    """Describe an error in one line."""
     if isinstance(error, PrefactorApiError):
         return str(error)
     return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,4 +1,4 @@
-"""The connection pool of the client's own session."""
+"""Connection pool of the client's own session, on top of aiohttp's connector."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from aiohttp.connector import Connection
 
 
 class ConnectError(aiohttp.ClientConnectionError):
-    """There is no connection, so the request was not sent."""
+    """Connecting failed, so the request was not sent."""
 
 
 class Connector(aiohttp.TCPConnector):
-    """Does not reuse a connection on which more arrived after its last response.
+    """Does not reuse a connection that received data after its last response.
 
-    aiohttp only checks that a pooled connection is open. What arrived late, such as a proxy's
-    error page or a duplicate, would be taken for the response to a request that is not sent yet.
+    aiohttp only checks that a pooled connection is open. Late data, such as a proxy's error page or
+    a duplicate, would be read as the response to the next request.
     """
 
     _pid = 0
 
     def __init__(self) -> None:
-        # The pool has no limit: the client's own decides, and waiting there is part of no timeout.
+        # No limit: `Semaphore` limits attempts in flight, and its wait counts for no timeout.
         super().__init__(limit=0)  # pyright: ignore[reportUnknownMemberType] # of socket_factory
         self._pid = os.getpid()
-        self._spoke_first: set[ResponseHandler] = set()
+        self._server_sent_first: set[ResponseHandler] = set()
 
     async def connect(
         self,
@@ -42,8 +42,8 @@ class Connector(aiohttp.TCPConnector):
                 protocol = connection.protocol
                 if protocol is None or not protocol.should_close:
                     return connection
-                if protocol in self._spoke_first:
-                    self._spoke_first.remove(protocol)
+                if protocol in self._server_sent_first:
+                    self._server_sent_first.remove(protocol)
                     return connection
                 connection.close()
         except (
@@ -52,7 +52,7 @@ class Connector(aiohttp.TCPConnector):
             aiohttp.ServerFingerprintMismatch,
             TimeoutError,
         ):
-            raise  # these say by their type that there was no connection
+            raise  # their types say that connecting failed
         except (aiohttp.ClientError, OSError) as exc:
             raise ConnectError(str(exc) or type(exc).__name__) from exc
 
@@ -64,14 +64,14 @@ class Connector(aiohttp.TCPConnector):
     ) -> ResponseHandler:
         protocol = await super()._create_connection(req, traces, timeout)
         if protocol.should_close:
-            # A server that speaks first, because it has too many connections for example, would do
-            # so again on the next: what it says is read as the response to this request.
+            # A server that sends first, for example because it has too many connections, would do
+            # so on the next connection, too. Its message is read as the response to this request.
             protocol.force_close()
-            self._spoke_first.add(protocol)
+            self._server_sent_first.add(protocol)
         return protocol
 
     def __del__(self, _warnings: Any = warnings) -> None:
-        # aiohttp closes what is left in the pool. In a forked child this would remove the
-        # connections from the epoll instance that the parent waits on.
+        # aiohttp closes the pooled connections. In a forked child this would remove them from the
+        # epoll instance that the parent process waits on.
         if self._pid == os.getpid():
             super().__del__(_warnings)

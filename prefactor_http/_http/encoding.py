@@ -1,4 +1,4 @@
-"""Requests become JSON, once for all attempts."""
+"""Encodes requests as JSON, once for all attempts."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from prefactor_http._http.json_paths import check_nulls, explained, set_fields
+from prefactor_http._http.json_paths import check_nulls, explain, set_fields
 from prefactor_http._http.operation import Operation
 from prefactor_http._values import plain
 
 encode_json = msgspec.json.Encoder(enc_hook=plain).encode
-# Sorted by key, a Struct's fields too; a set is sorted as well, if its elements have an order.
+# Sorts keys, fields of a Struct, and sets whose elements can be ordered.
 encode_sorted = msgspec.json.Encoder(enc_hook=plain, order="sorted").encode
 
-# What encoding raises; `explained` tells why.
-UNSUITABLE = (TypeError, ValueError, RecursionError)
+# What encoding may raise; `explain` finds the cause.
+ENCODE_ERRORS = (TypeError, ValueError, RecursionError)
 
 
 def has_null(data: bytes) -> bool:
-    """Tell whether JSON contains ``null``, perhaps in a text."""
-    # From the end: a third of the time that `in` takes, for `n` is rarer than `l`.
+    """Whether JSON contains ``null``, possibly inside a string."""
+    # From the end, which is faster than `in`: `l` is more frequent in JSON than `n`.
     return data.rfind(b"null") >= 0
 
 
 def encode(operation: Operation[Any], request: object) -> bytes:
     """Encode a request as JSON.
 
-    NaN and infinity become null, as JSON has neither; a log line says where they are.
+    NaN and infinity become null, because JSON has neither. A log line names the fields.
 
     Args:
-        operation: The call, for messages.
-        request: A Struct, or a dict; or bytes, which are JSON already.
+        operation: The operation, for messages.
+        request: A Struct or a dict; bytes are returned unchanged.
 
     Returns:
         The body.
 
     Raises:
-        TypeError: A value in it has no JSON form.
-        ValueError: It is nested too deep, refers to itself, or has text that is not Unicode, or an
-            id, a name or a timestamp in it is NaN.
+        TypeError: A value cannot be encoded.
+        ValueError: The request is nested too deep, contains itself or text that is not Unicode, or
+            an id, a name or a timestamp is NaN.
     """
     if isinstance(request, bytes):
         return request
@@ -49,27 +49,27 @@ def encode(operation: Operation[Any], request: object) -> bytes:
         body = encode_json(request)
         if has_null(body):
             check_nulls(operation.name, request)
-    except UNSUITABLE as exc:
-        error = explained(exc, request)
+    except ENCODE_ERRORS as exc:
+        error = explain(exc, request)
     else:
         return body
-    raise type(error)(f"{operation.name}: the request has no JSON form: {error}")
+    raise type(error)(f"{operation.name}: cannot encode the request as JSON: {error}")
 
 
 def canonical(value: object) -> bytes:
-    """Encode a value such that equal content gives equal bytes.
+    """Encode a value so that equal content gives equal bytes.
 
-    The bytes do not depend on the order of keys or of a set, on the process or its hash seed, nor
-    on whether fields come in a dict or in a Struct.
+    The bytes do not depend on the order of keys or sets, on the hash seed of the process, or on
+    whether fields are in a dict or in a Struct.
     """
     try:
         return encode_sorted(value)
-    except TypeError:  # keys that are no text, or elements of a set that have no order
+    except TypeError:  # keys that are not str, or a set whose elements cannot be ordered
         return encode_sorted(_ordered(value))
 
 
 def _ordered(value: Any) -> Any:
-    """Give keys as text, and sets as lists that are sorted as they are encoded."""
+    """Convert keys to str, and sets to lists that are sorted by their encoded elements."""
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
         return {_key_text(key): _ordered(item) for key, item in items}

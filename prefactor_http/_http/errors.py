@@ -1,4 +1,4 @@
-"""Builds the error of a failed call, and reports attempts to the log and to the caller's hook."""
+"""Builds the errors of failed calls, and reports attempts to the log and the caller's hook."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def report(
     seconds: float,
     hook: Callable[[Attempt], object] | None,
 ) -> None:
-    """Tell about one attempt.
+    """Report an attempt to the log and to `HttpClientConfig.on_attempt`.
 
     Args:
         prepared: The call.
         outcome: The result, or a `Failure`.
-        status: HTTP status of the reply, if there was one.
-        seconds: How long the attempt took.
-        hook: The caller's `HttpClientConfig.on_attempt`.
+        status: HTTP status of the response, or None.
+        seconds: Duration of the attempt.
+        hook: The caller's hook, or None.
     """
     error = describe(outcome.error) if isinstance(outcome, Failure) else None
     LOG.debug(
@@ -62,29 +62,28 @@ def report(
                 idempotency_key=prepared.key,
             )
         )
-    except Exception:  # whatever a hook of the caller's raises
-        # The hook watches; what it does wrong must not change what the call reports.
+    except Exception:  # an error in the hook must not change the outcome of the call
         LOG.exception("on_attempt raised")
 
 
 def build_error(
     prepared: PreparedRequest[Any], last: PrefactorHttpError, *, is_exhausted: bool
 ) -> PrefactorHttpError:
-    """Build the error of a call that is not attempted again.
+    """Build the error of a call that is not retried, and log it.
 
     Args:
         prepared: The call.
         last: The error of its last attempt.
-        is_exhausted: Whether the failure was worth a retry, but none was left.
+        is_exhausted: Whether the failure is retryable, but no retry is left.
 
     Returns:
-        The error to raise: the last one, or one that holds it.
+        The error to raise: `last`, or a `PrefactorRetryExhaustedError` that contains it.
     """
     _annotate(last, prepared)
     error = last
     if is_exhausted:
         error = PrefactorRetryExhaustedError(
-            f"{prepared.operation.name} failed {prepared.attempts} times, the last time with: "
+            f"{prepared.operation.name} failed after {_attempts(prepared)}; last error: "
             f"{describe(last)}",
             last,
         )
@@ -93,10 +92,10 @@ def build_error(
     if prepared.attempts > 1 or prepared.outcome_unknown or is_exhausted:
         LOG.log(
             logging.DEBUG if prepared.operation.is_retried_elsewhere else logging.WARNING,
-            "%s %s gave up after %d attempts: %s%s",
+            "%s %s gave up after %s: %s%s",
             prepared.operation.method,
             prepared.path,
-            prepared.attempts,
+            _attempts(prepared),
             describe(last),
             ", outcome unknown" if prepared.outcome_unknown else "",
         )
@@ -106,13 +105,7 @@ def build_error(
 def interruption_error(
     prepared: PreparedRequest[Any], reason: CancelReason, deadline: float
 ) -> PrefactorHttpError:
-    """Build the error of a call that was interrupted as a whole.
-
-    Args:
-        prepared: The call.
-        reason: Why it was interrupted.
-        deadline: Its deadline, in seconds.
-    """
+    """Build the error of a call that closing the client or its deadline (seconds) interrupted."""
     error: PrefactorHttpError
     if reason is CancelReason.CLOSING:
         error = PrefactorClientError("the client was closed during the call")
@@ -123,7 +116,7 @@ def interruption_error(
 
 
 def annotate_cancellation(prepared: PreparedRequest[Any], exc: asyncio.CancelledError) -> None:
-    """Tell with a cancellation from outside whether the write may have been applied.
+    """Add a note to a cancellation that says whether the write may have been applied.
 
     The exception also gets the attributes ``idempotency_key`` and ``outcome_unknown``.
     """
@@ -149,6 +142,10 @@ def _annotate(error: PrefactorHttpError, prepared: PreparedRequest[Any]) -> None
     error.idempotency_key = prepared.key
     error.outcome_unknown = prepared.outcome_unknown
     error.add_note(
-        f"{prepared.operation.method} {prepared.path}, {prepared.attempts} attempt(s)"
+        f"{prepared.operation.method} {prepared.path}, {_attempts(prepared)}"
         + (": it may have succeeded on the server" if prepared.outcome_unknown else "")
     )
+
+
+def _attempts(prepared: PreparedRequest[Any]) -> str:
+    return f"{prepared.attempts} attempt{'' if prepared.attempts == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Executes the calls of a client or of one of its views."""
+"""Executor: encodes the calls of endpoints and batches and runs them with retries."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 class Executor:
-    """Encodes calls and runs them under one configuration.
+    """Runs the calls of a client, or of one of its views.
 
-    Endpoints and batches receive an executor instead of the client, so that the client's public
-    attributes are what users need and nothing else.
+    Endpoints and batches receive an executor instead of the client. So the client's public
+    attributes are only those that users need.
 
     Args:
-        config: The options of its calls.
-        state: What a client shares with its views.
+        config: Options of the calls.
+        state: The state that the client and its views share.
     """
 
     def __init__(self, config: HttpClientConfig, state: ClientState) -> None:
@@ -39,29 +39,22 @@ class Executor:
 
     @property
     def clock(self) -> Clock:
-        """Clock of timestamps and waits."""
         return self.state.clock
 
     @property
     def span_instances(self) -> SpanInstances:
-        """The instances of open spans."""
         return self.state.span_instances
 
     @property
     def redactor(self) -> Redactor:
-        """Removes the token from text."""
         return self.state.redactor
 
     def with_options(self, **options: Unpack[Options]) -> Executor:
-        """Make an executor that differs in some options and shares everything else."""
+        """Return an executor with other options and the same state."""
         return Executor(replace(self.config, **options), self.state)
 
     def key(self, given: str | None) -> str:
-        """Check a caller's idempotency key, or create one (contract §10).
-
-        Raises:
-            ValueError: The caller's key is not allowed.
-        """
+        """Validate the caller's idempotency key, or generate one (contract §10)."""
         if given is not None:
             return check_key(given)
         prefix = self.config.default_idempotency_key
@@ -76,17 +69,17 @@ class Executor:
         *,
         needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
-        """Make a call that `prefactor_http._api` declares; endpoint methods end here.
+        """Call an operation of `prefactor_http._api`. Every endpoint method ends here.
 
         Args:
             operation: The operation.
-            request: Its body, with the idempotency key in it, or one in each item, which may be
-                encoded already; None for a read.
-            resource_id: The id in its path.
-            needs_new_connection: Whether it must not be sent over a pooled connection.
+            request: The body, as a Struct or as encoded JSON. It contains the idempotency key, or
+                one key per item. None for a read.
+            resource_id: The id in the path.
+            needs_new_connection: Whether the call must not use a pooled connection.
 
         Returns:
-            The operation's result, to be awaited.
+            An awaitable of the operation's result.
         """
         try:
             prepared = self._prepare(
@@ -100,7 +93,7 @@ class Executor:
     async def send_items(
         self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
     ) -> tuple[T, bool]:
-        """Make a bulk call; also tell whether an earlier attempt may have been applied."""
+        """Send a bulk request; also return whether an earlier attempt may have been applied."""
         prepared = self._prepare(
             operation, request, None, needs_new_connection=needs_new_connection
         )
@@ -109,14 +102,13 @@ class Executor:
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
     ) -> T:
-        """Make a reading call with query parameters."""
+        """Send a GET with query parameters."""
         path = operation.path_for(resource_id)
         return await self.run(
             PreparedRequest(operation, path, params=params, resource_id=resource_id)
         )
 
     def run(self, prepared: PreparedRequest[T]) -> Coroutine[Any, Any, T]:
-        """Run a prepared call."""
         return self._retry.run(prepared)
 
     def _prepare(

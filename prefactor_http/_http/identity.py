@@ -1,13 +1,13 @@
-"""Checks that a successful response answers the call that was made.
+"""Checks that a successful response belongs to its call.
 
-A response can belong to another call: a proxy repeats one, a late duplicate arrives on a
-kept-alive connection, a server mixes up a batch. Such a response must not count as a success.
+A response may belong to another call: a proxy repeats one, a late duplicate arrives on a kept-alive
+connection, or a server mixes up the items of a batch. Such a response must not count as a success.
 
-Two things can contradict a call. *Identity*: the response names another resource than the call
-(ids and external identifiers that the call sent, compared without surrounding blanks, where the
-response contains them). *State*: the resource is still in a state that lies before the call, such
-as ``pending`` after a start. Later, unknown and missing states are accepted: the API may learn
-new ones, and another client may have moved the resource on.
+A response contradicts its call in two cases. *Identity*: it is about another resource. The ids and
+external identifiers that the call sent are compared with those in the response, without surrounding
+whitespace. *State*: the resource is still in a state from before the call, such as ``pending``
+after a start. Later, unknown and missing states are accepted: the API may add states, and another
+client may have changed the state since.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from msgspec import Struct
 
 
 class Sent(Struct, frozen=True, repr_omit_defaults=True, gc=False):
-    """What a call sent that its response has to repeat; None where it did not send it.
+    """Values that a call sent and its response has to repeat; None if the call did not send one.
 
     Attributes:
-        id: Id of the resource: the one in the path, or the one that the caller chose for it.
-        external_identifier: Name that the caller chose for a new resource.
+        id: Id of the resource, from the path or chosen by the caller.
+        external_identifier: The caller's name for a new resource.
         agent_instance_id: Instance of a new span.
-        status: State that the call asked for.
+        status: The requested state.
     """
 
     id: str | None = None
@@ -38,11 +38,11 @@ NOTHING_SENT = Sent()
 
 
 def sent_by_request(request: object, resource_id: str | None) -> Sent:
-    """Find what a call's response has to repeat.
+    """Return what the response to a call has to repeat.
 
     Args:
         request: The body as a Struct; None for a read.
-        resource_id: The id in the path, if it has one.
+        resource_id: The id in the path, or None.
     """
     if resource_id is not None:
         return Sent(id=resource_id, status=_text(getattr(request, "status", None)))
@@ -57,11 +57,11 @@ def sent_by_request(request: object, resource_id: str | None) -> Sent:
 
 
 def sent_by_item(fields: Mapping[str, Any], path_field: str | None) -> Sent:
-    """Find what the output of a bulk item has to repeat.
+    """Return what the output of a bulk item has to repeat.
 
     Args:
         fields: The item.
-        path_field: Field with the id that the call has in its path when it is made directly.
+        path_field: The field with the id that a direct call has in its path, or None.
     """
     if path_field is not None:
         return Sent(id=_text(fields.get(path_field)), status=_text(fields.get("status")))
@@ -72,15 +72,15 @@ def sent_by_item(fields: Mapping[str, Any], path_field: str | None) -> Sent:
 
 
 def contradiction(sent: Sent, details: object, states_before: frozenset[str]) -> str | None:
-    """Say how a successful response contradicts its call.
+    """Describe how a successful response contradicts its call.
 
     Args:
         sent: What the call sent.
         details: The resource in the response.
-        states_before: States that the call moves the resource out of.
+        states_before: States that the resource leaves when the call succeeds.
 
     Returns:
-        The contradiction in one line, or None where there is none.
+        The contradiction in one line, or None.
     """
     if sent.id is not None:
         received = getattr(details, "id", None)
@@ -108,7 +108,7 @@ def contradiction(sent: Sent, details: object, states_before: frozenset[str]) ->
 
 
 def confirms(sent: Sent, details: object) -> bool:
-    """Whether a response without a contradiction repeats what identifies a new resource."""
+    """Whether a response, which does not contradict its call, identifies the new resource."""
     return sent.id is not None or (
         sent.external_identifier is not None
         and getattr(details, "external_identifier", None) is not None
@@ -116,21 +116,21 @@ def confirms(sent: Sent, details: object) -> bool:
 
 
 def list_contradiction(params: Mapping[str, str], items: Iterable[object]) -> str | None:
-    """Say how a page contradicts the ids that its list was filtered by.
+    """Describe how a page contradicts the ids in the filter of its list.
 
     Args:
         params: Query parameters of the call.
         items: Items of the page.
 
     Returns:
-        The contradiction in one line, or None where there is none.
+        The contradiction in one line, or None.
     """
     filters = [(name, value) for name, value in params.items() if name.endswith("_id")]
     for item in items if filters else ():
         for name, value in filters:
             received = getattr(item, name, None)
             if _differs(value, received):
-                return f"the response lists an item with {name} {received!r}, asked was {value!r}"
+                return f"the response lists an item with {name} {received!r}, expected {value!r}"
     return None
 
 
@@ -143,10 +143,10 @@ def _sent_by_fields(fields: Mapping[str, Any]) -> Sent:
 
 
 def _text(value: object) -> str | None:
-    # UNSET and None are not sent; anything else that is no text is refused elsewhere.
+    # UNSET and None are not sent; other types are rejected elsewhere.
     return value if isinstance(value, str) and value and not value.isspace() else None
 
 
 def _differs(sent: str, received: object) -> bool:
-    """Whether both are there and differ in more than surrounding blanks."""
+    """Whether the response contains another text; surrounding whitespace does not count."""
     return isinstance(received, str) and received.strip() != sent.strip()

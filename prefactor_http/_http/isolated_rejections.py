@@ -1,4 +1,4 @@
-"""Recognizes rejections that say nothing about the rate; see `_rate_limiter`."""
+"""Detects rejections that are not caused by the rate of calls; see `rate_limiter`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _THRESHOLD = 7.0
 
 
 class IsolatedRejections:
-    """Tells rejections of single calls from those of an API that is at its limit.
+    """Distinguishes rejections of single calls from those of an API at its limit.
 
     A rejection is isolated if the same resource or call was rejected before and others have
-    succeeded in between. Once enough evidence has shown that others are isolated, too, all are
-    taken for isolated as long as their share does not rise.
+    succeeded in between. Once there is enough evidence that other rejections are isolated, too,
+    all count as isolated as long as their share does not rise.
     """
 
     def __init__(self) -> None:
         self._successes = 0
         self._recent = 0.0  # rejections, less a quarter of the successes since
-        self._rejected_keys: dict[str, int] = {}  # successes of the operation until then
+        self._rejected_keys: dict[str, int] = {}  # key -> successes before its rejection
         self._evidence = 0.0
         self._share: _Share | None = None
 
     def record_success(self, key: str) -> None:
-        """Record a call that was not rejected; the key is its resource's, or its own."""
+        """Record a call that was not rejected."""
         self._successes += 1
         self._recent = max(0.0, self._recent - _PER_SUCCESS)
         self._rejected_keys.pop(key, None)
@@ -38,37 +38,33 @@ class IsolatedRejections:
             self._share.record(is_rejected=False)
 
     def record_rejection(self, key: str) -> bool:
-        """Record a rejected call.
-
-        Returns:
-            Whether the rejection is an isolated one.
-        """
+        """Record a rejected call. Returns whether the rejection is isolated."""
         before = self._rejected_keys.get(key)
         if before == _ISOLATED:
             return True
         self._recent += 1
-        # At a limit, calls that were rejected before are rejected again, but many of them.
+        # At a limit, earlier calls are rejected again, too, but then there are many rejections.
         if before is not None and before < self._successes and self._recent <= _MAX_RECENT:
             self._rejected_keys[key] = _ISOLATED
-            self.learn(_HINT)
+            self.add_evidence(_HINT)
             return True
         self.remember(key)
         return self._share is not None and not self._share.record(is_rejected=True)
 
     def remember(self, key: str) -> None:
-        """Record a rejected call while the operation is paused anyway."""
+        """Record a rejected call while the operation is paused."""
         self._rejected_keys[key] = self._successes
         if len(self._rejected_keys) > _MAX_KEYS:
             del self._rejected_keys[next(iter(self._rejected_keys))]
 
-    def learn(self, evidence: float) -> bool:
-        """Record what a rejection that has paused the operation turned out to be.
+    def add_evidence(self, evidence: float) -> bool:
+        """Record evidence about a rejection that paused the operation.
 
         Args:
-            evidence: Positive if it was isolated, at most 1; negative if the API was at its limit.
+            evidence: 0 to 1 if it was isolated, negative if the API was at its limit.
 
         Returns:
-            Whether isolated rejections are expected from now on, and were not before.
+            Whether isolated rejections are expected from now on, but were not before.
         """
         self._evidence = max(0.0, self._evidence + evidence)
         if self._evidence < _ENOUGH_EVIDENCE or self._share is not None:
@@ -96,7 +92,7 @@ class _Share:
         self._score = max(0.0, self._score + math.log(ratio))
         self._calls += 1
         self._rejections += is_rejected
-        if self._calls > _MAX_CALLS:  # the past counts for less and less
+        if self._calls > _MAX_CALLS:  # older calls lose weight
             self._calls, self._rejections = self._calls / 2, self._rejections / 2
         if self._score < _THRESHOLD:
             return False

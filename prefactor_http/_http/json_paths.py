@@ -1,4 +1,4 @@
-"""Where in a request a value is that JSON does not have: slow, for messages only."""
+"""Finds the values of a request that JSON cannot represent. Slow: used for messages only."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Steps: TypeAlias = tuple[object, ...]
 
 _MAX_PATHS = 5
 _MAX_KEY_LENGTH = 60
-# Fields that say which resource or moment is meant, unless they are below a field of free content.
-_IDENTIFIES = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
-_FREE = frozenset(
+# Fields that identify a resource or a point in time, except inside fields with free content.
+_is_identifier = re.compile(r"(.*_)?id|external_identifier|name|timestamp|\w+_at").fullmatch
+_FREE_CONTENT = frozenset(
     {
         "payload",
         "result_payload",
@@ -36,33 +36,33 @@ _FREE = frozenset(
         "span_result_schemas",
     }
 )
-# Values of these types are encoded as they are, and contain no others.
+# Values of these types can be encoded and contain no others.
 _SIMPLE = frozenset({str, int, bool, type(None), bytes, Raw})
 
 
 def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
-    """Log where a value has NaN or infinity, which are sent as null.
+    """Log the paths of NaN and infinity, which are sent as null.
 
     Args:
-        name: What the line begins with.
-        value: The value; its encoded form contains ``null``.
-        is_logged: Whether to log it.
+        name: Prefix of the log line.
+        value: The value. Its encoded form contains ``null``.
+        is_logged: Whether to log.
 
     Returns:
-        Whether there was any.
+        Whether the value contains NaN or infinity.
 
     Raises:
-        ValueError: An id, a name or a timestamp is NaN.
+        ValueError: An id, a name or a timestamp is NaN or infinite.
     """
     paths: list[str] = []
     for steps, _ in _find(value, _is_sent_as_null):
         paths.append(_path(steps))
-        if _IDENTIFIES(str(steps[-1])) and _FREE.isdisjoint(steps[:-1]):
+        if _is_identifier(str(steps[-1])) and _FREE_CONTENT.isdisjoint(steps[:-1]):
             raise ValueError(f"{paths[-1]} must not be NaN or infinite")
     if paths and is_logged:
         more = f" and {len(paths) - _MAX_PATHS} more" if len(paths) > _MAX_PATHS else ""
         _log.warning(
-            "%s: sent as null, as JSON has neither NaN nor infinity: %s%s",
+            "%s: sent as null, because JSON has neither NaN nor infinity: %s%s",
             name,
             ", ".join(paths[:_MAX_PATHS]),
             more,
@@ -70,16 +70,8 @@ def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
     return bool(paths)
 
 
-def explained(error: Exception, value: object) -> TypeError | ValueError:
-    """Say why a value cannot be encoded, and where it is.
-
-    Args:
-        error: What encoding it raised.
-        value: The value.
-
-    Returns:
-        The error to raise.
-    """
+def explain(error: Exception, value: object) -> TypeError | ValueError:
+    """Return an error that says why a value cannot be encoded, with the path to the cause."""
     if isinstance(error, RecursionError):
         return ValueError("it is nested too deep, or refers to itself")
     if isinstance(error, UnicodeEncodeError):
@@ -95,7 +87,7 @@ def explained(error: Exception, value: object) -> TypeError | ValueError:
 
 
 def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, object]]:
-    """Give the fields of an object that are sent."""
+    """Yield the fields of an object that are sent."""
     for name in names:
         child = getattr(value, name, UNSET)
         if child is not UNSET:
@@ -103,13 +95,13 @@ def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, objec
 
 
 def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[Steps, object]]:
-    """Find values that contain no others, nearest to the root first; for any depth."""
-    seen: dict[int, object] = {}  # by id, and kept, so that no other object gets the id
+    """Find wanted values that contain no others, breadth first."""
+    seen: dict[int, object] = {}  # by id; the reference keeps the id from being reused
     pending: deque[tuple[Steps, object]] = deque([((), root)])
     while pending:
         steps, parent = pending.popleft()
         if id(parent) in seen:
-            continue  # it refers to itself
+            continue  # a cycle
         seen[id(parent)] = parent
         for key, child in _children(parent) or ():
             if type(child) in _SIMPLE:
@@ -122,7 +114,7 @@ def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[S
 
 
 def _children(value: Any) -> Iterable[tuple[object, object]] | None:
-    """Give what a value contains, by key or position; None for one that contains no others."""
+    """Return what a value contains, by key or position; None if it is not a container."""
     names = _field_names(value)
     if names is not None:
         return set_fields(value, names)
@@ -139,7 +131,7 @@ def _children(value: Any) -> Iterable[tuple[object, object]] | None:
 
 
 def _field_names(value: Any) -> list[str] | None:
-    """Name the fields of a Struct, a dataclass, or an object of attrs."""
+    """Return the field names of a Struct, a dataclass or an attrs object; otherwise None."""
     if isinstance(value, Struct):
         return list(value.__struct_fields__)
     if is_dataclass(value) and not isinstance(value, type):
@@ -171,5 +163,5 @@ def _is_unsupported(value: object) -> bool:
     except TypeError:
         return True
     except ValueError:
-        return False  # another value is the one that has no JSON form
+        return False  # not the cause of the TypeError
     return False

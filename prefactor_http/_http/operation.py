@@ -1,4 +1,4 @@
-"""An operation of the API: verb, path, response, and what is known about its outcome."""
+"""Describes an operation of the API: HTTP method, path, response type, how to verify it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Fields = Mapping[str, Any]
 
 
 class Applied(Enum):
-    """Whether a write was applied."""
+    """Whether the API applied a write."""
 
     YES = auto()
     NO = auto()
@@ -38,23 +38,23 @@ class Applied(Enum):
 
 
 class Envelope(Protocol[R_co]):
-    """The outer shape of a response."""
+    """A decoded response body."""
 
     @property
     def result(self) -> R_co:
-        """The part of the response that the caller of the operation gets."""
+        """The value that the call returns."""
         ...
 
 
 class Reconciliation(Generic[T]):
-    """How the outcome of an operation is verified.
+    """How to verify the outcome of a write; see `_http.reconciliation`.
 
     Args:
         read: Operation that reads the resource by its id.
         was_applied: Compares the JSON fields that were sent with the resource that was read.
-        creates: Whether the operation creates the resource, under an id that the caller may
-            choose; otherwise it moves an existing one to another state.
-        fallback: Operation that lists spans, for spans that cannot be read by id.
+        creates: Whether the write creates the resource, under an id that the caller may choose.
+            Otherwise it changes the state of an existing one.
+        fallback: Operation that lists spans, for servers that cannot read a span by id.
     """
 
     def __init__(
@@ -76,27 +76,27 @@ class Operation(Generic[T]):
 
     Attributes:
         name: Name in this client, such as ``agent_instances.start``.
-        method: HTTP verb.
+        method: HTTP method.
         path: Path, with the id in braces.
         path_field: Name of the id in the path, or None.
-        reply: Type of a successful response; its ``result`` is the result of the call.
-        bulk: ``_type`` in a bulk request, where it has one (contract §9).
-        reconciliation: How an unknown outcome is verified, where it can be.
-        states_before: States that a success moves the resource out of.
-        carries_items: Whether the body holds calls, each with a key and an outcome of its own.
-        is_anonymous: Whether a request of this operation names nothing that its response has to
-            repeat; set for operations that create resources in numbers.
+        response_type: Type of a successful response; its ``result`` is the result of the call.
+        bulk: ``_type`` of the operation in a bulk request (contract §9), or None.
+        reconciliation: How to verify an unknown outcome, or None.
+        states_before: States that the resource leaves when the operation succeeds.
+        carries_items: Whether the body holds items, each with its own key and outcome.
+        is_anonymous: Tells whether a request contains nothing that its response has to repeat. Set
+            for operations that create many resources.
     """
 
     is_retried_elsewhere = False
-    """Whether a failure is only a step of a longer work, which retries it and reports the end."""
+    """Whether a caller inside the client, such as the bulk engine, retries and reports failures."""
 
     def __init__(
         self,
         name: str,
         method: str,
         path: str,
-        reply: type[Envelope[T]],
+        response_type: type[Envelope[T]],
         *,
         bulk: str | None = None,
         reconciliation: Reconciliation[T] | None = None,
@@ -107,16 +107,16 @@ class Operation(Generic[T]):
         self.name = name
         self.method = method
         self.path = path
-        self.reply = reply
+        self.response_type = response_type
         self.bulk = bulk
         self.reconciliation = reconciliation
         self.states_before = states_before
         self.carries_items: bool = carries_items
         self.is_anonymous = is_anonymous
-        # The items of a bulk request are checked one by one.
+        # The bulk engine checks each item.
         self._is_checked = not carries_items
-        self._is_plain = get_origin(reply) is ApiResponse
-        self._is_list = get_origin(reply) is ListResponse
+        self._is_plain = get_origin(response_type) is ApiResponse
+        self._is_list = get_origin(response_type) is ListResponse
         self._before, brace, rest = (PREFIX + path).partition("{")
         field, _, after = rest.partition("}")
         self.path_field: str | None = field if brace else None
@@ -124,20 +124,21 @@ class Operation(Generic[T]):
 
     @cached_property
     def _decoder(self) -> Decoder[Envelope[T]]:
-        # Made with the first reply: start-up pays for none.
-        return Decoder(self.reply)
+        # Built for the first response, to keep the import fast.
+        return Decoder(self.response_type)
 
     def decode(self, body: bytes) -> T:
         """Decode a successful response.
 
         Raises:
-            msgspec.DecodeError: The response breaks the contract; the message names the field.
+            msgspec.DecodeError: The body does not match the response type. The message names the
+                field.
         """
         return self._decoder.decode(body).result
 
     def result_of(self, details: object) -> T:
-        """Make the result that a response with this resource would have had."""
-        return cast("T", cast("Any", self.reply)(details=details).result)
+        """Build the result of a call from the resource that its response would contain."""
+        return cast("T", cast("Any", self.response_type)(details=details).result)
 
     def contradiction(
         self,
@@ -146,17 +147,20 @@ class Operation(Generic[T]):
         params: Mapping[str, str] | None,
         result: T,
     ) -> str | None:
-        """Say how a successful response contradicts its call; see `_identity`.
+        """Describe how a successful response contradicts its call; see `_http.identity`.
 
         Args:
             request: The body as a Struct; None for a read.
             resource_id: The id in the path, if it has one.
             params: Query parameters.
             result: The result in the response.
+
+        Returns:
+            The contradiction in one line, or None.
         """
-        # First what nearly every call is, at the least cost.
+        # The most frequent kinds of calls first, on the shortest path.
         if resource_id is not None:
-            if self._answers(resource_id, result):
+            if self._matches(resource_id, result):
                 return None
         elif not self._is_checked or (self.is_anonymous is not None and self.is_anonymous(request)):
             return None
@@ -169,32 +173,24 @@ class Operation(Generic[T]):
         return contradiction(sent, self.details_of(result), self.states_before)
 
     def details_of(self, result: Any) -> Any:
-        """Return the resource in a result."""
         return result if self._is_plain else result.details
 
-    def _answers(self, resource_id: str, result: Any) -> bool:
-        """Whether a response is about this very id and in no state before the call."""
+    def _matches(self, resource_id: str, result: Any) -> bool:
         details = self.details_of(result)
         return details.id == resource_id and (
             not self.states_before or details.status not in self.states_before
         )
 
     def sent_by_item(self, fields: Mapping[str, Any]) -> Sent:
-        """Find what the output of a bulk item of this operation has to repeat."""
+        """Return what the output of a bulk item of this operation has to repeat."""
         return sent_by_item(fields, self.path_field)
 
     def path_for(self, resource_id: str | None) -> str:
-        """Fill in the id that the path needs.
-
-        Args:
-            resource_id: The id, in any characters; None where the path needs none.
-
-        Returns:
-            The path, percent-encoded.
+        """Insert the percent-encoded id into the path.
 
         Raises:
             TypeError: The id is not a str.
-            ValueError: The id is empty, or would be taken for a step in the path.
+            ValueError: The id is empty or a relative path segment (``.`` or ``..``).
         """
         if self._after is None:
             return self._before
@@ -202,14 +198,14 @@ class Operation(Generic[T]):
             raise TypeError(f"{self.name}: an id must be a str, not {type(resource_id).__name__}")
         if resource_id in {"", ".", ".."}:
             raise ValueError(f"{self.name}: {resource_id!r} is not an id")
-        # The API's own ids need no quoting, which takes 1 % of a call.
+        # The API's own ids need no quoting.
         if not (resource_id.isascii() and resource_id.isalnum()):
             resource_id = quote(resource_id, safe="")
         return self._before + resource_id + self._after
 
 
 class RawOperation(Operation[dict[str, Any]]):
-    """A call by verb and path; its result is the response, any JSON object."""
+    """A call by HTTP method and path. Its result is the response body, any JSON object."""
 
     def __init__(self, name: str, method: str, path: str) -> None:
         self.name = name
@@ -221,12 +217,11 @@ class RawOperation(Operation[dict[str, Any]]):
         self.states_before = frozenset[str]()
         self.carries_items = False
         self.is_anonymous = None
-        self._is_checked = False  # what the response has to repeat is not known
+        self._is_checked = False  # the client does not know what the response has to repeat
 
     @cached_property
     def _object_decoder(self) -> Decoder[dict[str, Any]]:
         return Decoder(dict[str, Any])
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Decode a successful response: any JSON object."""
         return self._object_decoder.decode(body)

@@ -1,4 +1,4 @@
-"""A call by verb and path, for what has no method of its own."""
+"""Prepares a call by HTTP method and path, for operations without an endpoint method."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from prefactor_http._values import as_text, is_nan, iso, name_of, plain
 
 _METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
 _PATH = r"/(?!/)[^\s#]*"
-# Some servers drop what follows a semicolon before they look for steps.
-_STEP = r"[/\\]\.\.?(?:;[^/\\]*)?(?=[/\\]|$)"
+# Some servers remove what follows a semicolon before they resolve dot segments.
+_DOT_SEGMENT = r"[/\\]\.\.?(?:;[^/\\]*)?(?=[/\\]|$)"
 _KEY_FIELD = "idempotency_key"
 _BULK_PATH = f"{PREFIX}/bulk"
 
@@ -33,22 +33,22 @@ def prepare_raw_request(
     idempotency_key: str | None,
     make_key: Callable[[str | None], str],
 ) -> PreparedRequest[dict[str, Any]]:
-    """Build a call by verb and path; a write gets a key if it has none (contract §10).
+    """Prepare a call by HTTP method and path. A write without a key gets one (contract §10).
 
     Args:
-        method: HTTP verb.
+        method: HTTP method.
         path: Path from the root.
         params: Query parameters.
         json_data: Body of a write.
         idempotency_key: The caller's key.
-        make_key: Checks a key, or makes one for None.
+        make_key: Validates a key, or generates one for None.
 
     Returns:
-        The call.
+        The prepared call.
 
     Raises:
-        TypeError: A parameter or a value of the body cannot be sent.
-        ValueError: The path is not one, a GET has a body or key, or two keys differ.
+        TypeError: A parameter or a value in the body cannot be sent.
+        ValueError: The method or path is invalid, a GET has a body or key, or two keys differ.
     """
     method = method.upper()
     if method not in _METHODS:
@@ -57,10 +57,10 @@ def prepare_raw_request(
     if given is None:
         raise TypeError(f"path must be a str, not {type(path).__name__}")
     path = given
-    if not re.fullmatch(_PATH, path) or _has_steps(path):
+    if not re.fullmatch(_PATH, path) or _has_dot_segments(path):
         raise ValueError(
-            f"path must start with one slash and hold no spaces, fragment or steps such as /../; "
-            f"got {path!r}"
+            f"path must start with one slash and contain no spaces, fragment or dot segments such "
+            f"as /../; got {path!r}"
         )
     operation = RawOperation(f"request {method} {path}", method, path)
     prepared = PreparedRequest(operation, path)
@@ -68,7 +68,7 @@ def prepare_raw_request(
         prepared.params = _query(params)
     if method == GET:
         if json_data is not None or idempotency_key is not None:
-            raise ValueError("a GET has no body, and needs no idempotency key")
+            raise ValueError("a GET takes no json_data and no idempotency_key")
         return prepared
     body = dict(json_data or {})
     own = body.get(_KEY_FIELD)
@@ -76,19 +76,19 @@ def prepare_raw_request(
         raise ValueError("idempotency_key differs from the one in json_data")
     prepared.key = make_key(own if idempotency_key is None else idempotency_key)
     prepared.headers = {"Idempotency-Key": prepared.key}
-    if path.partition("?")[0].rstrip("/") != _BULK_PATH:  # there every item has its own
+    if path.partition("?")[0].rstrip("/") != _BULK_PATH:  # there each item has its own key
         body[_KEY_FIELD] = prepared.key
     prepared.body = encode(operation, body)
     return prepared
 
 
-def _has_steps(path: str) -> bool:
-    """Tell whether a path leads out of where it seems to lead.
+def _has_dot_segments(path: str) -> bool:
+    """Whether a path contains dot segments, which servers resolve to another path.
 
-    Dots, slashes and backslashes may be percent-encoded. They are decoded once, as servers do:
-    what is encoded twice, such as ``%252e``, stays a part of a name.
+    Dots, slashes and backslashes may be percent-encoded. They are decoded once, as servers do: a
+    double-encoded dot (``%252e``) remains part of a name.
     """
-    return re.search(_STEP, unquote(path.partition("?")[0])) is not None
+    return re.search(_DOT_SEGMENT, unquote(path.partition("?")[0])) is not None
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
@@ -106,7 +106,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
 
 
 def _query_text(name: str, value: object) -> str:
-    """Write a value as the API expects it in a query."""
+    """Format a value as the API expects it in a query."""
     if isinstance(value, Enum):
         value = value.value
     if not isinstance(value, (str, int, float, date, Decimal, UUID)):
@@ -121,13 +121,13 @@ def _query_text(name: str, value: object) -> str:
                 f"query parameter {name} has no time zone: give it one, such as "
                 "datetime.now(timezone.utc)"
             )
-        # Not in another zone: a plus sign in a query is a space to many a server.
+        # In UTC, because many servers decode the plus sign of an offset as a space.
         return iso(value.astimezone(UTC))
     return str(plain(value))
 
 
 def _scalar(name: str, value: object) -> str | int | float:
-    """Give the text or number that a value of numpy is."""
+    """Convert a numpy scalar to a plain value."""
     try:
         scalar = None if value is None else plain(value)
     except TypeError:

@@ -1,15 +1,15 @@
-"""Finds out whether an earlier attempt of a write succeeded, by reading the resource.
+"""Reconciliation: reads a resource to find out whether an earlier attempt of a write succeeded.
 
-The API answers a repeated write from its store of idempotency keys. If the first response was
-lost and the API has forgotten the key, the second attempt is executed again and refused: the
-instance has already been started, the id has already been taken. Such a refusal can be the echo of
-our own success, so the resource is read before a failure is reported.
+The API stores the responses to writes by idempotency key and repeats them. If the first response
+was lost and the API has dropped the key, it executes the second attempt and refuses it: the
+instance has already been started, or the id has already been taken. Such an error may be caused by
+our own success, so the client reads the resource before it raises.
 
-A read proves success only if the resource is as this very write would have left it: the same
-state, the same timestamp (at the precision that the API shows), the same result. If it is in a
-state that the write cannot have led to, somebody else's write was first, and ours was not applied.
-Everything else proves nothing: a stale replica still shows the state before, a later release of
-the API shows a state that this client does not know.
+The read proves success only if the resource is as this write would have left it: the same state,
+the same timestamp (at the API's precision) and the same result. If it is in a state that the write
+cannot lead to, another write was first and ours was not applied. Everything else leaves the outcome
+unknown: a stale replica may still show the previous state, and a later release of the API may use a
+state that this client does not know.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ Read = Callable[[Operation[Any], str | None, Mapping[str, str] | None], Awaitabl
 INVALID_ACTION = "invalid_action"
 
 _CONFLICT = 409
-_REFUSALS_OF_AN_ID = frozenset({400, 409, 422})
-_NO_SUCH_READ = frozenset({400, 401, 403, 404, 405, 501})
-# Text this long may have been truncated by the API; shorter text has to match.
+_ID_ERROR_STATUSES = frozenset({400, 409, 422})
+_CANNOT_READ_STATUSES = frozenset({400, 401, 403, 404, 405, 501})
+# The API may truncate text to this length or more; shorter text has to match.
 _MIN_TRUNCATED_LENGTH = 100
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
 
 
 class Reconciled(Struct, frozen=True):
-    """What a read has shown about a write.
+    """Result of a reconciliation.
 
     Attributes:
         applied: Whether the write was applied.
-        result: The result of the write's operation, if it was.
-        error: Why the resource could not be read.
+        result: The result of the write, if it was applied.
+        error: The error of the read, or None.
     """
 
     applied: Applied
@@ -58,19 +58,19 @@ class Reconciled(Struct, frozen=True):
 
 
 def may_reconcile(operation: Operation[Any], fields: Fields, error: PrefactorHttpError) -> bool:
-    """Whether a refusal may be the echo of an earlier attempt of the same write.
+    """Whether an error may be caused by the success of an earlier attempt of the same write.
 
     Args:
         operation: The write.
-        fields: What it sent, as JSON; without its ``details`` wrapper or with it.
-        error: The refusal.
+        fields: The JSON fields that it sent, with or without the ``details`` wrapper.
+        error: The error of the last attempt.
     """
     reconciliation = operation.reconciliation
     if reconciliation is None or not isinstance(error, PrefactorApiError):
         return False
     if reconciliation.creates:
         return (
-            error.status_code in _REFUSALS_OF_AN_ID
+            error.status_code in _ID_ERROR_STATUSES
             and isinstance(_details(fields).get("id"), str)
             and _names_id(error.errors)
         )
@@ -84,20 +84,20 @@ async def reconcile(
     resource_id: str | None,
     agent_instance_id: str | None = None,
 ) -> Reconciled:
-    """Read the resource that a write was about and compare it with what the write sent.
+    """Read the resource of a write and compare it with what the write sent.
 
     Args:
-        read: Makes a reading call: operation, id in its path, query parameters.
-        operation: The write; it has a `Reconciliation`.
-        fields: What it sent, as JSON.
-        resource_id: Id in the write's path, if it has one.
-        agent_instance_id: Instance of the span that the write is about, where known.
+        read: Sends a GET: operation, id in the path, query parameters.
+        operation: The write. It has a `Reconciliation`.
+        fields: The JSON fields that it sent.
+        resource_id: Id in the path of the write, or None.
+        agent_instance_id: Instance of the span, if the write is about a span and it is known.
 
     Returns:
-        What the read has shown. A read that fails leaves the outcome unknown.
+        The result. If the read fails, the outcome remains unknown.
     """
     reconciliation = operation.reconciliation
-    assert reconciliation is not None  # noqa: S101 # asked by may_reconcile
+    assert reconciliation is not None  # noqa: S101 # checked by may_reconcile
     details = _details(fields)
     if resource_id is None:
         resource_id = cast("str", details["id"])
@@ -120,7 +120,7 @@ async def _read_resource(
         listing = reconciliation.fallback
         if listing is None or not isinstance(agent_instance_id, str):
             raise
-        if error.status_code not in _NO_SUCH_READ:
+        if error.status_code not in _CANNOT_READ_STATUSES:
             raise
         span = await _find_span(read, listing, resource_id, agent_instance_id)
         if span is None:
@@ -149,38 +149,33 @@ async def _find_span(
     return None
 
 
-# Comparisons. Each gets the JSON fields that were sent, without their wrapper.
+# Comparisons. Each gets the JSON fields that were sent, without the ``details`` wrapper.
 
 
 def was_registered(sent: Fields, instance: AgentInstance) -> Applied:
-    """Compare a register that chose its id."""
     return _all(_same_text(sent.get("external_identifier"), instance.external_identifier))
 
 
 def was_started(sent: Fields, instance: AgentInstance) -> Applied:
-    """Compare a start."""
     if instance.status in {"active", "complete", "failed", "terminated"}:
-        return _all(_same_moment(sent.get("timestamp"), instance.started_at))
-    # A cancelled instance never started. `pending` contradicts the refusal: a stale read.
+        return _all(_same_timestamp(sent.get("timestamp"), instance.started_at))
+    # A cancelled instance never started. `pending` contradicts the error, so the read is stale.
     return Applied.NO if instance.status == "cancelled" else Applied.UNKNOWN
 
 
 def was_finished(sent: Fields, instance: AgentInstance) -> Applied:
-    """Compare a finish of an instance."""
     if instance.status == (sent.get("status") or "complete"):
-        return _all(_same_moment(sent.get("timestamp"), instance.finished_at))
-    return _another_end(instance.status)
+        return _all(_same_timestamp(sent.get("timestamp"), instance.finished_at))
+    return _other_status(instance.status)
 
 
 def was_terminated(sent: Fields, instance: AgentInstance) -> Applied:
-    """Compare a terminate."""
     if instance.status == "terminated":
         return _all(_same_text(sent.get("reason"), instance.termination_reason))
-    return _another_end(instance.status)
+    return _other_status(instance.status)
 
 
 def was_created(sent: Fields, response: AgentSpanReply) -> Applied:
-    """Compare a span create that chose its id."""
     span = response.details
     return _all(
         _same_text(sent.get("agent_instance_id"), span.agent_instance_id)
@@ -189,18 +184,16 @@ def was_created(sent: Fields, response: AgentSpanReply) -> Applied:
 
 
 def was_span_finished(sent: Fields, response: AgentSpanReply) -> Applied:
-    """Compare a finish of a span."""
     span = response.details
     if span.status == (sent.get("status") or "complete"):
         return _all(
-            _same_moment(sent.get("timestamp"), span.finished_at)
+            _same_timestamp(sent.get("timestamp"), span.finished_at)
             and (bool(sent.get("sensitive_encoding")) or _same_result(sent, span))
         )
-    return _another_end(span.status)
+    return _other_status(span.status)
 
 
 def was_agent_created(sent: Fields, agent: Agent) -> Applied:
-    """Compare an agent create that chose its id."""
     return _all(
         _same_text(sent.get("name"), agent.name)
         and _same_text(sent.get("external_identifier"), agent.external_identifier)
@@ -208,12 +201,12 @@ def was_agent_created(sent: Fields, agent: Agent) -> Applied:
 
 
 def was_retired(_: Fields, agent: Agent) -> Applied:
-    """Compare a retire; another state proves nothing, since a retirement can be undone."""
+    # Any other state proves nothing: the agent may have been reinstated since.
     return Applied.YES if agent.status == "retired" else Applied.UNKNOWN
 
 
 def was_reinstated(_: Fields, agent: Agent) -> Applied:
-    """Compare a reinstate; ``retired`` proves nothing, since an agent can be retired again."""
+    # `retired` proves nothing: the agent may have been retired again since.
     return Applied.UNKNOWN if agent.status == "retired" else Applied.YES
 
 
@@ -221,8 +214,8 @@ def _all(same: bool) -> Applied:
     return Applied.YES if same else Applied.NO
 
 
-def _another_end(status: str) -> Applied:
-    """Judge a status that the write does not lead to: only another final one excludes it."""
+def _other_status(status: str) -> Applied:
+    """Compare a status that the write does not lead to: only a final one excludes the write."""
     is_final = status in {"complete", "failed", "cancelled", "terminated"}
     return Applied.NO if is_final else Applied.UNKNOWN
 
@@ -233,7 +226,7 @@ def _details(fields: Fields) -> Fields:
 
 
 def _names_id(errors: object) -> bool:
-    """Whether the problems of a refusal are about the field ``id``, also if they are nested."""
+    """Whether an API error names the field ``id``, at the top level or nested."""
     if not isinstance(errors, Mapping):
         return False
     fields = cast("Fields", errors)
@@ -241,7 +234,7 @@ def _names_id(errors: object) -> bool:
 
 
 def _same_text(sent: object, received: str | None) -> bool:
-    """Whether text matches that the API may have trimmed or truncated, or does not show."""
+    """Whether text matches, although the API may trim, truncate or omit it."""
     if not isinstance(sent, str) or received is None:
         return True
     sent, received = sent.strip(), received.strip()
@@ -250,21 +243,21 @@ def _same_text(sent: object, received: str | None) -> bool:
     return sent == received or is_truncated
 
 
-def _same_moment(sent: object, received: datetime | None) -> bool:
-    """Whether a timestamp matches at the precision that the API shows, or is not shown."""
+def _same_timestamp(sent: object, received: datetime | None) -> bool:
+    """Whether a timestamp matches at the API's precision. The API may omit it."""
     if received is None or not isinstance(sent, str):
         return True
     try:
         moment = datetime.fromisoformat(sent)
     except ValueError:
-        return True  # a bulk item's own text, which the API has understood
+        return True  # text of a bulk item that the API has accepted
     if received.tzinfo is None or moment.tzinfo is None:
         return True
     microseconds = next(
         (step for step in (1_000_000, 1_000) if received.microsecond % step == 0), 1
     )
-    step, cut = timedelta(microseconds=microseconds), moment - received
-    return timedelta(0) <= cut < step or abs(cut) <= step / 2  # truncated, or rounded
+    step, difference = timedelta(microseconds=microseconds), moment - received
+    return timedelta(0) <= difference < step or abs(difference) <= step / 2  # truncated, or rounded
 
 
 def _same_result(sent: Fields, span: AgentSpan) -> bool:
@@ -273,7 +266,7 @@ def _same_result(sent: Fields, span: AgentSpan) -> bool:
 
 
 def _same_json(one: object, other: object) -> bool:
-    """Compare JSON values: 1 is 1.0, but not true."""
+    """Whether two JSON values are equal: 1 equals 1.0, but not true."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         ours, theirs = cast("Fields", one), cast("Fields", other)
         return ours.keys() == theirs.keys() and all(_same_json(ours[k], theirs[k]) for k in ours)

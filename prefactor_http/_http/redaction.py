@@ -1,7 +1,7 @@
-"""Removes the API token from text that users, logs and results files see.
+"""Redaction: removes the API token from errors, logs and results files.
 
-Decisions are made on the values that the server sent. Redaction is the last step, on decoded
-strings, so that no escape sequence hides the token.
+The client decides on the values that the server sent. Redaction is the last step. It works on
+decoded strings, so that no escape sequence hides the token.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from typing import Any, cast
 
 MIN_SECRET_LENGTH = 8
-"""Shorter tokens, such as those of tests, are part of ordinary words and are not redacted."""
+"""Shorter tokens, which tests use, may be part of ordinary words and are not redacted."""
 
 REDACTED = "[token]"
 
 MAX_NESTING = 32
-"""Deeper than the errors of an API are: a value that Python's recursion limit has no part in."""
+"""More levels than an API error has, and far fewer than Python's recursion limit."""
 
-# Error codes and field names of the API's contract: constants that cannot disclose a secret.
+# Error codes and field names of the API: constants that cannot contain the secret.
 _CONTRACT_WORDS = frozenset(
     {
         "bad_authtoken",
@@ -46,7 +46,7 @@ class Redactor:
     """Replaces secrets in text.
 
     Args:
-        secrets: What to replace; values shorter than `MIN_SECRET_LENGTH` are ignored.
+        secrets: Text to replace. Values shorter than `MIN_SECRET_LENGTH` are ignored.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -64,7 +64,7 @@ class Redactor:
             self._secrets = tuple(sorted((*self._secrets, secret), key=len, reverse=True))
 
     def text(self, text: str) -> str:
-        """Return the text without secrets; error codes and field names of the API stay."""
+        """Return the text without secrets. Error codes and field names of the API stay."""
         if text in _CONTRACT_WORDS:
             return text
         for secret in self._secrets:
@@ -76,7 +76,7 @@ class Redactor:
 
         Args:
             value: The value.
-            max_nesting: Levels to keep; deeper ones are replaced by an ellipsis.
+            max_nesting: Levels to keep. Deeper ones are replaced by an ellipsis.
         """
         if isinstance(value, str):
             return self.text(value)
@@ -91,7 +91,7 @@ class Redactor:
         return value
 
     def source(self, text: str) -> str:
-        r"""Return text that may be undecoded JSON without secrets, also not as ``\uXXXX``."""
+        r"""Return undecoded text without secrets, also if they are escaped as ``\uXXXX``."""
         plain = self.text(text)
         unescaped = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
         return plain if self.text(unescaped) == unescaped else self.text(unescaped)

@@ -1,4 +1,4 @@
-"""The outcome of one attempt: a response, or a failure with what it says about the write."""
+"""Outcome of one attempt: a `Response`, or a `Failure` with what is known about the write."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from prefactor_http.exceptions import PrefactorHttpError
 
 
 class WriteStatus(Enum):
-    """What a failed attempt says about its write."""
+    """What is known about the write of a failed attempt."""
 
     NOT_SENT = auto()
-    """The request did not leave: the write did not happen."""
+    """The request was not sent, so the write was not applied."""
     UNKNOWN = auto()
-    """The request may have been carried out."""
+    """The write may have been applied."""
     ANSWERED = auto()
-    """The API answered: the write was refused."""
+    """The API refused the write."""
 
 
 class Response(Struct, gc=False):
-    """A reply, read to its end."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def __repr__(self) -> str:
-        # Error reports show the variables of each frame: no body, no headers.
-        return f"<Reply {self.status}, {len(self.body)} bytes>"
+        # Error reporters show the local variables of each frame: no body, no headers.
+        return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
 class Failure(Struct):
-    """A failed attempt, as a value: an exception that is never raised leaves no cycles behind.
+    """A failed attempt, as a value. Its error is not raised, so it creates no reference cycles.
 
     Attributes:
-        error: What the caller gets if there is no further attempt.
-        kind: What is known of the write.
-        status: HTTP status, where there was a reply.
+        error: The error to raise if there is no retry.
+        write_status: What is known about the write.
+        status: HTTP status of the response, or None.
         permanent: Another attempt would fail in the same way.
-        disconnected: The connection broke; if it was an idle one, another will do at once.
-        timed_out: The attempt ran into a timeout.
-        retry_after: Seconds that the response asked to wait.
+        disconnected: The connection was lost. If it was idle before, an immediate retry helps.
+        timed_out: The attempt timed out.
+        retry_after: Seconds that the response asked to wait, or None.
         lost: The response is unusable, as if it had been lost in transit.
-        contradicts: The response is about another resource, or about the state before the call.
+        contradicts: The response is about another resource or an earlier state.
     """
 
     error: PrefactorHttpError
-    kind: WriteStatus
+    write_status: WriteStatus
     status: int | None = None
     permanent: bool = False
     disconnected: bool = False

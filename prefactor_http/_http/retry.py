@@ -1,8 +1,8 @@
-"""Decides what is retried, when, and for how long.
+"""Retries: decides which failures are retried, after which delay, and how often.
 
-`Retry.run` makes the first attempt by itself. Only a failure involves tenacity, which then sees
-that failure as its first attempt. An attempt ends in a value, the result or a `Failure`, so no
-exception is caught, kept and raised again.
+`Retry.run` makes the first attempt without tenacity. If it fails, tenacity takes over and counts
+that failure as its first attempt. Attempts return a result or a `Failure` instead of raising, so
+that no exception is caught, stored and raised again.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The next one, on a connection of its own, is not a mistake of the pool.
+# The retry after a contradiction uses a new connection. A second one is the server's own answer.
 MAX_CONTRADICTIONS = 1
-DOUBTFUL_REFUSALS = frozenset({400, 404, 409, 422})
+SUSPECT_STATUSES = frozenset({400, 404, 409, 422})
 
 
 class Retry:
-    """Runs calls under one configuration; views of a client differ in this alone.
+    """Runs calls under one configuration. Each view of a client has its own.
 
     Args:
-        config: How often, how long.
-        state: What the client and its views share.
+        config: Limits of retries and delays.
+        state: The state that the client and its views share.
     """
 
     def __init__(self, config: HttpClientConfig, state: ClientState) -> None:
@@ -70,38 +70,33 @@ class Retry:
     async def run(self, prepared: PreparedRequest[T]) -> T:
         """Run a call, retrying transient failures.
 
-        Args:
-            prepared: The call; it records its attempts.
-
-        Returns:
-            Its result.
-
         Raises:
             PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
         """
         try:
             self.state.check_usable()
         except PrefactorClientError as error:
-            build_error(prepared, error, is_exhausted=False)  # to say which call it was
+            build_error(prepared, error, is_exhausted=False)  # adds method, path and key
             raise
         if self.config.deadline is not None and prepared.expires_at is None:
             return await self._run_within(prepared, self.config.deadline)
         try:
             outcome = await self.attempt(prepared)
             if isinstance(outcome, Failure):
-                recovery = _Recovery(self, prepared, outcome)
-                del outcome  # or a raised error and this frame would hold each other
-                return await recovery.run()
+                loop = _RetryLoop(self, prepared, outcome)
+                del outcome  # avoids a reference cycle of the raised error and this frame
+                return await loop.run()
         except asyncio.CancelledError as exc:
             annotate_cancellation(prepared, exc)
-            # Error reports show the variables of each frame, and aiohttp's hold headers and bodies.
+            # Error reporters show the local variables of each frame, and aiohttp's hold headers
+            # and bodies.
             exc.__traceback__ = None
             raise
         self.state.budget.deposit(FIRST_SUCCESS)
         return outcome
 
     async def _run_within(self, prepared: PreparedRequest[T], deadline: float) -> T:
-        timeout = self.state.timeouts.begin(deadline)
+        timeout = self.state.timeouts.start(deadline)
         prepared.expires_at = self.state.clock.monotonic() + deadline
         try:
             return await self.run(prepared)
@@ -110,14 +105,14 @@ class Retry:
             if reason is None:
                 raise
         finally:
-            self.state.timeouts.end(timeout)
+            self.state.timeouts.stop(timeout)
         raise interruption_error(prepared, reason, deadline)
 
     async def attempt(self, prepared: PreparedRequest[T]) -> T | Failure:
-        """Make one attempt, as soon as the rate limiter lets it through and a slot is free."""
+        """Make one attempt, once the rate limiter admits it and a slot is free."""
         state, config = self.state, self.config
-        if not state.admit_now(prepared):
-            failure = await state.admit(prepared)
+        if not state.acquire_nowait(prepared):
+            failure = await state.acquire(prepared)
             if failure is not None:
                 return failure
         prepared.attempts += 1
@@ -130,9 +125,9 @@ class Retry:
             state.release(prepared)
         prepared.in_flight = False
         outcome = parse_response(prepared, response, state.redactor, state.clock.utcnow)
-        if state.seen.is_watching:
+        if state.seen.is_enabled:
             if prepared.operation.is_anonymous is not None:
-                outcome = self._doubt(prepared, response, outcome)
+                outcome = self._check_identity(prepared, response, outcome)
             elif prepared.resource_id is not None:
                 state.seen.add(prepared.resource_id, prepared.key)
         if isinstance(outcome, Failure):
@@ -146,51 +141,53 @@ class Retry:
         return outcome
 
     def _record(self, prepared: PreparedRequest[Any], failure: Failure) -> None:
-        """Note what a failed attempt means for its call, and for the connections of the pool."""
+        """Update the call and the pooled connections after a failed attempt."""
         seen, now = self.state.seen, self.state.clock.monotonic()
         if failure.contradicts:
-            seen.distrust_connections(now)
-            # Another call may read the answer to this one before this one does.
+            seen.suspect_connections(now)
+            # Another call may receive the response to this one.
             sent_id = sent_by_request(prepared.request, prepared.resource_id).id
             if sent_id is not None:
                 seen.add(sent_id, prepared.key)
         elif (
-            failure.kind is WriteStatus.ANSWERED
-            and failure.status in DOUBTFUL_REFUSALS
+            failure.write_status is WriteStatus.ANSWERED
+            and failure.status in SUSPECT_STATUSES
             and not prepared.needs_new_connection
-            and seen.distrusts_connections(now)
+            and seen.are_connections_suspect(now)
         ):
-            failure.contradicts, failure.kind = True, WriteStatus.UNKNOWN
+            failure.contradicts, failure.write_status = True, WriteStatus.UNKNOWN
         prepared.outcome_unknown |= (
-            failure.kind is WriteStatus.UNKNOWN and prepared.operation.method != GET
+            failure.write_status is WriteStatus.UNKNOWN and prepared.operation.method != GET
         )
         prepared.contradictions += failure.contradicts
-        # A response to another call came over a connection of the pool: trust none of them.
+        # A pooled connection delivered the response to another call: the retry uses none of them.
         prepared.needs_new_connection = failure.contradicts
 
-    def _doubt(
+    def _check_identity(
         self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T | Failure
     ) -> T | Failure:
-        """Reject a success that may be the answer to another call; see `_doubt`."""
+        """Turn a success that may belong to another call into a failure; see `seen_resources`."""
         if isinstance(outcome, Failure) or isinstance(response, Failure):
             return outcome
         seen, details = self.state.seen, prepared.operation.details_of(outcome)
-        if prepared.doubted:
-            seen.resolve(details.id, prepared.key)
+        if prepared.was_suspect:
+            seen.record_repeat(details.id, prepared.key)
         elif (
-            seen.is_doubtful(details.id, prepared.key)
+            seen.is_suspect(details.id, prepared.key)
             and self.config.max_retries > 0
             and not confirms(sent_by_request(prepared.request, None), details)
         ):
-            prepared.doubted = True
-            problem = f"the response is about {details.id!r}, as that to another call was"
+            prepared.was_suspect = True
+            problem = (
+                f"the response is about {details.id!r}, like an earlier response to another call"
+            )
             return contradiction_failure(prepared, response, self.state.redactor, problem)
         seen.add(details.id, prepared.key)
         return outcome
 
 
-class _Recovery(Generic[T]):
-    """A call after its first failure: the strategies that tenacity asks, and the end."""
+class _RetryLoop(Generic[T]):
+    """Retries one call after its first failure: tenacity's strategies, and the final error."""
 
     def __init__(self, retry: Retry, prepared: PreparedRequest[T], first: Failure) -> None:
         self._retry = retry
@@ -203,37 +200,37 @@ class _Recovery(Generic[T]):
         self._is_exhausted = False
 
     async def run(self) -> T:
-        # Not at the top: it costs 8 ms of start-up, and most processes never need it.
+        # Imported here to keep the import of the package fast.
         import tenacity  # noqa: PLC0415
 
         controller = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_result(self._is_worth_repeating),
+            retry=tenacity.retry_if_result(self._should_retry),
             wait=self._wait,
             stop=self._stop,
-            sleep=self._state.pause,
+            sleep=self._state.sleep,
             retry_error_callback=_outcome_of,
         )
         try:
             outcome: T | Failure = await controller(self._attempt)
         except asyncio.CancelledError:
-            self._state.budget.deposit(self._spent)  # the API is not to blame
+            self._state.budget.deposit(self._spent)  # not the API's fault
             raise
         finally:
-            controller.iter_state.reset()  # its list of actions refers back to it
-        if not self._is_worth_repeating(outcome):  # the API has answered, if only with a refusal
+            controller.iter_state.reset()  # its list of actions is a reference cycle
+        if not self._should_retry(outcome):  # the API has answered, if only with an error
             self._state.budget.deposit(self._spent)
         if not isinstance(outcome, Failure):
             return outcome
-        if self._prepared.outcome_unknown and outcome.kind is not WriteStatus.UNKNOWN:
+        if self._prepared.outcome_unknown and outcome.write_status is not WriteStatus.UNKNOWN:
             reconciled = await self._reconcile(outcome.error)
             if reconciled is not None:
                 return reconciled
-        # A contract error says more than that retries are used up.
+        # A contract error says more than "retries exhausted".
         is_exhausted = self._is_exhausted and not (outcome.lost or outcome.contradicts)
         try:
             raise build_error(self._prepared, outcome.error, is_exhausted=is_exhausted)
         finally:
-            del outcome  # or the error and this frame would hold each other
+            del outcome  # avoids a reference cycle of the error and this frame
 
     async def _attempt(self) -> T | Failure:
         if self._first is not None:
@@ -241,7 +238,7 @@ class _Recovery(Generic[T]):
             return first
         return await self._retry.attempt(self._prepared)
 
-    def _is_worth_repeating(self, outcome: T | Failure) -> bool:
+    def _should_retry(self, outcome: T | Failure) -> bool:
         if not isinstance(outcome, Failure) or outcome.permanent:
             return False
         if outcome.contradicts:
@@ -255,14 +252,14 @@ class _Recovery(Generic[T]):
                 return False
             if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:
                 return True
-        return outcome.kind is WriteStatus.NOT_SENT or self._prepared.is_repeatable
+        return outcome.write_status is WriteStatus.NOT_SENT or self._prepared.is_repeatable
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure_of(state)
         if failure.contradicts:
             return 0.0
         if failure.disconnected and not self._has_reconnected:
-            # Most likely a kept-alive connection that the server had closed: nothing to wait for.
+            # Most likely the server had closed a kept-alive connection: reconnect immediately.
             self._has_reconnected = True
             return 0.0
         retry = state.attempt_number - 1
@@ -275,23 +272,27 @@ class _Recovery(Generic[T]):
             self._is_exhausted = self._config.max_retries > 0
             return True
         if failure.retry_after is not None and failure.retry_after > self._config.max_retry_delay:
-            error.add_note("not tried again: Retry-After is longer than max_retry_delay")
+            error.add_note("not retried: Retry-After is longer than max_retry_delay")
             return True
         expires_at = self._prepared.expires_at
         now = self._state.clock.monotonic()
         if expires_at is not None and now + state.upcoming_sleep >= expires_at:
-            error.add_note("not tried again: the deadline comes first")
+            error.add_note("not retried: the deadline ends before the next attempt")
             return True
         cost = retry_cost(failure)
         if not self._state.budget.withdraw(cost):
             error.retry_budget_exhausted = True
-            error.add_note("not tried again: the client's retry budget is used up")
+            error.add_note("not retried: the client's retry budget is exhausted")
             return True
         self._spent += cost
         return False
 
     async def _reconcile(self, error: PrefactorHttpError) -> T | None:
-        """Find out whether an earlier attempt caused this refusal; see `_reconciliation`."""
+        """Find out whether an earlier attempt caused this error; see `reconciliation`.
+
+        Returns:
+            The result of the call if an earlier attempt was applied, otherwise None.
+        """
         prepared = self._prepared
         operation = prepared.operation
         if operation.reconciliation is None:
@@ -325,12 +326,12 @@ class _Recovery(Generic[T]):
 
 def _failure_of(state: RetryCallState) -> Failure:
     failure = _outcome_of(state)
-    assert isinstance(failure, Failure)  # noqa: S101 # only failures are worth repeating
+    assert isinstance(failure, Failure)  # noqa: S101 # only failures are retried
     return failure
 
 
 def _outcome_of(state: RetryCallState) -> Any:
-    assert state.outcome is not None  # noqa: S101 # tenacity asks after an attempt
+    assert state.outcome is not None  # noqa: S101 # tenacity calls this after an attempt
     return state.outcome.result()
 
 

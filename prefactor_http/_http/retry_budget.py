@@ -1,4 +1,4 @@
-"""A client's retry budget: it bounds the retries of calls that fail in the end."""
+"""Retry budget: limits the retries of a client while its calls keep failing."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from prefactor_http.config import HttpClientConfig
 
 FIRST_SUCCESS = 1
 _RETRY_COST, _TIMEOUT_COST = 5, 10
-# Tokens per connection. When the API restarts, a call is retried twice on average, which costs 10
-# tokens. So the budget suffices for ten calls per connection that wait for the API at a time.
+# When the API restarts, a call is retried twice on average, which costs 10 tokens. So this is
+# enough for ten waiting calls per connection.
 _TOKENS_PER_CONNECTION = 100
 
 
 def retry_cost(failure: Failure) -> int:
-    """Return the tokens that a retry after a failure costs.
+    """Return how many tokens a retry after this failure costs.
 
-    A request that was not sent has cost the API nothing, so its retry costs nothing either. Nor
-    does one after a 429, since the rate limiter spaces these out.
+    A request that was not sent is no load on the API, so its retry is free. So is a retry after a
+    429, because the rate limiter spaces those out.
     """
-    if failure.kind is WriteStatus.NOT_SENT or failure.status == TOO_MANY_REQUESTS:
+    if failure.write_status is WriteStatus.NOT_SENT or failure.status == TOO_MANY_REQUESTS:
         return 0
     return _TIMEOUT_COST if failure.timed_out else _RETRY_COST
 
 
 class RetryBudget:
-    """A bucket of tokens, emptied by retries and filled by successes.
+    """A token bucket that retries empty and successes refill.
 
-    A call that gets an answer in the end returns what its retries cost; one that needed no retry
-    adds 1. So the bucket stays full while calls succeed, however many attempts they need. While
-    the API is down for long, a client makes a limited number of retries and then one attempt per
-    call, instead of multiplying its load.
+    A call that is answered in the end returns the tokens of its retries; one that needed no retry
+    adds one token. So the bucket stays full while calls succeed, however many attempts they need.
+    In a long outage, the client makes a limited number of retries and then one attempt per call,
+    instead of multiplying its load.
 
     Args:
-        config: Tells the size of the bucket, which is full at first.
+        config: Contains the size of the bucket, which is full at first.
     """
 
     def __init__(self, config: HttpClientConfig) -> None:
@@ -44,11 +44,7 @@ class RetryBudget:
         self._tokens = size or 0
 
     def withdraw(self, tokens: int) -> bool:
-        """Take tokens for a retry.
-
-        Returns:
-            Whether the bucket held that many.
-        """
+        """Take tokens for a retry, and return whether there were enough."""
         if self._size is None:
             return True
         if self._tokens < tokens:
@@ -57,6 +53,5 @@ class RetryBudget:
         return True
 
     def deposit(self, tokens: int) -> None:
-        """Return tokens after a success."""
         if self._size is not None and self._tokens < self._size:
             self._tokens = min(self._size, self._tokens + tokens)

@@ -1,4 +1,4 @@
-"""A semaphore for attempts in flight."""
+"""Semaphore that limits the attempts in flight."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import deque
 
 
 class Semaphore:
-    """Hands out slots in the order in which they were asked for.
+    """Grants slots in the order of requests.
 
-    `asyncio.Semaphore` does the same, but acquiring a free slot takes two coroutines and a
-    generator, 3 % of a call. Here `acquire_nowait` takes a free slot without awaiting anything.
+    `asyncio.Semaphore` does the same, but even a free slot has to be awaited. `acquire_nowait`
+    takes a free slot without creating a coroutine.
 
     Args:
         slots: Number of slots.
@@ -21,10 +21,9 @@ class Semaphore:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def acquire_nowait(self) -> bool:
-        """Take a slot if one is free. Nobody waits while one is.
+        """Take a slot if one is free, and return whether it was.
 
-        Returns:
-            Whether a slot was taken.
+        A task that waits is never overtaken: no slot is free while one waits.
         """
         if self._free:
             self._free -= 1
@@ -32,7 +31,6 @@ class Semaphore:
         return False
 
     async def acquire(self) -> None:
-        """Take a slot, waiting for one if none is free."""
         if self.acquire_nowait():
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -45,7 +43,7 @@ class Semaphore:
             raise
 
     def release(self) -> None:
-        """Return a slot, or hand it to the first task that waits for one."""
+        """Hand the slot to the first waiting task, or make it free."""
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

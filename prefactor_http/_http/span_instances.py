@@ -1,7 +1,7 @@
-"""Remembers which instance each open span of this client belongs to.
+"""Remembers the agent instance of each open span.
 
-The API has no documented way to read a span by its id, but it lists the spans of an instance. To
-verify the outcome of a span's finish, its instance has to be known.
+The API documents no way to read a span by its id, but it lists the spans of an instance. To verify
+whether a span was finished, the client needs the instance.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ _CAPACITY = 10_000
 
 
 class SpanInstances:
-    """Instance ids by span id; the oldest entries are dropped beyond a fixed number."""
+    """Instance ids by span id. Beyond its capacity the oldest entry is dropped."""
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
         self._instances: OrderedDict[str, str] = OrderedDict()
 
     def remember(self, span_id: str, agent_instance_id: str) -> None:
-        """Note the instance of a new span."""
         if len(self._instances) >= self._capacity:
             self._instances.popitem(last=False)
         self._instances[span_id] = agent_instance_id
 
     def get(self, span_id: str | None) -> str | None:
-        """Return the instance of a span, or None where it is not known."""
+        """Return the instance id of a span, or None if it is unknown."""
         return None if span_id is None else self._instances.get(span_id)
 
     def forget(self, span_id: str) -> None:
-        """Drop a span that has ended."""
         self._instances.pop(span_id, None)

@@ -1,4 +1,4 @@
-"""What a client and its views share: session, limit, gate, budget, and an end."""
+"""State that a client shares with its views: session, slots, rate limiter, retry budget."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _CLOSED = "the client is closed: enter it again with `async with`"
-_INHERITED = (
-    "the client was opened before this process was forked: make a new client in each process"
-)
-_FOREIGN = (
+_FORKED = "the client was opened before this process was forked: make a new client in each process"
+_OTHER_LOOP = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
     "on its own loop first"
 )
@@ -38,13 +36,13 @@ T = TypeVar("T")
 
 
 class ClientState:
-    """One client's life on one event loop, from `open` to `close`.
+    """The shared state of a client, bound to one event loop from `open` to `close`.
 
     Args:
         config: The client's configuration.
-        headers: Headers of every request.
-        clock: Where the time comes from.
-        session: A session to borrow, or None.
+        headers: Headers of each request.
+        clock: Source of time.
+        session: A borrowed session, or None.
     """
 
     def __init__(
@@ -83,14 +81,14 @@ class ClientState:
         self.transport.open()
         self._pid = os.getpid()
         if self._loop is not loop:
-            # On the same one, attempts of before a close may still have slots to give back.
+            # On the same loop, attempts from before the close may still release their slots.
             self._loop = loop
             self.slots = Semaphore(self._max_connections)
             self.limiter.rebind()
         self.is_closed = False
 
     def check_usable(self) -> None:
-        """Let a call in, or say why not.
+        """Check that the client can be used here; open it if it was never opened.
 
         Raises:
             PrefactorClientError: The client is closed, or open in another process or on another
@@ -105,15 +103,15 @@ class ClientState:
 
     def _check_owner(self) -> None:
         if self._pid != os.getpid():
-            raise PrefactorClientError(_INHERITED)
+            raise PrefactorClientError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
-            raise PrefactorClientError(_FOREIGN)
+            raise PrefactorClientError(_OTHER_LOOP)
 
-    def admit_now(self, prepared: PreparedRequest[Any]) -> bool:
-        """Let an attempt start at once, if nothing speaks against it; see `release`.
+    def acquire_nowait(self, prepared: PreparedRequest[Any]) -> bool:
+        """Take a slot for an attempt, if it may start now.
 
         Returns:
-            Whether it may. If not, `admit` waits until it may.
+            Whether it may. If so, call `release` after the attempt; if not, await `acquire`.
         """
         if self.is_closed or not self.slots.acquire_nowait():
             return False
@@ -122,75 +120,75 @@ class ClientState:
         self.slots.release()
         return False
 
-    async def admit(self, prepared: PreparedRequest[Any]) -> Failure | None:
-        """Wait until an attempt may start; see `release`.
+    async def acquire(self, prepared: PreparedRequest[Any]) -> Failure | None:
+        """Wait until an attempt may start, and take its slot.
 
         Returns:
-            None when it may start, otherwise why it may not.
+            None if it may start; then call `release` after it. Otherwise the failure of the call.
         """
         closed = Failure(
             PrefactorClientError("the client was closed"), WriteStatus.NOT_SENT, permanent=True
         )
-        failure = await self._unless_closing(self.limiter.acquire(prepared, self.slots), closed)
+        failure = await self._wait_unless_closed(self.limiter.acquire(prepared, self.slots), closed)
         if failure is None and self.is_closed:
             self.release(prepared)
             return closed
         return failure
 
     def release(self, prepared: PreparedRequest[Any]) -> None:
-        """Record that an attempt that was admitted is over."""
+        """Return the slot of an attempt that has ended."""
         self.slots.release()
         if not self.limiter.is_idle:
             self.limiter.release(prepared)
 
-    async def pause(self, seconds: float) -> None:
-        """Wait, unless the client closes; then the next attempt is refused."""
-        await self._unless_closing(self.clock.sleep(seconds), None)
+    async def sleep(self, seconds: float) -> None:
+        """Wait until a retry. Ends early if the client is closed; then the next attempt fails."""
+        await self._wait_unless_closed(self.clock.sleep(seconds), None)
 
     async def close(self, drain_timeout: float) -> None:
-        """Refuse new calls, wake those that wait, let those in flight end, close the session.
+        """Reject new calls, wake waiting ones, drain those in flight and close the session.
 
-        In a forked child, and when the client's event loop has ended, there are no calls to wait
-        for: the client only drops what it holds.
+        In a forked child, or when the client's event loop is closed, there are no calls to drain:
+        the client only drops its references.
 
         Args:
-            drain_timeout: Seconds for those in flight; then they are interrupted.
+            drain_timeout: Seconds after which attempts in flight are interrupted.
 
         Raises:
             PrefactorClientError: The client is open on another event loop.
         """
         loop = self._loop
         if loop is not None and self._pid != os.getpid():
-            self._drop()
+            self._forget_loop()
             self.transport.abandon()
         elif loop is not None and loop.is_closed():
-            self._drop()
-            with suppress(RuntimeError):  # what was to be cancelled is on a loop that has ended
+            self._forget_loop()
+            with suppress(RuntimeError):  # aiohttp cancels callbacks on the closed loop
                 await self.transport.close()
         elif loop is None or loop is asyncio.get_running_loop():
-            await self._close_here(drain_timeout)
+            await self._close_on_own_loop(drain_timeout)
         elif not self.is_closed:
-            raise PrefactorClientError(_FOREIGN)
+            raise PrefactorClientError(_OTHER_LOOP)
 
-    def _drop(self) -> None:
+    def _forget_loop(self) -> None:
         self.is_closed = True
         self._loop = None
-        self.timeouts.forget()
+        self.timeouts.clear()
 
-    async def _close_here(self, drain_timeout: float) -> None:
+    async def _close_on_own_loop(self, drain_timeout: float) -> None:
         self.is_closed = True
         try:
-            self.timeouts.interrupt(only_endless=True)
+            self.timeouts.interrupt(only_unlimited=True)
             await self.timeouts.wait_until_empty(drain_timeout)
         finally:
-            if self.is_closed:  # or it was opened again meanwhile, and goes on
-                self.timeouts.interrupt(only_endless=False)
-                self.timeouts.stop()
+            if self.is_closed:  # it may have been opened again during the drain
+                self.timeouts.interrupt(only_unlimited=False)
+                self.timeouts.cancel_timers()
                 await self.transport.close()
 
-    async def _unless_closing(self, wait: Awaitable[T], closed: T) -> T:
-        """Wait for something; return `closed` if the client closes first."""
-        timeout = self.timeouts.begin(None)
+    async def _wait_unless_closed(self, wait: Awaitable[T], closed: T) -> T:
+        """Await `wait`, or return `closed` if the client is closed first."""
+        timeout = self.timeouts.start(None)
         try:
             return await wait
         except asyncio.CancelledError:
@@ -198,4 +196,4 @@ class ClientState:
                 raise
             return closed
         finally:
-            self.timeouts.end(timeout)
+            self.timeouts.stop(timeout)

@@ -1,4 +1,4 @@
-"""The state of one operation that the API has asked to slow down; see `_rate_limiter`."""
+"""Throttle of one operation after the API has rejected a call; see `rate_limiter`."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from msgspec import Struct
 from prefactor_http._http.backoff import backoff
 from prefactor_http._http.codec import TOO_MANY_REQUESTS, PreparedRequest
 from prefactor_http._http.isolated_rejections import IsolatedRejections
-from prefactor_http._http.rate_estimator import RateEstimator, Run
+from prefactor_http._http.rate_estimator import Interval, RateEstimator
 from prefactor_http.config import HttpClientConfig
 
-MIN_PATIENCE = 60.0
+MIN_GIVE_UP_AFTER = 60.0
 _MIN_PAUSE = 0.001
 _MIN_PROBE_SECONDS = 1.0
-# Timers are late by a millisecond or two. So much is made up for, and no more after a break.
+# Timers fire a little late. Calls make up for at most this delay, so an idle time causes no burst.
 _SLACK = 0.02
 _MIN_PACED = 3.0  # in units of the pause
-# An API that names the rest of its window names a short time at the end of a long window.
+# If `Retry-After` is the rest of the API's window, it is short at the end of a long window.
 _WAIT_MEMORY = 0.8
-# Calls in flight at a rejection are evidence if there were so many.
+# So many calls in flight at a rejection are evidence.
 _MIN_LATE = 2
-# A rejection after so many calls, or after as many as the last time, is not a random one.
-_MANY, _SIMILAR = 100, 1.25
-_AT_THE_LIMIT = -9.0
+# A rejection after so many calls, or after about as many as the last time, is not random.
+_MANY_CALLS, _SIMILAR_RATIO = 100, 1.25
+_EVIDENCE_OF_LIMIT = -9.0
 
 
-class State(Enum):
-    """What happens to the calls of an operation."""
+class ThrottleState(Enum):
+    """How the calls of an operation are sent."""
 
     OPEN = auto()
-    """Calls are sent at once."""
+    """Calls are sent immediately."""
     PAUSED = auto()
-    """Calls wait. When the pause is over, one at a time is sent as a probe."""
+    """Calls wait. After the pause, one at a time is sent as a probe."""
     PACED = auto()
     """Calls are sent one after another, at the estimated rate."""
 
 
 class Rejection(Struct, frozen=True):
-    """What the API said when it rejected a call."""
+    """The API's response to a rejected call."""
 
     status: int
     code: str
@@ -51,30 +51,30 @@ class Rejection(Struct, frozen=True):
 
 
 class Throttle:
-    """Pauses and paces the calls of one operation. Neither waits nor reads a clock itself.
+    """Pauses and paces the calls of one operation. It does not wait or read a clock itself.
 
     Args:
         config: The client's configuration, for the length of pauses.
 
     Attributes:
-        line: Calls that wait hold this lock, one after another.
-        state: What happens to calls now; changes in `_change` alone.
-        probe: The call that is being sent as a probe, if there is one.
-        paused_until: When the pause is over.
+        queue: Waiting calls acquire this lock one after another.
+        state: How calls are sent now.
+        probe: The probe in flight, or None.
+        paused_until: End of the pause.
         pauses: Pauses in a row, without a success between them.
-        give_up_at: When calls that wait give up, unless it is the first pause.
-        patience: Seconds from the first rejection, or the last success, until then.
-        rejected_at: When a call was last rejected.
-        last_rejection: What the API said then.
+        give_up_at: When waiting calls fail, except during the first pause.
+        give_up_after: Seconds from the first rejection, or the last success, to `give_up_at`.
+        rejected_at: Time of the last rejection.
+        last_rejection: The last rejection.
     """
 
     def __init__(self, config: HttpClientConfig) -> None:
-        self.line = asyncio.Lock()
-        self.state = State.OPEN
+        self.queue = asyncio.Lock()
+        self.state = ThrottleState.OPEN
         self.probe: PreparedRequest[Any] | None = None
         self.paused_until = self.give_up_at = self.rejected_at = -math.inf
         self.pauses = 0
-        self.patience = max(MIN_PATIENCE, config.max_retry_delay)
+        self.give_up_after = max(MIN_GIVE_UP_AFTER, config.max_retry_delay)
         self.last_rejection = Rejection(TOO_MANY_REQUESTS, "", "", None)
         self._config = config
         self._paused_at = -math.inf
@@ -82,76 +82,76 @@ class Throttle:
         self._probe_ended: asyncio.Future[None] | None = None
         self._is_rate_limit = False
         self._wait = 0.0
-        self._run = Run(0, 0.0, 0.0)
-        self._is_learned = True
+        self._interval = Interval(0, 0.0, 0.0)
+        self._is_evaluated = True
         self._resumed_at = self._next_at = 0.0
         self._admitted = self._last_admitted = 0
         self._estimator = RateEstimator()
         self._isolated = IsolatedRejections()
 
     def delay(self, now: float) -> float:
-        """Return the seconds after which a call may be sent; 0 if it may be sent now."""
-        if self.state is State.PAUSED:
+        """Return the seconds until a call may be sent; 0 if it may be sent now."""
+        if self.state is ThrottleState.PAUSED:
             if now < self.paused_until:
                 return self.paused_until - now
             return 0.0 if self.probe is None else max(0.0, self._probe_until - now)
-        if self.state is State.PACED:
+        if self.state is ThrottleState.PACED:
             late = now - self._next_at
             if late < 0:
                 return -late
-            patience = max(self._estimator.patience, _MIN_PACED * self._wait)
-            if late > _SLACK and now - self._resumed_at > patience:
-                self._change(State.OPEN)
+            open_after = max(self._estimator.unlimited_after, _MIN_PACED * self._wait)
+            if late > _SLACK and now - self._resumed_at > open_after:
+                self.state = ThrottleState.OPEN
         return 0.0
 
-    def is_hopeless(self, now: float) -> bool:
-        """Return whether calls have waited in vain for so long that they give up."""
-        is_probed = self.state is State.PAUSED and self.pauses > 1 and self.probe is None
+    def should_give_up(self, now: float) -> bool:
+        """Return whether waiting calls fail because no probe has succeeded for too long."""
+        is_probed = self.state is ThrottleState.PAUSED and self.pauses > 1 and self.probe is None
         return is_probed and now >= self.give_up_at
 
-    def enter(self, prepared: PreparedRequest[Any], now: float) -> bool:
-        """Let a call through, if it may be sent now."""
+    def acquire_nowait(self, prepared: PreparedRequest[Any], now: float) -> bool:
+        """Admit a call if it may be sent now. Returns whether it was admitted."""
         if self.delay(now):
             return False
-        prepared.entered_at = now
-        if self.state is State.PAUSED:
-            if not self._is_learned:
-                self._is_learned = True
-                self._learn(self._run)
-            if now > self.paused_until + self.patience:  # nobody has called for long
-                self.give_up_at = now + self.patience
+        prepared.admitted_at = now
+        if self.state is ThrottleState.PAUSED:
+            if not self._is_evaluated:
+                self._is_evaluated = True
+                self._evaluate(self._interval)
+            if now > self.paused_until + self.give_up_after:  # no calls for a long time
+                self.give_up_at = now + self.give_up_after
             self.probe = prepared
-            # One that gets no response holds the others back no longer than the pause did.
+            # If the probe gets no response, the others wait no longer than the pause lasted.
             self._probe_until = now + max(_MIN_PROBE_SECONDS, self.paused_until - self._paused_at)
-        elif self.state is State.PACED:
+        elif self.state is ThrottleState.PACED:
             rate = self._estimator.rate_at(now - self._resumed_at)
             self._next_at = max(self._next_at, now - _SLACK) + 1 / rate
         return True
 
-    def leave(self, prepared: PreparedRequest[Any]) -> None:
-        """Record that the attempt of a call is over, whatever its outcome."""
+    def release(self, prepared: PreparedRequest[Any]) -> None:
+        """Record that the attempt of a call has ended."""
         if self.probe is prepared:
             self.probe = None
             if self._probe_ended is not None and not self._probe_ended.done():
                 self._probe_ended.set_result(None)
 
     def probe_ended(self) -> asyncio.Future[None]:
-        """Return a future that is done when the attempt of the probe is over."""
+        """Return a future that is done when the probe has ended."""
         self._probe_ended = asyncio.get_running_loop().create_future()
         return self._probe_ended
 
     def record_success(self, prepared: PreparedRequest[Any], now: float) -> None:
         """Record a call that was not rejected."""
         self._isolated.record_success(_key(prepared))
-        if self.state is State.PAUSED:
-            self.give_up_at = now + self.patience
+        if self.state is ThrottleState.PAUSED:
+            self.give_up_at = now + self.give_up_after
             if self._is_late(prepared):
-                self._run.late_admitted += 1
+                self._interval.late_admitted += 1
                 return
             self._resumed_at = now
-            self._next_at = prepared.entered_at + 1 / self._estimator.rate_at(0.0)
+            self._next_at = prepared.admitted_at + 1 / self._estimator.rate_at(0.0)
             self._admitted = 0
-            self._change(State.PACED if self._is_rate_limit else State.OPEN)
+            self.state = ThrottleState.PACED if self._is_rate_limit else ThrottleState.OPEN
         if not self._is_late(prepared):
             self._admitted += 1
 
@@ -162,14 +162,14 @@ class Throttle:
         self.rejected_at, self.last_rejection = now, rejection
         is_late = self._is_late(prepared)
         is_rate_limit = rejection.status == TOO_MANY_REQUESTS
-        if self.state is State.PAUSED:
+        if self.state is ThrottleState.PAUSED:
             self._isolated.remember(_key(prepared))
             if is_late:
                 self._is_rate_limit |= is_rate_limit
                 until = now + self._pause_after(rejection, self.pauses - 1)
                 longest = self._paused_at + self._config.max_retry_delay
                 self.paused_until = max(self.paused_until, min(until, longest))
-                self._run.late_rejected += 1
+                self._interval.late_rejected += 1
                 return
             pause = self._pause_after(rejection, self.pauses)
         else:
@@ -177,15 +177,15 @@ class Throttle:
                 return
             pause = self._pause_after(rejection, 0)
             self._wait = max(pause, _WAIT_MEMORY * self._wait)
-            self._run, self._is_learned = Run(0, 0.0, self._wait), False
-            if self.state is not State.PACED:
+            self._interval, self._is_evaluated = Interval(0, 0.0, self._wait), False
+            if self.state is not ThrottleState.PACED:
                 self._estimator = RateEstimator()
             elif not is_late:
-                self._run.admitted = self._admitted
-                self._run.seconds = prepared.entered_at - self._resumed_at
+                self._interval.admitted = self._admitted
+                self._interval.seconds = prepared.admitted_at - self._resumed_at
             self.pauses = 0
-            self.give_up_at = now + self.patience
-            self._change(State.PAUSED)
+            self.give_up_at = now + self.give_up_after
+            self.state = ThrottleState.PAUSED
         self.pauses += 1
         self._is_rate_limit = is_rate_limit
         self._paused_at, self.paused_until = now, now + pause
@@ -195,35 +195,32 @@ class Throttle:
         seconds = rejection.retry_after or backoff(self._config, pauses)
         return max(_MIN_PAUSE, min(seconds, self._config.max_retry_delay))
 
-    def _learn(self, run: Run) -> None:
-        """Decide what the last rejection meant, now that the calls in flight have returned."""
-        if not run.is_isolated:
-            evidence = _AT_THE_LIMIT
-        elif run.is_short:
-            evidence = 1.0 if run.late_admitted >= _MIN_LATE else 0.0
+    def _evaluate(self, interval: Interval) -> None:
+        """Adjust the rate after a rejection, once the calls in flight have returned."""
+        if not interval.is_isolated:
+            evidence = _EVIDENCE_OF_LIMIT
+        elif interval.is_short:
+            evidence = 1.0 if interval.late_admitted >= _MIN_LATE else 0.0
         else:
-            evidence = -0.5 if self._estimator.explains(run) else 0.5
-        if self._isolated.learn(evidence):
-            self._estimator.speed_up(run.wait)
-        elif run.admitted:
-            is_similar = 1 / _SIMILAR < run.admitted / max(1, self._last_admitted) < _SIMILAR
-            is_many = run.admitted >= _MANY and not run.late_admitted
-            if run.is_short and run.is_isolated and not is_similar and not is_many:
-                self._estimator.back_off(run)
+            evidence = -0.5 if self._estimator.explains(interval) else 0.5
+        if self._isolated.add_evidence(evidence):
+            self._estimator.speed_up(interval.wait)
+        elif interval.admitted:
+            ratio = interval.admitted / max(1, self._last_admitted)
+            is_similar = 1 / _SIMILAR_RATIO < ratio < _SIMILAR_RATIO
+            is_many = interval.admitted >= _MANY_CALLS and not interval.late_admitted
+            if interval.is_short and interval.is_isolated and not is_similar and not is_many:
+                self._estimator.back_off(interval)
             else:
-                is_confirmed = is_similar or not run.is_isolated
-                self._estimator.record_rejection(run, is_confirmed=is_confirmed)
-            self._last_admitted = run.admitted
+                is_confirmed = is_similar or not interval.is_isolated
+                self._estimator.record_rejection(interval, is_confirmed=is_confirmed)
+            self._last_admitted = interval.admitted
 
     def _is_late(self, prepared: PreparedRequest[Any]) -> bool:
-        """Return whether a call was sent before the last pause began."""
-        return prepared.entered_at <= self._paused_at
-
-    def _change(self, state: State) -> None:
-        """Change the state. Throttling starts and ends here, and nowhere else."""
-        self.state = state
+        """Return whether a call was sent before the last pause started."""
+        return prepared.admitted_at <= self._paused_at
 
 
 def _key(prepared: PreparedRequest[Any]) -> str:
-    """Return what tells a call, or the calls of one resource, from others."""
+    """Return the resource id of a call, otherwise what identifies the call."""
     return prepared.resource_id or prepared.key or prepared.path

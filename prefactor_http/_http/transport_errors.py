@@ -1,6 +1,6 @@
-"""Turns what aiohttp raised into failures: what failed, and what is known of the write.
+"""Converts aiohttp's exceptions to failures with an error of this package and a `WriteStatus`.
 
-aiohttp's exceptions hold the request's headers, so none of them is chained or kept.
+aiohttp's exceptions hold the headers of the request, so they are neither chained nor stored.
 """
 
 from __future__ import annotations
@@ -23,49 +23,51 @@ from prefactor_http.exceptions import (
 )
 
 
-class _Meaning(Struct, frozen=True):
-    raised: type[Exception]
+class _ErrorMapping(Struct, frozen=True):
+    exception: type[Exception]
     error: type[PrefactorHttpError]
     text: str
-    kind: WriteStatus = WriteStatus.UNKNOWN
+    write_status: WriteStatus = WriteStatus.UNKNOWN
     disconnected: bool = False
 
 
 # Most specific first.
-_MEANINGS = (
-    _Meaning(
+_ERROR_MAPPINGS = (
+    _ErrorMapping(
         aiohttp.InvalidURL, PrefactorClientError, "invalid URL: {detail}", WriteStatus.NOT_SENT
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ConnectionTimeoutError,
         PrefactorTimeoutError,
         "no connection to {server} within {connect_timeout:g} s (connect_timeout)",
         WriteStatus.NOT_SENT,
     ),
-    _Meaning(
+    _ErrorMapping(
         ConnectError,
         PrefactorConnectionError,
         "connection to {server} failed: {detail}",
         WriteStatus.NOT_SENT,
     ),
-    _Meaning(TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"),
-    _Meaning(
+    _ErrorMapping(
+        TimeoutError, PrefactorTimeoutError, "no response from {server} in time: {detail}"
+    ),
+    _ErrorMapping(
         aiohttp.ClientPayloadError,
         PrefactorConnectionError,
         "incomplete response from {server}: {detail}",
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ClientResponseError,
         PrefactorConnectionError,
         "invalid HTTP response from {server}: {detail}",
     ),
-    _Meaning(
+    _ErrorMapping(
         aiohttp.ClientError,
         PrefactorConnectionError,
         "connection to {server} lost: {detail}",
         disconnected=True,
     ),
-    _Meaning(
+    _ErrorMapping(
         OSError,
         PrefactorConnectionError,
         "connection to {server} lost: {detail}",
@@ -82,16 +84,15 @@ _NOT_CONNECTED = (
 
 
 def address(host: str, port: int | None) -> str:
-    """Write host and port as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class FailureFactory:
-    """Makes the failures of attempts that got no response.
+    """Builds the failures of attempts without a response.
 
     Args:
         server: Host and port of the API.
-        redactor: Removes the token from what is quoted.
+        redactor: Removes the token from quoted text.
         connect_timeout: Seconds that connecting may take.
     """
 
@@ -100,13 +101,7 @@ class FailureFactory:
         self._redactor = redactor
         self._connect_timeout = connect_timeout
 
-    def interrupted(self, reason: CancelReason, seconds: float) -> Failure:
-        """Make the failure of an attempt that was cut short.
-
-        Args:
-            reason: Why.
-            seconds: How long the attempt was allowed to take.
-        """
+    def from_cancel_reason(self, reason: CancelReason, seconds: float) -> Failure:
         if reason is CancelReason.CLOSING:
             closing = PrefactorClientError("the client was closed while the request was in flight")
             return Failure(closing, WriteStatus.UNKNOWN, permanent=True)
@@ -115,13 +110,7 @@ class FailureFactory:
         )
         return Failure(late, WriteStatus.UNKNOWN, timed_out=True)
 
-    def raised(self, exc: Exception, *, is_session_open: bool) -> Failure:
-        """Make the failure of an attempt that raised.
-
-        Args:
-            exc: What aiohttp raised.
-            is_session_open: Whether the session accepts requests.
-        """
+    def from_exception(self, exc: Exception, *, is_session_open: bool) -> Failure:
         if isinstance(exc, _NOT_CONNECTED):
             return self._not_connected(exc)
         if (limit := _exceeded_header_size(exc)) is not None:
@@ -130,21 +119,21 @@ class FailureFactory:
             )
             return Failure(header, WriteStatus.UNKNOWN, permanent=True)
         detail = self._quote(_text_of(exc))
-        for meaning in _MEANINGS:
-            if isinstance(exc, meaning.raised):
-                text = meaning.text.format(
+        for mapping in _ERROR_MAPPINGS:
+            if isinstance(exc, mapping.exception):
+                text = mapping.text.format(
                     server=self._server, detail=detail, connect_timeout=self._connect_timeout
                 )
                 return Failure(
-                    meaning.error(text),
-                    meaning.kind,
-                    permanent=meaning.error is PrefactorClientError,
-                    disconnected=meaning.disconnected,
-                    timed_out=meaning.error is PrefactorTimeoutError,
+                    mapping.error(text),
+                    mapping.write_status,
+                    permanent=mapping.error is PrefactorClientError,
+                    disconnected=mapping.disconnected,
+                    timed_out=mapping.error is PrefactorTimeoutError,
                 )
         if isinstance(exc, RuntimeError) and is_session_open:
             return Failure(PrefactorConnectionError(detail), WriteStatus.UNKNOWN)
-        # A session that its owner closed, or settings of it that contradict the request.
+        # The session was closed by its owner, or its settings conflict with the request.
         text = f"the session cannot send the request: {detail}"
         if isinstance(exc, ValueError):
             text += " (does the session, or a netrc file, add credentials of its own?)"
@@ -183,7 +172,7 @@ class FailureFactory:
         return Failure(PrefactorConnectionError(text), WriteStatus.NOT_SENT)
 
     def _quote(self, text: str) -> str:
-        # The server may have sent anything, also what it was sent.
+        # A server may echo the headers of the request.
         return " ".join(self._redactor.source(text).split())
 
 
@@ -204,7 +193,7 @@ def _exceeded_header_size(exc: Exception) -> object:
 
 def _text_of(exc: Exception) -> str:
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "the server closed it"  # its message may be the headers received so far
-    # An invalid response raises with a status of 400, which the server did not send.
+        return "the server closed it"  # the message may contain the headers received so far
+    # For an invalid response aiohttp adds the status 400, which the server did not send.
     text = exc.message if isinstance(exc, aiohttp.ClientResponseError) else str(exc)
     return text or type(exc).__name__

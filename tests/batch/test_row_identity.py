@@ -285,8 +285,8 @@ async def test_nan_inside_many_rows_is_reported_once(api, client, caplog):
     assert [outcome.state.value for outcome in outcomes] == ["ok"] * 3
     (record,) = caplog.records
     assert record.getMessage() == (
-        "register_many: row 0, and perhaps later ones: sent as null, as JSON has neither NaN nor "
-        "infinity: agent_version.share"
+        "register_many: row 0, and perhaps later ones: sent as null, because JSON has neither NaN "
+        "nor infinity: agent_version.share"
     )
 
 

@@ -119,7 +119,7 @@ async def test_a_finish_without_a_timestamp_means_the_moment_of_the_call(raw_ser
         ({"finished_at": NAIVE}, ValueError, "finished_at has no time zone"),
         ({"started_at": "2024"}, TypeError, "started_at must be a datetime, not str"),
         ({"idempotency_key": "x" * 65}, ValueError, "idempotency_key must have 1 to 64"),
-        ({"payload": {"x": object}}, TypeError, "the request has no JSON form"),
+        ({"payload": {"x": object}}, TypeError, "cannot encode the request as JSON"),
     ],
     ids=str,
 )

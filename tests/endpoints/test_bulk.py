@@ -221,6 +221,6 @@ async def test_a_response_without_outputs_breaks_the_contract(raw_server, raw_cl
 
 
 async def test_an_item_without_a_json_form_is_not_sent(raw_server, raw_client):
-    with pytest.raises(TypeError, match=r"bulk\.execute: the request has no JSON form"):
+    with pytest.raises(TypeError, match=r"bulk\.execute: cannot encode the request as JSON"):
         await execute(raw_client, item("agents/create", details={"name": object}))
     assert raw_server.requests == []

@@ -35,7 +35,7 @@ async def api() -> AsyncIterator[LocalPrefactor]:
 
 @pytest.fixture
 async def client_for() -> AsyncIterator[Callable[..., Any]]:
-    """Opens clients of a server; they are closed at the test's end."""
+    """Opens clients of a server and closes them after the test."""
     async with AsyncExitStack() as stack:
 
         async def open_client(
@@ -62,7 +62,7 @@ async def client_for() -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 def register(api: LocalPrefactor) -> Callable[..., Any]:
-    """Registers an instance of the server's ready-made agent."""
+    """Registers an instance of the server's default agent."""
 
     def call(client: PrefactorHttpClient, **kwargs: Any) -> Any:
         return client.agent_instances.register(
@@ -74,7 +74,7 @@ def register(api: LocalPrefactor) -> Callable[..., Any]:
 
 @pytest.fixture
 async def untrusted_tls_server(tmp_path: Path) -> AsyncIterator[Any]:
-    """A TLS server whose certificate nobody vouches for."""
+    """A TLS server with an untrusted certificate."""
     pem = tmp_path / "untrusted.pem"
     pem.write_text(UNTRUSTED_PEM)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

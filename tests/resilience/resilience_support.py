@@ -1,4 +1,4 @@
-"""What the tests in this folder register with, and the clock that they own."""
+"""Shared helpers of these tests: schemas, a certificate and clocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 VERSION = {"name": "resilience", "external_identifier": "v1"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 
-# A certificate and its key, made for these tests alone and trusted nowhere.
+# A self-signed certificate and its key, used only in these tests.
 UNTRUSTED_PEM = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgswqhTIQhMP5pYygN
@@ -31,14 +31,14 @@ jzKr3s7OQl7BfJ6NwsELEXgp
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens elsewhere, and has no event to wait for."""
+    """Poll until a condition is true, for conditions without an event."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 # a server's state has no event
+        while not condition():  # noqa: ASYNC110 # the condition has no event
             await asyncio.sleep(0.005)
 
 
 class ManualClock:
-    """A clock that sleeping moves: no test waits for a backoff, each can read how long it was."""
+    """A clock that `sleep` advances immediately and that records the delays."""
 
     def __init__(self) -> None:
         self.sleeps: list[float] = []
@@ -57,7 +57,7 @@ class ManualClock:
 
 
 class HeldClock(ManualClock):
-    """A clock whose sleepers sleep until they are released."""
+    """A clock whose `sleep` blocks until it is released."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Runs any number of lifecycles under faults, and says whether callers were told the truth.
+"""Soak test: runs lifecycles under faults and checks the outcomes that callers got.
 
 ``python tests/resilience/soak.py --lifecycles 20000 --loop uvloop --session borrowed``
 
-Violations go to ``--report`` as lines of JSON, each with the client's and the server's history.
+``--report`` writes violations as JSON lines, each with the history of client and server.
 """
 
 # ruff: noqa: T201
@@ -28,7 +28,7 @@ from truth_oracle import Oracle
 from truth_requests import execute
 from truth_streams import GroupedItems, register_twice, stream
 
-# Faults that end a run, as they must; or, for direct calls, none.
+# Faults that correctly end a whole stream.
 NOT_IN_STREAMS = ["unauthorised_401", "status_429_retry_after_a_day"]
 ITEMS_A_LIFECYCLE = 5
 
@@ -45,7 +45,7 @@ async def run_lifecycles(
     progress: Callable[[str], None] = lambda _: None,
     **settings: Any,
 ) -> dict[str, int]:
-    """Run lifecycles by direct calls, in waves, and compare after each."""
+    """Run lifecycles with direct calls, in waves, and compare with the ledger after each."""
     attempts = Attempts()
     async with open_client(
         server.url, server.token, borrowed=borrowed, on_attempt=attempts, **settings
@@ -72,7 +72,7 @@ async def run_streams(
     progress: Callable[[str], None] = lambda _: None,
     **options: Any,
 ) -> dict[str, int]:
-    """Send lifecycles as grouped items, a stream a wave, and compare after each."""
+    """Send lifecycles as grouped items, one stream per wave, and compare after each."""
     states: Counter[str] = Counter()
     options = {"chunk_size": 25, "max_outage": 20.0, **options}
     async with open_client(
@@ -99,23 +99,23 @@ async def run_requests(
     wave: int = 500,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, int]:
-    """Run lifecycles by `bulk.execute`, two to a request, and compare after each wave."""
-    told: Counter[str] = Counter()
+    """Run lifecycles with `bulk.execute`, two per request, and compare after each wave."""
+    reported: Counter[str] = Counter()
     async with open_client(server.url, server.token, borrowed=borrowed) as client:
         for first in range(0, lifecycles, wave):
             last = min(first + wave, lifecycles)
             pairs = (range(n, min(n + 2, last)) for n in range(first, last, 2))
             sources = [GroupedItems(oracle, seed, pair, poison=0) for pair in pairs]
-            told += await execute(client, oracle, sources, at_a_time)
+            reported += await execute(client, oracle, sources, at_a_time)
             oracle.compare()
-            progress(f"{last} lifecycles by bulk.execute: {dict(told)}")
-    return dict(told)
+            progress(f"{last} lifecycles with bulk.execute: {dict(reported)}")
+    return dict(reported)
 
 
 async def run_rows(
     server: FaultServer, oracle: Oracle, *, rows: int, seed: int, borrowed: bool
 ) -> dict[str, int]:
-    """Register rows by a job that is run twice, the first time not to its end."""
+    """Register rows with a job that runs twice and stops early the first time."""
     async with open_client(server.url, server.token, borrowed=borrowed) as client:
         states = await register_twice(client, oracle, seed, rows, chunk_size=25, max_outage=20.0)
         oracle.compare()
@@ -123,7 +123,7 @@ async def run_rows(
 
 
 def run_on(loop: str, main: Any) -> Any:
-    """Run a coroutine on a loop of asyncio or uvloop."""
+    """Run a coroutine on an event loop of asyncio or uvloop."""
     factory = None
     if loop == "uvloop":
         import uvloop
@@ -133,8 +133,8 @@ def run_on(loop: str, main: Any) -> Any:
         return runner.run(main)
 
 
-def _held() -> str:
-    """Say what the process holds, which a long run must not let grow."""
+def _resources() -> str:
+    """Describe the resources of the process, which must not grow in a long run."""
     process = psutil.Process()
     tasks = len(asyncio.all_tasks())
     megabytes = process.memory_info().rss / 1e6
@@ -151,8 +151,10 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
         oracle = Oracle(server)
 
         def progress(text: str) -> None:
-            seconds, found = time.monotonic() - started, json.dumps(oracle.violations)
-            print(f"  {seconds:6.1f} s  {text}; {_held()}; violations {found}", flush=True)
+            seconds, violations = time.monotonic() - started, json.dumps(oracle.violations)
+            print(
+                f"  {seconds:6.1f} s  {text}; {_resources()}; violations {violations}", flush=True
+            )
 
         faults = {
             "seed": arguments.seed,
@@ -217,7 +219,7 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
         injected = server.injected()
         print(f"{session} session, {loop}, seed {arguments.seed}:")
         print(f"  {json.dumps(results)}")
-        print(f"  told: {json.dumps(dict(sorted(oracle.told.items())))}")
+        print(f"  reported: {json.dumps(dict(sorted(oracle.reported.items())))}")
         print(f"  server: {json.dumps(dict(server.counts()))}")
         print(f"  {injected.total()} faults of {len(injected)} kinds")
         if arguments.verbose:
@@ -231,10 +233,14 @@ def _soak(arguments: argparse.Namespace, session: str, loop: str) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--lifecycles", type=int, default=20_000, help="by direct calls")
-    parser.add_argument("--requests", type=int, default=2_000, help="lifecycles by bulk.execute")
-    parser.add_argument("--items", type=int, default=20_000, help="grouped, through bulk.stream")
-    parser.add_argument("--rows", type=int, default=5_000, help="through register_many")
+    parser.add_argument(
+        "--lifecycles", type=int, default=20_000, help="lifecycles with direct calls"
+    )
+    parser.add_argument("--requests", type=int, default=2_000, help="lifecycles with bulk.execute")
+    parser.add_argument(
+        "--items", type=int, default=20_000, help="grouped items through bulk.stream"
+    )
+    parser.add_argument("--rows", type=int, default=5_000, help="rows through register_many")
     parser.add_argument("--session", choices=("own", "borrowed", "both"), default="both")
     parser.add_argument("--loop", choices=("asyncio", "uvloop", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)
@@ -243,15 +249,17 @@ def main() -> int:
     parser.add_argument("--at-a-time", type=int, default=100)
     parser.add_argument("--kinds", help="only these faults, separated by commas")
     parser.add_argument("--without", help="all but these faults")
-    parser.add_argument("--no-deduplication", action="store_true", help="must end in violations")
+    parser.add_argument("--no-deduplication", action="store_true", help="must lead to violations")
     parser.add_argument("--report", help="file for violations")
-    parser.add_argument("--verbose", action="store_true", help="print how often each fault came")
+    parser.add_argument(
+        "--verbose", action="store_true", help="print how often each fault was injected"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     sessions = ("own", "borrowed") if arguments.session == "both" else (arguments.session,)
     loops = ("asyncio", "uvloop") if arguments.loop == "both" else (arguments.loop,)
-    found = sum(_soak(arguments, session, loop) for session in sessions for loop in loops)
-    return 1 if found else 0
+    violations = sum(_soak(arguments, session, loop) for session in sessions for loop in loops)
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A blocked event loop: what has arrived meanwhile is read before anything times out."""
+"""A blocked event loop: responses that arrive meanwhile are read before anything times out."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def server() -> Iterator[ThreadedServer]:
 
 
 async def write(client: PrefactorHttpClient) -> dict[str, object]:
-    """Make a call, and go on in the same task, which must not be cancelled any more."""
+    """Make a call and continue in the same task, which must not be cancelled afterwards."""
     result = await client.request("POST", "/api/v1/agent")
     await asyncio.sleep(0.01)
     return result
 
 
 async def block_after(requests: int, server: ThreadedServer, seconds: float) -> None:
-    """Block the event loop once so many requests are sent."""
+    """Block the event loop once the server has received so many requests."""
     while server.requests < requests:  # noqa: ASYNC110 # the server is in another thread
         await asyncio.sleep(0.001)
-    time.sleep(seconds)  # noqa: ASYNC251 # this is the subject
+    time.sleep(seconds)  # noqa: ASYNC251 # the point of these tests
 
 
 @pytest.mark.parametrize("size", [2, 100_000])
@@ -50,11 +50,12 @@ async def test_a_response_that_arrived_while_the_loop_was_blocked_is_read(server
 
 
 async def test_many_calls_that_expire_together_all_read_their_responses(server):
-    config = HttpClientConfig(server.url, "token-1234", max_retries=0, request_timeout=0.1)
+    # The loop is blocked past all timeouts. A slow machine has 0.6 s to send the requests.
+    config = HttpClientConfig(server.url, "token-1234", max_retries=0, request_timeout=0.6)
     async with PrefactorHttpClient(config) as client:
-        server.delay = 0.05
+        server.delay = 0.3
         calls = [asyncio.create_task(write(client)) for _ in range(20)]
-        await block_after(len(calls), server, 0.2)
+        await block_after(len(calls), server, 0.7)
         assert await asyncio.gather(*calls) == [{}] * len(calls)
 
 

@@ -1,4 +1,4 @@
-"""Timeouts, the deadline, the limit on attempts, the gate, the budget and the largest reply."""
+"""Limits: timeouts, deadline, attempts in flight, throttling, retry budget, response size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_deadline_ends_an_attempt_in_flight(api, client_for, register):
     assert caught.value.attempts == 1
 
 
-async def test_a_deadline_ends_a_wait_for_the_gate(api, client_for, register):
+async def test_a_deadline_ends_a_wait_at_the_rate_limiter(api, client_for, register):
     client = await client_for(api, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=50))
     waiting = asyncio.create_task(register(client))
@@ -44,7 +44,7 @@ async def test_a_deadline_ends_a_wait_for_the_gate(api, client_for, register):
     await asyncio.wait([waiting])
 
 
-async def test_a_wait_beyond_the_deadline_raises_at_once(api, client_for, register, clock):
+async def test_a_wait_beyond_the_deadline_raises_immediately(api, client_for, register, clock):
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=30))
     client = await client_for(api, clock=clock, max_retry_delay=60.0, deadline=20.0)
     with pytest.raises(PrefactorApiError) as caught:
@@ -55,13 +55,13 @@ async def test_a_wait_beyond_the_deadline_raises_at_once(api, client_for, regist
     assert any("deadline" in note for note in caught.value.__notes__)
 
 
-async def test_settling_stays_within_the_deadline(api, client_for, register):
+async def test_a_call_with_a_deadline_succeeds(api, client_for, register):
     client = await client_for(api, request_timeout=0.3, deadline=30.0)
     assert (await register(client)).status == "pending"
 
 
 class Overlap:
-    """Counts from `on_attempt` how many attempts were in flight at a time."""
+    """Counts the attempts in flight at a time, as an `on_attempt` hook."""
 
     def __init__(self) -> None:
         self.edges: list[tuple[float, int]] = []
@@ -75,7 +75,9 @@ class Overlap:
         return max(accumulate(step for _, step in sorted(self.edges)))
 
 
-async def test_waiting_for_a_free_slot_is_no_attempts_timeout(api, client_for, register):
+async def test_waiting_for_a_slot_does_not_count_towards_the_request_timeout(
+    api, client_for, register
+):
     api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.25)] * 6)
     overlap = Overlap()
     client = await client_for(
@@ -86,7 +88,7 @@ async def test_waiting_for_a_free_slot_is_no_attempts_timeout(api, client_for, r
     assert overlap.most == 1
 
 
-async def test_the_limit_on_attempts_in_flight_holds(api, client_for, register):
+async def test_max_connections_limits_the_attempts_in_flight(api, client_for, register):
     api.fail_next(*[Fault(FaultKind.DELAYED, seconds=0.05)] * 30)
     overlap = Overlap()
     client = await client_for(api, max_connections=5, on_attempt=overlap)
@@ -94,7 +96,7 @@ async def test_the_limit_on_attempts_in_flight_holds(api, client_for, register):
     assert overlap.most == 5
 
 
-async def test_a_slot_handed_to_a_cancelled_call_is_not_lost(api, client_for, register):
+async def test_a_slot_granted_to_a_cancelled_call_is_released(api, client_for, register):
     client = await client_for(api, max_connections=1)
     for _ in range(20):
         calls = [asyncio.create_task(register(client)) for _ in range(4)]
@@ -105,7 +107,7 @@ async def test_a_slot_handed_to_a_cancelled_call_is_not_lost(api, client_for, re
     assert (await asyncio.wait_for(register(client), 10)).status == "pending"
 
 
-async def test_a_429_holds_every_call_of_the_client(api, client_for, register):
+async def test_a_429_pauses_all_calls_of_the_operation(api, client_for, register):
     clock = HeldClock()
     client = await client_for(api, clock=clock, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=12))
@@ -119,9 +121,7 @@ async def test_a_429_holds_every_call_of_the_client(api, client_for, register):
     assert (await first).status == (await second).status == "pending"
 
 
-async def test_a_429_without_a_time_holds_the_others_as_long_as_the_call_itself(
-    api, client_for, register, clock
-):
+async def test_a_429_without_retry_after_pauses_for_the_backoff(api, client_for, register, clock):
     client = await client_for(
         api, clock=clock, initial_retry_delay=5.0, max_retry_delay=60.0, retry_multiplier=1.0
     )
@@ -133,7 +133,7 @@ async def test_a_429_without_a_time_holds_the_others_as_long_as_the_call_itself(
 @pytest.mark.parametrize(
     ("fault", "is_paced"), [(FaultKind.UNAVAILABLE, False), (FaultKind.RATE_LIMITED, True)]
 )
-async def test_calls_are_paced_after_a_429_and_flow_freely_after_a_503(
+async def test_calls_are_paced_after_a_429_but_not_after_a_503(
     api, client_for, register, clock, fault, is_paced
 ):
     api.fail_next(Fault(fault, retry_after=12))
@@ -144,17 +144,17 @@ async def test_calls_are_paced_after_a_429_and_flow_freely_after_a_503(
     assert (len(clock.sleeps) > waits) == is_paced
 
 
-async def test_an_empty_retry_budget_raises_at_once_and_says_so(api, client_for, register, clock):
+async def test_an_exhausted_retry_budget_raises_and_is_reported(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=10, max_retries=9)
     api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 9)
     with pytest.raises(PrefactorApiError) as caught:
         await register(client)
     assert caught.value.retry_budget_exhausted
-    assert caught.value.attempts == 3  # two retries at 5
+    assert caught.value.attempts == 3  # two retries cost 5 each
     assert caught.value.outcome_unknown
 
 
-async def test_a_retry_after_a_timeout_costs_twice(api, client_for, register, clock):
+async def test_a_retry_after_a_timeout_costs_twice_as_much(api, client_for, register, clock):
     client = await client_for(
         api, clock=clock, retry_budget=10, max_retries=9, request_timeout=0.15
     )
@@ -164,28 +164,28 @@ async def test_a_retry_after_a_timeout_costs_twice(api, client_for, register, cl
     assert caught.value.attempts == 2
 
 
-async def test_a_retry_after_a_429_costs_nothing(api, client_for, register, clock):
+async def test_a_retry_after_a_429_is_free(api, client_for, register, clock):
     api.fail_next(*[Fault(FaultKind.RATE_LIMITED, retry_after=1)] * 3)
     client = await client_for(api, clock=clock, retry_budget=4, max_retries=3, max_retry_delay=60.0)
     assert (await register(client)).status == "pending"
     assert len(api.requests) == 4
 
 
-async def test_successes_fill_the_retry_budget(api, client_for, register, clock):
+async def test_successes_refill_the_retry_budget(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=5, max_retries=1)
-    for _ in range(3):  # a success after a retry brings back what the retry took
+    for _ in range(3):  # a success after a retry returns its tokens
         api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
         await register(client)
     api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 2)
     with pytest.raises(PrefactorRetryExhaustedError):
         await register(client)
-    for _ in range(5):  # and one without a retry brings back one
+    for _ in range(5):  # a success without a retry adds one token
         await register(client)
     api.fail_next(Fault(FaultKind.INTERNAL_ERROR))
     await register(client)
 
 
-async def test_the_budget_is_shared_by_views(api, client_for, register, clock):
+async def test_views_share_the_retry_budget(api, client_for, register, clock):
     client = await client_for(api, clock=clock, retry_budget=5, max_retries=5)
     api.fail_next(*[Fault(FaultKind.INTERNAL_ERROR)] * 3)
     with pytest.raises(PrefactorApiError):
@@ -198,7 +198,7 @@ async def test_the_budget_is_shared_by_views(api, client_for, register, clock):
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("size", [70_000, 3_000_000])
-async def test_a_reply_larger_than_allowed_is_refused_unread(
+async def test_a_response_above_max_response_bytes_is_rejected(
     api, client_for, register, size, compressed
 ):
     client = await client_for(api, max_response_bytes=50_000)
@@ -209,13 +209,13 @@ async def test_a_reply_larger_than_allowed_is_refused_unread(
     assert (await register(client)).status == "pending"
 
 
-async def test_a_large_reply_within_the_limit_is_read(api, client_for, register):
+async def test_a_large_response_within_the_limit_is_read(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.OVERSIZED_REPLY, size=3_000_000))
     assert (await register(client)).status == "pending"
 
 
-async def test_a_rate_limit_error_is_one_of_its_own(api, client_for, register):
+async def test_a_429_raises_a_rate_limit_error(api, client_for, register):
     client = await client_for(api, max_retries=0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=3))
     with pytest.raises(PrefactorRateLimitError) as caught:

@@ -1,4 +1,4 @@
-"""A call cancelled from outside: its key, and what it may have done, are on the exception."""
+"""Cancelled calls: a note on the exception has the key and says what may have been applied."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def note_of(error: BaseException) -> str:
     return note
 
 
-async def test_a_write_in_flight_may_have_been_applied(api, client_for, register):
+async def test_a_cancelled_write_in_flight_may_have_been_applied(api, client_for, register):
     client = await client_for(api)
     api.fail_next(STALLED)
     call = register(client, idempotency_key="key-1")
@@ -62,7 +62,7 @@ async def test_a_timeout_around_a_call_has_the_note_in_its_cause(
     assert "it may have been applied (idempotency key " in note_of(caught.value.__cause__)
 
 
-async def test_a_call_that_waits_for_a_slot_was_not_sent(api, client_for, register):
+async def test_a_call_cancelled_while_it_waits_for_a_slot_was_not_sent(api, client_for, register):
     client = await client_for(api, max_connections=1)
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
     before = asyncio.create_task(client.validate_token())
@@ -75,7 +75,7 @@ async def test_a_call_that_waits_for_a_slot_was_not_sent(api, client_for, regist
     await before
 
 
-async def test_a_call_that_waits_after_a_refusal_was_not_applied(api, client_for, register):
+async def test_a_call_cancelled_after_a_known_failure_was_not_applied(api, client_for, register):
     client = await client_for(api, initial_retry_delay=30, max_retry_delay=30)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=20))
     error = await cancelled(register(client, idempotency_key="key-1"), asyncio.sleep(0.1))
@@ -85,7 +85,7 @@ async def test_a_call_that_waits_after_a_refusal_was_not_applied(api, client_for
     assert error.outcome_unknown is False
 
 
-async def test_a_call_that_waits_after_a_lost_response_may_have_been_applied(
+async def test_a_call_cancelled_after_a_lost_response_may_have_been_applied(
     api, client_for, register
 ):
     client = await client_for(api, initial_retry_delay=30, max_retry_delay=30)
@@ -95,7 +95,7 @@ async def test_a_call_that_waits_after_a_lost_response_may_have_been_applied(
     assert len(api.instances) == 1
 
 
-async def test_a_request_of_many_points_to_the_keys_of_its_items(api, client_for):
+async def test_a_cancelled_bulk_request_points_to_the_keys_of_its_items(api, client_for):
     client = await client_for(api)
     api.fail_next(STALLED)
     item = BulkItem(_type="agents/show", idempotency_key="key-12345", agent_id=api.agent_id)
@@ -107,7 +107,7 @@ async def test_a_request_of_many_points_to_the_keys_of_its_items(api, client_for
     )
 
 
-async def test_a_read_has_nothing_to_tell(api, client_for):
+async def test_a_cancelled_read_has_no_note(api, client_for):
     client = await client_for(api)
     api.fail_next(STALLED)
     error = await cancelled(client.validate_token(), until(lambda: api.requests))

@@ -1,4 +1,4 @@
-"""Connections: when one is reused, when it is not, and what may travel on it."""
+"""Connections: when they are reused and what is sent over them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client_of(url: str, **options: Any) -> PrefactorHttpClient:
 
 
 class Greeting(asyncio.Protocol):
-    """Sends a 503 before it is asked, then does what `after` says."""
+    """Sends a 503 before the request, then does what `after` says."""
 
     made = 0
 
@@ -51,7 +51,7 @@ class Greeting(asyncio.Protocol):
 
 @pytest.fixture
 async def greeting_server():
-    """Starts servers that speak first, and gives their URL."""
+    """Starts servers that send first, and returns their URL."""
     servers = []
     Greeting.made = 0
 
@@ -69,7 +69,7 @@ async def greeting_server():
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 @pytest.mark.parametrize("after", ["read", "close", "abort"])
-async def test_a_response_that_comes_before_the_request_is_reported_and_not_fled_from(
+async def test_a_response_before_the_request_is_reported_without_a_reconnect_storm(
     greeting_server, after, method
 ):
     async with client_of(await greeting_server(after, Connection="close")) as client:
@@ -80,7 +80,7 @@ async def test_a_response_that_comes_before_the_request_is_reported_and_not_fled
 
 
 @pytest.mark.asyncio(loop_factories=["uvloop"])  # asyncio reads nothing before the request is sent
-async def test_a_connection_on_which_the_server_spoke_first_is_not_reused(greeting_server):
+async def test_a_connection_on_which_the_server_sent_first_is_not_reused(greeting_server):
     async with client_of(await greeting_server("read")) as client:
         for _ in range(2):
             with pytest.raises(PrefactorApiError):
@@ -88,7 +88,7 @@ async def test_a_connection_on_which_the_server_spoke_first_is_not_reused(greeti
         assert Greeting.made == 2
 
 
-async def test_calls_in_turn_use_one_connection(raw_server):
+async def test_sequential_calls_use_one_connection(raw_server):
     async with client_of(raw_server.url) as client:
         for _ in range(5):
             await client.request("POST", "/api/v1/agent")
@@ -96,8 +96,8 @@ async def test_calls_in_turn_use_one_connection(raw_server):
 
 
 @pytest.mark.parametrize("is_borrowed", [False, True])
-async def test_the_connection_of_a_protocol_switch_is_closed_at_once(raw_server, is_borrowed):
-    asyncio.get_running_loop().set_debug(True)  # aiohttp warns about what is left open
+async def test_a_connection_that_switched_protocols_is_closed(raw_server, is_borrowed):
+    asyncio.get_running_loop().set_debug(True)  # aiohttp warns about open connections
     raw_server.script(reply(101, b"", Upgrade="x", Connection="upgrade"))
     async with aiohttp.ClientSession() as session:
         client = PrefactorHttpClient(
@@ -115,7 +115,7 @@ async def test_the_connection_of_a_protocol_switch_is_closed_at_once(raw_server,
 
 @pytest.mark.parametrize("size", [2**20 - 200, 2**20 + 1, 5 * 2**20])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_a_large_body_is_sent_whole_without_a_warning(raw_server, method, size):
+async def test_a_large_body_is_sent_completely_without_a_warning(raw_server, method, size):
     async with client_of(raw_server.url) as client:
         await client.request(method, "/api/v1/agent", json_data={"text": "x" * size})
     request = raw_server.request
@@ -125,7 +125,7 @@ async def test_a_large_body_is_sent_whole_without_a_warning(raw_server, method, 
     assert "transfer-encoding" not in request.headers
 
 
-async def test_a_large_body_is_sent_whole_on_each_attempt(raw_server):
+async def test_a_large_body_is_sent_completely_on_each_attempt(raw_server):
     raw_server.script(reply(503))
     async with client_of(raw_server.url, max_retries=1, initial_retry_delay=0.001) as client:
         await client.request("POST", "/api/v1/agent", json_data={"text": "x" * 2_000_000})
@@ -145,7 +145,7 @@ async def test_many_headers_are_read(raw_server):
         assert await client.request("GET", "/api/v1/agent") == {"a": 1}
 
 
-async def test_a_larger_header_ends_the_call_and_is_called_by_its_name(raw_server):
+async def test_a_larger_header_raises_an_error_that_says_so(raw_server):
     raw_server.script(reply(200, {}, Content_Security_Policy="x" * 70_000))
     async with client_of(raw_server.url, max_retries=3, initial_retry_delay=0.001) as client:
         with pytest.raises(PrefactorResponseContractError) as caught:
@@ -168,7 +168,7 @@ async def test_the_token_is_sent_although_a_netrc_file_has_credentials_for_the_h
     assert raw_server.request.headers["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_a_write_is_sent_once_also_through_the_environments_settings(raw_server):
+async def test_a_write_is_sent_once_with_trust_env(raw_server):
     raw_server.script(reply(), b"")
     async with client_of(raw_server.url, trust_env=True) as client:
         await client.request("GET", "/api/v1/agent")
@@ -177,7 +177,7 @@ async def test_a_write_is_sent_once_also_through_the_environments_settings(raw_s
     assert len(raw_server.requests) == 2
 
 
-async def test_a_proxy_of_the_environment_is_used_with_a_netrc_file(
+async def test_a_proxy_from_the_environment_is_used_together_with_a_netrc_file(
     raw_server, tmp_path, monkeypatch
 ):
     netrc = tmp_path / "netrc"
@@ -195,7 +195,7 @@ async def test_a_proxy_of_the_environment_is_used_with_a_netrc_file(
 
 @pytest.fixture
 async def tls_raw_server(tmp_path):
-    """A server over TLS, and a context that trusts it."""
+    """A TLS server, and a context that trusts it."""
     pem = tmp_path / "untrusted.pem"
     pem.write_text(UNTRUSTED_PEM)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -207,7 +207,7 @@ async def tls_raw_server(tmp_path):
 
 
 class Attempts:
-    """A transport by itself, as the retries drive it."""
+    """A transport without retries."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession | None = None) -> None:
         config = HttpClientConfig(url, TOKEN)
@@ -226,7 +226,7 @@ class Attempts:
         return await self.transport.attempt(call, 5.0)
 
 
-async def test_an_attempt_that_needs_it_opens_a_connection_and_leaves_the_old_pool_unused(
+async def test_an_attempt_that_needs_a_new_connection_does_not_use_the_old_pool(
     raw_server,
 ):
     async with Attempts(raw_server.url) as attempts:
@@ -234,7 +234,7 @@ async def test_an_attempt_that_needs_it_opens_a_connection_and_leaves_the_old_po
         assert raw_server.connections == 3
         await attempts.make(on_new_connection=True)
         assert raw_server.connections == 4
-        await until(lambda: len(raw_server._writers) == 1)  # the old ones are closed
+        await until(lambda: len(raw_server._writers) == 1)  # the old connections are closed
         await attempts.make()
         assert raw_server.connections == 4
         await attempts.make(on_new_connection=True)
@@ -243,7 +243,7 @@ async def test_an_attempt_that_needs_it_opens_a_connection_and_leaves_the_old_po
 
 
 class HoldingServer:
-    """Answers each request, the first `held` of them only once they are released."""
+    """Answers each request; the first `held` ones only after they are released."""
 
     def __init__(self, held: int) -> None:
         self.open: set[Any] = set()
@@ -292,7 +292,7 @@ class Held(asyncio.Protocol):
 
 
 @pytest.mark.parametrize("others", [1, 3])
-async def test_attempts_in_flight_end_on_the_old_connections_which_are_closed_then(others):
+async def test_attempts_in_flight_finish_on_the_old_connections(others):
     async with HoldingServer(others) as server, Attempts(server.url) as attempts:
         waiting = [asyncio.create_task(attempts.make()) for _ in range(others)]
         await until(lambda: len(server.arrived) == others)
@@ -305,7 +305,7 @@ async def test_attempts_in_flight_end_on_the_old_connections_which_are_closed_th
         assert server.arrived[-1] is server.arrived[-2]
 
 
-async def test_closing_also_closes_the_connections_of_replaced_pools():
+async def test_closing_the_client_closes_the_connections_of_replaced_pools():
     async with HoldingServer(1) as server:
         async with Attempts(server.url) as attempts:
             waiting = asyncio.create_task(attempts.make())
@@ -318,7 +318,7 @@ async def test_closing_also_closes_the_connections_of_replaced_pools():
         await until(lambda: not server.open)
 
 
-async def test_a_borrowed_session_opens_a_connection_for_the_attempt_that_needs_it(raw_server):
+async def test_a_borrowed_session_opens_a_new_connection_if_needed(raw_server):
     async with aiohttp.ClientSession() as session:
         attempts = Attempts(raw_server.url, session)
         await attempts.make()
@@ -332,7 +332,7 @@ async def test_a_borrowed_session_opens_a_connection_for_the_attempt_that_needs_
         assert "connection" not in raw_server.requests[-1].headers
 
 
-async def test_a_borrowed_session_opens_a_connection_for_it_over_tls_too(tls_raw_server):
+async def test_a_borrowed_session_opens_a_new_tls_connection_if_needed(tls_raw_server):
     server, context = tls_raw_server
     connector = aiohttp.TCPConnector(ssl=context)
     async with aiohttp.ClientSession(connector=connector) as session:

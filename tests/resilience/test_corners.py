@@ -1,4 +1,4 @@
-"""Moments that are hard to hit: two things at once, or one just before another."""
+"""Race conditions: two events at the same time, or in a rare order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefactor_http.testing import ErrorBody, Fault, FaultKind
 
 
 class StubbornClock(ManualClock):
-    """A clock whose sleep swallows a cancellation, as careless code does."""
+    """A clock whose sleep swallows cancellations, as careless code does."""
 
     async def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -30,14 +30,14 @@ class StubbornClock(ManualClock):
             self.now += seconds
 
 
-async def test_a_slot_handed_over_in_the_moment_of_a_cancellation_goes_on_to_the_next(
+async def test_a_slot_granted_during_a_cancellation_goes_to_the_next_waiter(
     api, client_for, register
 ):
     waiting = []
     client = await client_for(
         api,
         max_connections=1,
-        # The hook runs after the slot was handed over, and before the one who got it runs.
+        # The hook runs after the slot was granted and before the task that got it runs.
         on_attempt=lambda _: waiting[0].cancel() if waiting else None,
     )
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
@@ -51,7 +51,7 @@ async def test_a_slot_handed_over_in_the_moment_of_a_cancellation_goes_on_to_the
     assert (await asyncio.wait_for(waiting[1], 10)).status == "pending"
 
 
-async def test_a_shorter_wait_does_not_open_the_gate_early(api, client_for, register):
+async def test_a_shorter_retry_after_does_not_end_the_pause_early(api, client_for, register):
     clock = ManualClock()
     client = await client_for(api, clock=clock, max_retries=0, max_retry_delay=60.0)
     api.fail_next(
@@ -68,9 +68,7 @@ async def test_a_shorter_wait_does_not_open_the_gate_early(api, client_for, regi
     assert sum(clock.sleeps) > 35
 
 
-async def test_a_client_that_closes_before_the_gate_opens_refuses_the_call(
-    api, client_for, register
-):
+async def test_a_client_that_closes_during_a_pause_fails_the_call(api, client_for, register):
     client = await client_for(api, max_retries=0, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=40))
     with pytest.raises(PrefactorHttpError):
@@ -84,7 +82,7 @@ async def test_a_client_that_closes_before_the_gate_opens_refuses_the_call(
     assert not caught.value.outcome_unknown
 
 
-async def test_a_call_cancelled_at_the_gate_gives_its_slot_back(api, client_for, register):
+async def test_a_call_cancelled_at_the_rate_limiter_releases_its_slot(api, client_for, register):
     clock = ManualClock()
     client = await client_for(api, max_connections=1, max_retries=0, max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=1))
@@ -99,9 +97,7 @@ async def test_a_call_cancelled_at_the_gate_gives_its_slot_back(api, client_for,
     assert clock.sleeps == []
 
 
-async def test_a_cancellation_that_was_swallowed_on_the_way_is_taken_back(
-    api, client_for, register
-):
+async def test_a_cancellation_that_was_not_delivered_is_undone(api, client_for, register):
     client = await client_for(api, clock=StubbornClock(), max_retry_delay=60.0)
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=5))
     cancelling = []
@@ -133,7 +129,7 @@ async def test_a_cancelled_call_with_a_deadline_is_cancelled(api, client_for, re
         await call
 
 
-async def test_a_deadline_holds_for_the_settling_of_a_409_too(api, client_for, register):
+async def test_the_deadline_includes_the_reconciliation_of_a_409(api, client_for, register):
     client = await client_for(api, deadline=30.0)
     instance = await register(client)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
@@ -142,7 +138,7 @@ async def test_a_deadline_holds_for_the_settling_of_a_409_too(api, client_for, r
     assert (await started).status == "active"
 
 
-async def test_adapters_may_name_themselves_after_construction(api, client_for, register):
+async def test_an_adapter_can_set_its_sdk_header_after_construction(api, client_for, register):
     client = await client_for(api)
     await register(client)
     client._sdk_header = f"prefactor-core@0.5.3 {client._sdk_header}"
@@ -153,7 +149,7 @@ async def test_adapters_may_name_themselves_after_construction(api, client_for, 
     ]
 
 
-async def test_with_options_names_what_it_cannot_change(api, client_for):
+async def test_with_options_names_unknown_options(api, client_for):
     client = await client_for(api)
     with pytest.raises(TypeError, match=r"cannot change max_connections; it can change deadline"):
         client.with_options(max_connections=7)
@@ -161,21 +157,21 @@ async def test_with_options_names_what_it_cannot_change(api, client_for):
         client.with_options(max_retries=-1)
 
 
-async def test_an_unheard_of_status_has_a_message(api, client_for, register):
+async def test_an_unassigned_status_has_a_message(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.INTERNAL_ERROR, status=599, body=ErrorBody.EMPTY))
     with pytest.raises(PrefactorApiError, match="599: unassigned status"):
         await register(client)
 
 
-async def test_a_client_in_use_may_still_be_entered(api, client_for, register):
+async def test_a_client_in_use_can_still_be_entered(api, client_for, register):
     client = await client_for(api)
     await register(client)
     async with client:
         assert (await register(client)).status == "pending"
 
 
-async def test_adapters_may_name_themselves_before_the_first_call(api, register):
+async def test_an_adapter_can_set_its_sdk_header_before_the_first_call(api, register):
     client = PrefactorHttpClient(HttpClientConfig(api.url, api.token), "outer@1")
     client._sdk_header = "outer@2"
     await register(client)
@@ -183,7 +179,7 @@ async def test_adapters_may_name_themselves_before_the_first_call(api, register)
     await client.close()
 
 
-async def test_two_closings_at_once_interrupt_a_call_once(api, client_for, register):
+async def test_two_concurrent_closes_interrupt_a_call_once(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     call = asyncio.create_task(register(client))
@@ -194,7 +190,7 @@ async def test_two_closings_at_once_interrupt_a_call_once(api, client_for, regis
         await asyncio.wait_for(call, 5)
 
 
-async def test_two_closings_at_once_both_wait_for_what_is_in_flight(api, client_for, register):
+async def test_two_concurrent_closes_both_wait_for_calls_in_flight(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.2))
     call = asyncio.create_task(register(client))
@@ -203,7 +199,7 @@ async def test_two_closings_at_once_both_wait_for_what_is_in_flight(api, client_
     assert (await call).status == "pending"
 
 
-async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_for):
+async def test_a_run_whose_tasks_are_all_cancelled_ends(api, client_for):
     client = await client_for(api)
     body_done = asyncio.Event()
 
@@ -215,7 +211,7 @@ async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_fo
             body_done.set()
 
     others = asyncio.all_tasks()
-    asyncio.create_task(work())  # noqa: RUF006 # found below, with the task that finishes it
+    asyncio.create_task(work())  # noqa: RUF006 # found below, together with the task that finishes it
     await body_done.wait()
     await asyncio.sleep(0.05)
     names = {"work", "_end"}
@@ -232,15 +228,15 @@ async def test_a_run_whose_every_task_is_cancelled_ends_with_that(api, client_fo
     assert len(done) == 2
 
 
-async def test_a_timer_that_finds_nothing_left_to_time_goes_away(api, client_for, register):
+async def test_a_timer_without_remaining_blocks_is_removed(api, client_for, register):
     client = await client_for(api, request_timeout=0.3, max_retries=9)
     await register(client)
-    await asyncio.sleep(0.5)  # the timer of the first attempt has looked by now
+    await asyncio.sleep(0.5)  # the timer of the first attempt has run by now
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
-    assert (await register(client)).status == "pending"  # and the next attempt has one again
+    assert (await register(client)).status == "pending"  # the next attempt starts a new one
 
 
-async def test_an_answer_brings_the_retries_back_to_the_budget_though_it_is_a_refusal(
+async def test_an_api_error_after_retries_returns_their_tokens_to_the_budget(
     api, client_for, register
 ):
     client = await client_for(api, clock=ManualClock(), retry_budget=10, max_retries=1)
@@ -250,7 +246,7 @@ async def test_an_answer_brings_the_retries_back_to_the_budget_though_it_is_a_re
             await client.agent_instances.get("0" * 32)
 
 
-async def test_a_call_cancelled_in_its_backoff_brings_back_what_it_took(api, client_for, register):
+async def test_a_call_cancelled_in_its_backoff_returns_its_tokens(api, client_for, register):
     client = await client_for(
         api, retry_budget=10, initial_retry_delay=30.0, max_retry_delay=30.0, max_retries=1
     )
@@ -259,16 +255,14 @@ async def test_a_call_cancelled_in_its_backoff_brings_back_what_it_took(api, cli
         call = asyncio.create_task(register(client))
         await until(lambda turn=turn: len(api.requests) > turn)
         await asyncio.sleep(0.05)
-        assert not call.done()  # it waits; an empty budget would have ended it
+        assert not call.done()  # it waits; with an empty budget it would have failed
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
 
-@pytest.mark.asyncio(loop_factories=["asyncio"])  # looks at its timers
-async def test_calls_that_each_bring_a_deadline_of_their_own_leave_no_timers(
-    api, client_for, register
-):
+@pytest.mark.asyncio(loop_factories=["asyncio"])  # inspects the timers
+async def test_many_different_deadlines_leave_no_timers(api, client_for, register):
     client = await client_for(api)
     loop = asyncio.get_running_loop()
     for number in range(60):
@@ -277,7 +271,7 @@ async def test_calls_that_each_bring_a_deadline_of_their_own_leave_no_timers(
     assert len(timers) < 30
 
 
-async def test_a_batch_ends_at_a_certificate_that_is_not_trusted(client_for, untrusted_tls_server):
+async def test_a_batch_ends_at_an_untrusted_certificate(client_for, untrusted_tls_server):
     client = await client_for(untrusted_tls_server)
     stream = client.agent_instances.register_many(
         [{"external_identifier": "one"}, {"external_identifier": "two"}],
@@ -288,7 +282,7 @@ async def test_a_batch_ends_at_a_certificate_that_is_not_trusted(client_for, unt
 
     async def follow():
         async for outcome in stream:
-            outcomes.append(outcome)  # noqa: PERF401 # those before the error count
+            outcomes.append(outcome)  # noqa: PERF401 # keeps the results before the error
 
     with pytest.raises(PrefactorConnectionError, match="certificate"):
         await follow()

@@ -1,4 +1,4 @@
-"""Closing, cancelling, loops and forks: what a client leaves behind, which is nothing."""
+"""Closing, cancelling, event loops and forks: a client leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLS = {
 
 @pytest.fixture
 def api(prefactor_server):
-    """The server in a thread of its own: the tasks of this event loop are all the client's."""
+    """The server in its own thread, so that all tasks of this event loop belong to the client."""
     return prefactor_server
 
 
@@ -48,7 +48,7 @@ def connections_to(api):
     ]
 
 
-async def test_closing_lets_calls_in_flight_end(api, client_for, register):
+async def test_closing_drains_calls_in_flight(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3))
     call = asyncio.create_task(register(client))
@@ -58,9 +58,7 @@ async def test_closing_lets_calls_in_flight_end(api, client_for, register):
     assert (await call).status == "pending"
 
 
-async def test_closing_ends_calls_that_outlast_the_drain_and_says_what_is_unknown(
-    api, client_for, register
-):
+async def test_closing_interrupts_calls_that_outlast_the_drain(api, client_for, register):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     call = asyncio.create_task(register(client))
@@ -85,7 +83,7 @@ async def test_closing_wakes_calls_that_wait_for_a_retry(api, client_for, regist
     assert caught.value.attempts == 1
 
 
-async def test_closing_refuses_calls_that_wait_for_a_slot(api, client_for, register):
+async def test_closing_fails_calls_that_wait_for_a_slot(api, client_for, register):
     client = await client_for(api, max_connections=1)
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3))
     first = asyncio.create_task(register(client))
@@ -111,7 +109,7 @@ async def test_a_deadline_does_not_hide_that_the_client_was_closed(api, client_f
     assert caught.value.outcome_unknown
 
 
-async def test_a_closed_client_refuses_calls_until_it_is_entered_again(api, client_for, register):
+async def test_a_closed_client_rejects_calls_until_it_is_entered_again(api, client_for, register):
     client = await client_for(api)
     await client.close()
     await client.close()
@@ -143,7 +141,7 @@ async def test_a_client_works_without_async_with(api, register):
     await client.close()
 
 
-async def test_closing_a_client_that_was_never_used_is_no_harm(api):
+async def test_closing_an_unused_client_is_safe(api):
     await PrefactorHttpClient(HttpClientConfig(api.url, api.token)).close()
 
 
@@ -169,7 +167,7 @@ async def test_a_close_that_is_cancelled_still_closes_the_session(api, client_fo
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_cancelled_at_any_await_a_call_leaves_no_connection_and_no_task(
+async def test_a_call_cancelled_at_any_await_leaves_no_connection_and_no_task(
     api, client_for, register, name
 ):
     client = await client_for(api)
@@ -195,7 +193,7 @@ async def test_cancelled_at_any_await_a_call_leaves_no_connection_and_no_task(
 @pytest.mark.parametrize(
     "kind", [FaultKind.STALLED_BEFORE_REPLY, FaultKind.STALLED_IN_BODY, FaultKind.UNAVAILABLE]
 )
-async def test_cancelled_in_an_attempt_or_a_backoff_a_call_leaves_nothing(
+async def test_a_call_cancelled_in_an_attempt_or_backoff_leaves_nothing(
     api, client_for, register, kind
 ):
     client = await client_for(api, initial_retry_delay=30.0, max_retry_delay=30.0)
@@ -212,7 +210,9 @@ async def test_cancelled_in_an_attempt_or_a_backoff_a_call_leaves_nothing(
     await until(lambda: not connections_to(api))
 
 
-async def test_a_callers_own_timeout_stays_the_callers(api, client_for, register):
+async def test_a_timeout_of_the_caller_raises_timeout_error_in_the_caller(
+    api, client_for, register
+):
     client = await client_for(api)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
     with pytest.raises(TimeoutError) as caught:
@@ -224,7 +224,7 @@ async def test_a_callers_own_timeout_stays_the_callers(api, client_for, register
     assert task.cancelling() == 0
 
 
-def test_a_client_on_a_second_event_loop_says_so(prefactor_server):
+def test_a_client_used_on_a_second_event_loop_raises(prefactor_server):
     client = PrefactorHttpClient(HttpClientConfig(prefactor_server.url, prefactor_server.token))
     session_of_first = asyncio.new_event_loop()
     session_of_first.run_until_complete(client.validate_token())
@@ -241,7 +241,7 @@ def test_a_client_on_a_second_event_loop_says_so(prefactor_server):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_client_in_a_forked_child_says_so():
+def test_a_client_used_in_a_forked_child_raises():
     program = """
 import asyncio, os, sys
 from prefactor_http import HttpClientConfig, PrefactorClientError, PrefactorHttpClient

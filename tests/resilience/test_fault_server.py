@@ -1,4 +1,4 @@
-"""The fault server itself: it must be right about what it applied, or the oracle judges wrongly."""
+"""The fault server: its ledger must be right, because the oracle relies on it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def act(server: FaultServer, id_: str, action: str, key: str, **fields: Any) -> 
     return request(server, "POST", path, {"idempotency_key": key, **fields})
 
 
-def test_a_repeated_key_is_replayed_and_the_ledger_counts_one_effect(server: FaultServer) -> None:
+def test_a_repeated_key_is_replayed_and_applied_once(server: FaultServer) -> None:
     first = register(server, "key-1", external_identifier=" a ")
     assert register(server, "key-1", external_identifier=" a ") == first
     assert first[1]["details"]["external_identifier"] == "a"
@@ -66,7 +66,7 @@ def test_without_deduplication_the_ledger_counts_two_effects(server: FaultServer
     assert server.times_applied("agent_instances.register", "mark") == 2
 
 
-def test_a_forgotten_key_leads_to_a_refusal_where_the_state_tells(server: FaultServer) -> None:
+def test_a_forgotten_key_leads_to_a_409_if_the_state_has_changed(server: FaultServer) -> None:
     server.configure(forget=1.0)
     _, body = register(server, "key-1", id="0" * 32)
     status, again = register(server, "key-1", id="0" * 32)
@@ -74,13 +74,13 @@ def test_a_forgotten_key_leads_to_a_refusal_where_the_state_tells(server: FaultS
     id_ = body["details"]["id"]
     assert act(server, id_, "start", "key-2")[0] == 200
     assert act(server, id_, "start", "key-2")[1]["code"] == "invalid_action"
-    assert register(server, "key-3") == register(server, "key-3")  # this one is remembered
+    assert register(server, "key-3") == register(server, "key-3")  # the server remembers this key
     assert server.counts()["forgotten_keys_seen"] == 2
 
 
 def test_the_state_machine(server: FaultServer) -> None:
     id_ = register(server, "key-1")[1]["details"]["id"]
-    assert act(server, id_, "finish", "key-2")[0] == 409  # it is pending
+    assert act(server, id_, "finish", "key-2")[0] == 409  # the instance is pending
     moment = "2026-01-01T01:00:00.123456+01:00"
     started = act(server, id_, "start", "key-3", timestamp=moment)[1]["details"]
     assert (started["status"], started["started_at"]) == ("active", "2026-01-01T00:00:00.123Z")
@@ -129,7 +129,7 @@ def test_a_bulk_request_stops_at_the_first_error(server: FaultServer) -> None:
     assert bulk(server, item("short", "register"))[0] == 400
 
 
-def test_poison_fails_each_request_that_has_it(server: FaultServer) -> None:
+def test_poison_fails_each_request_that_contains_it(server: FaultServer) -> None:
     items = [item("key-00001", "register", external_identifier="poison")]
     with pytest.raises(http.client.RemoteDisconnected):
         bulk(server, *items)
@@ -139,7 +139,7 @@ def test_poison_fails_each_request_that_has_it(server: FaultServer) -> None:
     assert server.injected()["poison"] == 2
 
 
-def test_a_script_says_which_request_meets_which_fault(server: FaultServer) -> None:
+def test_a_script_assigns_faults_to_requests(server: FaultServer) -> None:
     server.configure(
         faults=1.0,
         kinds=["redirect_302"],
@@ -189,7 +189,7 @@ def test_a_restart_refuses_connections_and_keeps_port_and_ledger(server: FaultSe
     assert server.times_applied("agent_instances.register", "0" * 32) == 1
 
 
-def test_requests_that_clients_must_not_make_are_counted(server: FaultServer) -> None:
+def test_requests_that_break_the_contract_are_counted(server: FaultServer) -> None:
     request(server, "GET", "/elsewhere")
     assert request(server, "POST", REGISTER, {})[0] == 422
     assert server.counts()["redirects_followed"] == 1

@@ -1,4 +1,4 @@
-"""Error reports show the variables of each frame: none shows a body, headers or the token."""
+"""Error reporters show local variables: no frame shows a body, headers or the token."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SENT = "what-was-sent"
 RECEIVED = "what-was-received"
 HEADER = "header-of-the-response"
 SECRETS = (TOKEN, SENT, RECEIVED, HEADER)
-# The caller's own arguments, as the caller passed them: reports filter such dicts by key.
+# The caller's own arguments. Error reporters filter such dicts by key.
 ARGUMENTS = {"payload", "result_payload"}
 
 
 def shown_by(error: BaseException | None) -> set[str]:
-    """Name the variables of all frames that show a secret."""
+    """Return the names of variables, in all frames, that show a secret."""
     found: set[str] = set()
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -80,7 +80,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_a_cancelled_call(raw_server, client_of, answer):
+async def test_the_frames_of_a_cancelled_call_show_no_secrets(raw_server, client_of, answer):
     raw_server.script(answer)
     client = await client_of()
     task = asyncio.create_task(create(client))
@@ -94,7 +94,9 @@ async def test_a_cancelled_call(raw_server, client_of, answer):
 
 @pytest.mark.parametrize("options", [{"request_timeout": 0.1}, {"deadline": 0.1}])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_a_call_that_times_out(raw_server, client_of, answer, options):
+async def test_the_frames_of_a_timed_out_call_show_no_secrets(
+    raw_server, client_of, answer, options
+):
     raw_server.script(answer)
     client = await client_of(**options)
     with pytest.raises(PrefactorHttpError) as caught:
@@ -113,7 +115,9 @@ async def test_a_call_that_times_out(raw_server, client_of, answer, options):
         NEVER,
     ],
 )
-async def test_a_call_that_fails(raw_server, client_of, answer, max_retries):
+async def test_the_frames_of_a_failed_call_show_no_secrets(
+    raw_server, client_of, answer, max_retries
+):
     raw_server.script(answer, answer)
     client = await client_of(
         max_retries=max_retries, initial_retry_delay=0.001, request_timeout=0.2
@@ -123,7 +127,7 @@ async def test_a_call_that_fails(raw_server, client_of, answer, max_retries):
     assert shown_by(caught.value) == set()
 
 
-async def test_a_call_that_is_cancelled_between_two_attempts(raw_server, client_of):
+async def test_the_frames_of_a_call_cancelled_during_backoff_show_no_secrets(raw_server, client_of):
     raw_server.script(reply(500, {"echo": RECEIVED}, Echo=HEADER))
     client = await client_of(max_retries=1, initial_retry_delay=30, max_retry_delay=30)
     task = asyncio.create_task(create(client))
@@ -135,7 +139,9 @@ async def test_a_call_that_is_cancelled_between_two_attempts(raw_server, client_
     assert shown_by(caught.value) == set()
 
 
-async def test_a_call_that_is_cancelled_while_its_outcome_is_verified(raw_server, client_of):
+async def test_the_frames_of_a_call_cancelled_during_reconciliation_show_no_secrets(
+    raw_server, client_of
+):
     raw_server.script(reply(500), reply(409, {"status": "error", "code": "invalid_action"}), NEVER)
     client = await client_of(max_retries=1, initial_retry_delay=0.001)
     call = client.agent_spans.finish("s-1", result_payload={"secret": SENT})
@@ -148,12 +154,14 @@ async def test_a_call_that_is_cancelled_while_its_outcome_is_verified(raw_server
     assert shown_by(caught.value) == set()
 
 
-async def test_a_request_that_is_no_json(raw_server, client_of):
+async def test_the_frames_of_a_request_that_cannot_be_encoded_show_no_secrets(
+    raw_server, client_of
+):
     client = await client_of()
     with pytest.raises(TypeError) as caught:
         await client.agent_spans.create("i-1", "step", "active", {SENT: object()})
     assert shown_by(caught.value) == set()
 
 
-def test_a_response_shows_its_status_and_its_length():
-    assert repr(Response(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Reply 200, 17 bytes>"
+def test_the_repr_of_a_response_shows_only_status_and_length():
+    assert repr(Response(200, {"Echo": HEADER}, RECEIVED.encode())) == "<Response 200, 17 bytes>"

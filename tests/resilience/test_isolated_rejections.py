@@ -1,4 +1,4 @@
-"""Rejections that say nothing about the rate must not slow the other calls down."""
+"""Rejections that are not caused by the rate do not slow the other calls down."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ async def throughput(client, calls, callers, make_call=call):
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("share", [0.002, 0.02, 0.1])
-def test_a_share_of_rejections_does_not_slow_calls_down(share, status):
+def test_random_rejections_do_not_slow_calls_down(share, status):
     async def scenario():
         refuse = RandomRejections(share, status=status).refuse
         async with limited(refuse, latency=0.02, max_retries=9) as (server, client):
-            assert await throughput(client, 6000, 50) >= 200  # 48 if each holds all calls
-            assert len(server.requests) <= 1.05 * 6000 / (1 - share)
+            assert await throughput(client, 4000, 50) >= 200  # 48 if each one pauses all
+            assert len(server.requests) <= 1.05 * 4000 / (1 - share)
 
     in_virtual_time(scenario())
 
 
-def test_one_call_in_fifty_does_not_slow_registers_down_from_the_beginning_on():
+def test_one_rejection_in_fifty_calls_does_not_slow_down_the_first_registers():
     async def scenario():
         async with limited(RandomRejections(0.02).refuse, latency=0.02) as (_, client):
             assert await throughput(client, 300, 50, register) >= 30
@@ -50,11 +50,11 @@ def test_one_call_in_fifty_does_not_slow_registers_down_from_the_beginning_on():
 
 
 @pytest.mark.parametrize(("retry_after", "least"), [(None, 200), (0, 200), (10, 30)])
-def test_the_time_that_the_api_names_matters_little(retry_after, least):
+def test_retry_after_of_random_rejections_matters_little(retry_after, least):
     async def scenario():
         refuse = RandomRejections(0.02, retry_after).refuse
         async with limited(refuse, latency=0.02) as (_, client):
-            assert await throughput(client, 6000, 50) >= least
+            assert await throughput(client, 3000, 50) >= least
 
     in_virtual_time(scenario())
 
@@ -71,7 +71,7 @@ def test_a_single_caller_is_not_slowed_down_much(share):
 
 
 @pytest.mark.parametrize("share", [0.005, 0.02])
-def test_a_limit_is_kept_although_calls_are_also_rejected_at_random(share):
+def test_a_limit_is_respected_despite_random_rejections(share):
     at_random, limiter = RandomRejections(share), FixedWindows(200)
 
     async def scenario():
@@ -79,13 +79,13 @@ def test_a_limit_is_kept_although_calls_are_also_rejected_at_random(share):
             server,
             client,
         ):
-            assert await throughput(client, 12_000, 64) >= 0.65 * 200
-            assert len(server.requests) <= (1.03 + share) * 12_000
+            assert await throughput(client, 6000, 64) >= 0.65 * 200
+            assert len(server.requests) <= (1.03 + share) * 6000
 
     in_virtual_time(scenario())
 
 
-def test_a_limit_that_appears_later_is_kept():
+def test_a_limit_introduced_later_is_respected():
     at_random, limiter = RandomRejections(0.02), FixedWindows(100)
 
     def refuse(t):
@@ -96,14 +96,14 @@ def test_a_limit_that_appears_later_is_kept():
             while now() < 10:
                 await work_off(client, 500, 50)
             sent, started = len(server.requests), now()
-            await work_off(client, 6000, 50)
-            assert 6000 / (now() - started) >= 0.6 * 100
-            assert len(server.requests) - sent <= 1.1 * 6000
+            await work_off(client, 3000, 50)
+            assert 3000 / (now() - started) >= 0.6 * 100
+            assert len(server.requests) - sent <= 1.1 * 3000
 
     in_virtual_time(scenario())
 
 
-def test_an_outage_holds_all_calls_although_rejections_are_expected():
+def test_an_outage_pauses_all_calls_even_if_rejections_are_expected():
     at_random = RandomRejections(0.02)
     refused = rejection(2)
 
@@ -124,7 +124,7 @@ def start(client, resource):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_one_broken_resource_does_not_hold_the_others(status):
+def test_one_broken_resource_does_not_pause_the_others(status):
     def answer(_, path, __):
         return rejection(3, status) if "/bad" in path else None
 
@@ -136,7 +136,7 @@ def test_one_broken_resource_does_not_hold_the_others(status):
             while now() < 30:
                 await start(client, "good")
                 good += 1
-                await asyncio.sleep(0.019)
+                await asyncio.sleep(0.039)
 
         async def use_bad(number):
             while now() < 30:
@@ -145,14 +145,14 @@ def test_one_broken_resource_does_not_hold_the_others(status):
 
         async with serving(answer) as (server, client):
             await asyncio.gather(*[use_good() for _ in range(5)], *[use_bad(n) for n in range(3)])
-            assert good >= 0.85 * 30 * 5 / 0.02  # all but the first three seconds
+            assert good >= 0.85 * 30 * 5 / 0.04  # all but the first three seconds
             rejected = sum(count for path, count in server.paths.items() if "/bad" in path)
             assert rejected <= 3 * (30 / 9 + 1) * 4  # four attempts every nine seconds
 
     in_virtual_time(scenario())
 
 
-def test_a_broken_resource_that_works_again_is_not_remembered():
+def test_a_repaired_resource_is_not_treated_as_broken():
     state = {"broken": True}
 
     def answer(_, path, __):
@@ -173,13 +173,13 @@ def test_a_broken_resource_that_works_again_is_not_remembered():
             with pytest.raises(PrefactorHttpError):
                 await start(once, "bad")
             before = now()
-            await start(client, "good")  # waits, as for any first rejection
+            await start(client, "good")  # waits, as after any first rejection
             assert now() - before == pytest.approx(1, abs=0.01)
 
     in_virtual_time(scenario())
 
 
-def test_many_broken_resources_do_not_fill_the_memory():
+def test_many_broken_resources_use_bounded_memory():
     def answer(_, path, __):
         return rejection(1) if "/bad" in path else None
 
@@ -195,7 +195,7 @@ def test_many_broken_resources_do_not_fill_the_memory():
     in_virtual_time(scenario())
 
 
-def test_one_broken_call_holds_the_others_only_once():
+def test_one_broken_call_pauses_the_others_only_once():
     """The API rejects one register whenever it is repeated, and no other."""
     bad_key = "the-bad-one"
 

@@ -1,4 +1,4 @@
-"""Kept-alive connections: no reply of an earlier call, and no repetition that nobody counts."""
+"""Kept-alive connections: no response of an earlier call, and no hidden repetitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def client(raw_server: RawServer) -> AsyncIterator[PrefactorHttpClient]:
         yield client
 
 
-async def test_a_reply_that_nobody_asked_for_answers_no_later_call(raw_server, client):
+async def test_an_unsolicited_response_is_not_used_for_a_later_call(raw_server, client):
     raw_server.script(reply(body={"n": 1}), reply(body={"n": 2}))
     assert await client.request("POST", "/api/v1/agent") == {"n": 1}
     (writer,) = raw_server._writers
@@ -32,7 +32,7 @@ async def test_a_reply_that_nobody_asked_for_answers_no_later_call(raw_server, c
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_write_cut_off_on_a_kept_alive_connection_is_sent_once(raw_server, client, method):
+async def test_a_write_on_a_closed_kept_alive_connection_is_sent_once(raw_server, client, method):
     raw_server.script(reply(), b"", reply(404))
     await client.request("GET", "/api/v1/ping")
     with pytest.raises(PrefactorConnectionError) as caught:

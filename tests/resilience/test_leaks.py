@@ -1,4 +1,4 @@
-"""What a client leaves to others: to the garbage collector, to a later event loop."""
+"""Leaks: reference cycles, and connections of an earlier event loop."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prefactor_http.testing import Fault, FaultKind
 
 @pytest.fixture
 def api(prefactor_server):
-    """The server in a thread of its own, with an event loop of its own."""
+    """The server in its own thread, with its own event loop."""
     return prefactor_server
 
 
-async def test_closing_from_another_loop_after_the_first_ended_lets_the_client_open_again(
+async def test_a_client_closed_after_its_loop_ended_can_be_opened_again(
     api,
 ):
-    # In a process of its own: the loop that ends leaves connections open, which is the point.
+    # In its own process, because the first loop leaves connections open.
     program = f"""
 import asyncio
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
@@ -56,10 +56,8 @@ asyncio.run(again())
     ],
 )
 @pytest.mark.parametrize("gives_up", [False, True])
-async def test_a_failed_and_retried_call_leaves_nothing_of_ours_to_the_collector(
-    api, client_for, register, kind, gives_up
-):
-    """aiohttp and asyncio leave cycles when a connection breaks; none may hold what is ours."""
+async def test_a_failed_call_leaves_no_reference_cycles(api, client_for, register, kind, gives_up):
+    """aiohttp and asyncio leave cycles when a connection is lost. None may contain our objects."""
     client = await client_for(api, request_timeout=0.3, max_retries=1)
     api.fail_next(Fault(kind))
     await register(client)  # imports tenacity

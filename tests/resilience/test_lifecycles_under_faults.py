@@ -1,4 +1,4 @@
-"""The promise as a whole: whatever the network does, each write takes effect once."""
+"""Whatever the network does, each write is applied once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resilience_support import SCHEMA, VERSION
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.testing import IdempotencyPolicy, LocalPrefactor
 
-LIFECYCLES = 300
+LIFECYCLES = 200
 AT_A_TIME = 16
 
 
@@ -63,20 +63,20 @@ def assert_nothing_doubled_or_lost(api: LocalPrefactor, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 20261124])
-async def test_nothing_is_doubled_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
+async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
     async with LocalPrefactor(faults=0.3, seed=seed) as api:
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
-        assert sum(api.faults_injected.values()) > LIFECYCLES / 2  # the faults were really there
+        assert sum(api.faults_injected.values()) > LIFECYCLES / 2  # faults were injected
         assert len(api.faults_injected) >= 10
         assert api.replays > 0
 
 
-async def test_starts_and_finishes_settle_where_the_server_forgot_their_keys() -> None:
+async def test_starts_and_finishes_are_verified_if_the_server_forgot_their_keys() -> None:
     forgotten = frozenset({"agent_instances.start", "agent_instances.finish"})
     policy = IdempotencyPolicy(forget_when_lost=forgotten)
     async with LocalPrefactor(faults=0.3, seed=5, policy=policy) as api:
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
         reads = [request for request in api.requests if request.method == "GET"]
-        assert len(reads) > 20  # each settles one
+        assert len(reads) > 20  # each verifies a write

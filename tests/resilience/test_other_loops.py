@@ -1,4 +1,4 @@
-"""A client outside its event loop: on another one, after its own has ended, in a forked child."""
+"""A client outside its event loop: on another loop, after its loop closed, in a forked child."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client_of(server: Any, **options: Any) -> PrefactorHttpClient:
 
 
 class OtherThread:
-    """Runs an event loop in a thread of its own."""
+    """Runs an event loop in its own thread."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -58,7 +58,7 @@ class OtherThread:
         return self.start(coroutine).result(20)
 
 
-async def test_closing_on_another_loop_raises_and_calls_in_flight_go_on(server):
+async def test_closing_on_another_loop_raises_and_calls_in_flight_continue(server):
     server.delay = 0.2
     client = client_of(server)
     with OtherThread() as owner:
@@ -70,10 +70,10 @@ async def test_closing_on_another_loop_raises_and_calls_in_flight_go_on(server):
         server.delay = 0
         assert owner.run(client.request("POST", "/api/v1/agent")) == {}
         owner.run(client.close())
-        await client.close()  # it is closed already: nothing to do
+        await client.close()  # it is already closed
 
 
-async def test_entering_an_open_client_on_another_loop_raises_at_once(server):
+async def test_entering_an_open_client_on_another_loop_raises(server):
     client = client_of(server)
     with OtherThread() as owner:
         owner.run(client.validate_token())
@@ -102,7 +102,7 @@ async def test_closing_a_client_that_was_never_used_closes_it(server):
         await client.validate_token()
 
 
-def test_a_client_whose_loop_has_ended_can_be_closed_and_entered_again(server):
+def test_a_client_whose_loop_is_closed_can_be_closed_and_entered_again(server):
     server.answer = reply(200, {"status": "success"}, Connection="close")
     client = client_of(server)
     asyncio.run(client.validate_token())
@@ -117,7 +117,7 @@ def test_a_client_whose_loop_has_ended_can_be_closed_and_entered_again(server):
     asyncio.run(again())
 
 
-def test_calls_that_wait_on_a_loop_that_has_ended_are_dropped_when_the_client_is_closed(server):
+def test_closing_the_client_drops_calls_that_wait_on_a_closed_loop(server):
     server.answer = reply(503, {}, Connection="close")
     client = client_of(server, max_retries=1, initial_retry_delay=30, request_timeout=0.2)
     loop = asyncio.new_event_loop()
@@ -134,7 +134,7 @@ def test_calls_that_wait_on_a_loop_that_has_ended_are_dropped_when_the_client_is
             with pytest.raises(PrefactorTimeoutError):
                 await view.validate_token()
             begin = time.monotonic()
-        assert time.monotonic() - begin < 1  # there is no call that it could wait for
+        assert time.monotonic() - begin < 1  # there are no calls to drain
 
     asyncio.run(again())
     call._log_destroy_pending = False
@@ -142,7 +142,7 @@ def test_calls_that_wait_on_a_loop_that_has_ended_are_dropped_when_the_client_is
 
 
 class TestInAChild:
-    """As in a forked child, as far as one process can show it."""
+    """Simulates a forked child inside one process."""
 
     @pytest.fixture
     def fork(self, monkeypatch):
@@ -152,7 +152,7 @@ class TestInAChild:
         yield pretend
         monkeypatch.undo()
 
-    async def test_a_call_and_an_entry_raise_and_closing_drops_the_connections_untouched(
+    async def test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched(
         self, raw_server, fork
     ):
         client = client_of(raw_server)
@@ -171,7 +171,7 @@ class TestInAChild:
             await client.validate_token()
         assert raw_server.connections == 2
 
-    async def test_a_borrowed_session_of_the_parent_cannot_be_used_again(self, raw_server, fork):
+    async def test_a_forked_child_cannot_reuse_the_parents_borrowed_session(self, raw_server, fork):
         async with aiohttp.ClientSession() as session:
             config = HttpClientConfig(raw_server.url, "token-1234")
             client = PrefactorHttpClient(config, session=session)
@@ -183,7 +183,9 @@ class TestInAChild:
                     pytest.fail("it was entered")
             assert not session.closed
 
-    async def test_a_pool_that_is_collected_closes_nothing(self, raw_server, fork, monkeypatch):
+    async def test_a_collected_pool_of_a_forked_child_closes_no_connections(
+        self, raw_server, fork, monkeypatch
+    ):
         client = client_of(raw_server)
         await client.validate_token()
         connector = client._executor.state.transport._session.connector
@@ -253,7 +255,7 @@ loop.close()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("step", ["same loop", "new loop", "collected"])
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_what_a_forked_child_does_leaves_the_parents_connections_alone(server, kind, step):
+def test_a_forked_child_does_not_affect_the_parents_connections(server, kind, step):
     done = subprocess.run(
         [sys.executable, "-c", FORKING, server.url, kind, step],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A restart of the API costs no calls, and an outage that lasts is not answered with a storm."""
+"""A restart of the API fails no calls, and a long outage causes no retry storm."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNAVAILABLE = response(503)
 
 @contextmanager
 def open_files(count):
-    """A process may have that many sockets."""
+    """Raise the limit of open files, which includes sockets."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         if hard < count:
@@ -59,13 +59,13 @@ OUTAGES = {
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
-@pytest.mark.parametrize(("callers", "connections"), [(100, 100), (1000, 100), (1000, 1000)])
-def test_an_outage_of_one_second_costs_no_calls(kind, callers, connections):
+@pytest.mark.parametrize(("callers", "connections"), [(100, 100), (500, 50), (500, 500)])
+def test_an_outage_of_one_second_fails_no_calls(kind, callers, connections):
     async def scenario():
         results = []
 
         async def caller(number):
-            await asyncio.sleep(1 + number / callers)
+            await asyncio.sleep(1.5 + number / callers / 2)
             while now() < 3.2:
                 try:
                     results.append(await register(client))
@@ -94,13 +94,14 @@ def test_an_outage_of_one_second_costs_no_calls(kind, callers, connections):
 
 
 @pytest.mark.parametrize("kind", ["503", "reset"])
-def test_calls_that_begin_with_an_outage_of_one_second_succeed(kind):
+def test_calls_that_start_during_an_outage_of_one_second_succeed(kind):
     answer = {"503": UNAVAILABLE, "reset": VirtualServer.RESET}[kind]
 
     async def scenario():
-        async with serving(failing(answer, 0.0, 1.0)) as (server, client):
-            await asyncio.gather(*[register(client) for _ in range(1000)])
-            assert len(server.requests) <= 4 * 1000
+        outage = failing(answer, 0.0, 1.0)
+        async with serving(outage, max_connections=50) as (server, client):
+            await asyncio.gather(*[register(client) for _ in range(500)])
+            assert len(server.requests) <= 4 * 500
 
     in_virtual_time(scenario())
 
@@ -113,7 +114,7 @@ def test_three_retries_outlast_a_restart_of_three_seconds():
     in_virtual_time(scenario())
 
 
-def test_retries_stay_bounded_while_half_of_all_attempts_fail():
+def test_retries_are_bounded_while_half_of_all_attempts_fail():
     async def scenario():
         refuse = RandomRejections(0.5, None, 503).refuse
         async with limited(refuse, latency=0.02) as (server, client):
@@ -135,7 +136,7 @@ def test_a_long_outage_gets_twenty_retries_per_connection(answer, connections):
         async with serving(lambda *_: answer, max_connections=connections) as (server, client):
             calls = 0
             while now() < 30:
-                errors = await errors_of([register(client) for _ in range(100)])
+                errors = await errors_of([register(client) for _ in range(50)])
                 calls += len(errors)
                 await asyncio.sleep(1)
             assert len(server.requests) - calls == 20 * connections
@@ -144,7 +145,7 @@ def test_a_long_outage_gets_twenty_retries_per_connection(answer, connections):
     in_virtual_time(scenario())
 
 
-def test_retries_of_requests_that_were_not_sent_cost_nothing():
+def test_retries_of_requests_that_were_not_sent_are_free():
     async def scenario():
         async with serving(lambda *_: None, retry_budget=0) as (server, client):
             server.stop()
@@ -156,7 +157,7 @@ def test_retries_of_requests_that_were_not_sent_cost_nothing():
     in_virtual_time(scenario())
 
 
-def test_an_own_budget_and_none_are_kept():
+def test_retry_budget_may_be_a_number_or_none():
     async def scenario():
         for budget, attempts in ((0, 1), (5, 2), (None, 4)):
             async with serving(lambda *_: UNAVAILABLE, retry_budget=budget) as (_, client):
@@ -166,18 +167,19 @@ def test_an_own_budget_and_none_are_kept():
     in_virtual_time(scenario())
 
 
-def test_after_an_outage_calls_do_not_come_back_all_at_once():
+def test_retries_after_an_outage_are_spread_out():
     async def scenario():
-        async with serving(failing(UNAVAILABLE, 0.0, 1.0)) as (server, client):
-            await asyncio.gather(*[call(client) for _ in range(1000)])
+        outage = failing(UNAVAILABLE, 0.0, 1.0)
+        async with serving(outage, max_connections=50) as (server, client):
+            await asyncio.gather(*[call(client) for _ in range(500)])
             after = [t for t in server.requests if t >= 1]
             busiest = max(len([t for t in after if s / 10 <= t < (s + 1) / 10]) for s in range(50))
-            assert busiest <= 300
+            assert busiest <= 150
 
     in_virtual_time(scenario())
 
 
-async def test_a_restart_in_real_time_costs_no_calls():
+async def test_a_restart_in_real_time_fails_no_calls():
     loop = asyncio.get_running_loop()
     back_at = loop.time() + 1
     async with VirtualServer(lambda t, *_: UNAVAILABLE if t < back_at else None) as server:

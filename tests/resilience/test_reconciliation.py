@@ -1,4 +1,4 @@
-"""A refusal that an earlier attempt of the same write may have caused is verified by a read."""
+"""An API error that an earlier attempt of the same write may have caused is verified by a read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ACTIONS = ("agent_instances.start", "agent_instances.finish", "agent_instances.t
 
 @pytest.fixture
 async def api():
-    """A server that forgets the keys of writes whose replies are lost."""
+    """A server that forgets the keys of writes whose responses are lost."""
     async with LocalPrefactor(policy=IdempotencyPolicy(forget_when_lost=frozenset(ACTIONS))) as api:
         yield api
 
@@ -36,7 +36,7 @@ async def client(api, client_for):
     return await client_for(api)
 
 
-async def test_a_start_that_had_succeeded_is_a_success(api, client, register):
+async def test_a_start_whose_response_was_lost_returns_the_instance(api, client, register):
     instance = await register(client)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
     started = await client.agent_instances.start(instance.id)
@@ -45,7 +45,7 @@ async def test_a_start_that_had_succeeded_is_a_success(api, client, register):
 
 
 @pytest.mark.parametrize("status", [None, "complete", "failed"])
-async def test_a_finish_that_had_succeeded_is_a_success(api, client, register, status):
+async def test_a_finish_whose_response_was_lost_returns_the_instance(api, client, register, status):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
@@ -53,13 +53,15 @@ async def test_a_finish_that_had_succeeded_is_a_success(api, client, register, s
     assert finished.status == (status or "complete")
 
 
-async def test_a_cancelling_finish_that_had_succeeded_is_a_success(api, client, register):
+async def test_a_cancelling_finish_whose_response_was_lost_returns_the_instance(
+    api, client, register
+):
     instance = await register(client)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_500))
     assert (await client.agent_instances.finish(instance.id, "cancelled")).status == "cancelled"
 
 
-async def test_a_terminate_that_had_succeeded_is_a_success(api, client, register):
+async def test_a_terminate_whose_response_was_lost_returns_the_instance(api, client, register):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
@@ -68,9 +70,7 @@ async def test_a_terminate_that_had_succeeded_is_a_success(api, client, register
     assert ended.termination_reason == "out of bounds"
 
 
-async def test_a_finish_that_cannot_have_happened_is_raised_with_a_known_outcome(
-    api, client, register
-):
+async def test_a_finish_that_was_not_applied_raises_with_a_known_outcome(api, client, register):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     await client.agent_instances.terminate(instance.id, "stop")
@@ -81,7 +81,7 @@ async def test_a_finish_that_cannot_have_happened_is_raised_with_a_known_outcome
     assert caught.value.attempts == 2
 
 
-async def test_a_start_that_another_call_made_is_not_ours(api, client, register):
+async def test_a_start_by_another_caller_is_not_reported_as_success(api, client, register):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     await client.agent_instances.terminate(instance.id, "stop")
@@ -91,7 +91,7 @@ async def test_a_start_that_another_call_made_is_not_ours(api, client, register)
     assert not caught.value.outcome_unknown
 
 
-async def test_a_409_without_an_unknown_outcome_before_it_is_raised_unread(api, client, register):
+async def test_a_409_after_known_outcomes_raises_without_a_read(api, client, register):
     instance = await register(client)
     await client.agent_instances.start(instance.id)
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=0))
@@ -100,7 +100,7 @@ async def test_a_409_without_an_unknown_outcome_before_it_is_raised_unread(api, 
     assert "GET" not in [request.method for request in api.requests]
 
 
-async def test_a_409_that_cannot_be_settled_says_that_the_outcome_is_unknown(
+async def test_a_409_that_cannot_be_verified_has_an_unknown_outcome(
     api, client_for, register, caplog
 ):
     client = await client_for(api, max_retries=1)
@@ -113,7 +113,7 @@ async def test_a_409_that_cannot_be_settled_says_that_the_outcome_is_unknown(
     assert "could not verify the outcome" in caplog.text
 
 
-# The following are over bytes: the first attempt's response is lost, the second is refused.
+# Over raw bytes: the response to the first attempt is lost, the second attempt is refused.
 
 MOMENT = datetime(2026, 5, 1, 12, 0, 0, 123556, UTC)
 CONFLICT = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
@@ -221,7 +221,7 @@ def success(resource):
 
 
 @pytest.mark.parametrize(("call", "resource"), APPLIED)
-async def test_a_resource_as_this_write_left_it_is_a_success(
+async def test_a_resource_that_matches_the_write_is_a_success(
     raw_server, raw_client, call, resource
 ):
     raw_server.script(b"", CONFLICT, success(resource))
@@ -230,7 +230,7 @@ async def test_a_resource_as_this_write_left_it_is_a_success(
 
 
 @pytest.mark.parametrize(("call", "resource"), NOT_APPLIED)
-async def test_a_resource_that_another_write_changed_is_a_refusal_of_ours(
+async def test_a_resource_changed_by_another_write_raises_the_api_error(
     raw_server, raw_client, call, resource
 ):
     raw_server.script(b"", CONFLICT, success(resource))
@@ -240,7 +240,7 @@ async def test_a_resource_that_another_write_changed_is_a_refusal_of_ours(
 
 
 @pytest.mark.parametrize(("call", "resource"), UNKNOWN)
-async def test_a_read_that_proves_nothing_leaves_the_outcome_unknown(
+async def test_an_inconclusive_read_leaves_the_outcome_unknown(
     raw_server, raw_client, call, resource
 ):
     raw_server.script(b"", CONFLICT, *[success(resource)] * 2)
@@ -250,7 +250,7 @@ async def test_a_read_that_proves_nothing_leaves_the_outcome_unknown(
     assert not is_permanent_http_error(caught.value)
 
 
-# Creates that chose their own id.
+# Creates with an id chosen by the caller.
 
 
 def taken(status=422, **errors):
@@ -289,7 +289,7 @@ CREATES = [
         taken(**{"details.id": ["is taken"]}),
     ],
 )
-async def test_a_taken_id_that_holds_what_was_sent_is_a_success(
+async def test_a_taken_id_with_matching_fields_is_a_success(
     raw_server, raw_client, call, resource, _, refusal
 ):
     raw_server.script(b"", refusal, success(resource))
@@ -297,7 +297,7 @@ async def test_a_taken_id_that_holds_what_was_sent_is_a_success(
 
 
 @pytest.mark.parametrize(("call", "resource", "difference"), CREATES)
-async def test_a_taken_id_that_holds_something_else_is_a_refusal(
+async def test_a_taken_id_with_other_fields_raises_the_api_error(
     raw_server, raw_client, call, resource, difference
 ):
     raw_server.script(b"", taken(), success({**resource, **difference}))
@@ -307,7 +307,7 @@ async def test_a_taken_id_that_holds_something_else_is_a_refusal(
 
 
 @pytest.mark.parametrize(("call", "resource", "_"), CREATES)
-async def test_a_taken_id_without_a_lost_response_is_a_refusal(
+async def test_a_taken_id_without_a_lost_response_raises_the_api_error(
     raw_server, raw_client, call, resource, _
 ):
     raw_server.script(taken(), success(resource))
@@ -320,7 +320,7 @@ async def test_a_taken_id_without_a_lost_response_is_a_refusal(
 @pytest.mark.parametrize(
     "errors", [{"external_identifier": ["has already been taken"]}, {"agent_version": ["is odd"]}]
 )
-async def test_a_name_that_is_taken_after_a_lost_response_stays_unknown(
+async def test_a_taken_name_after_a_lost_response_has_an_unknown_outcome(
     raw_server, raw_client, errors
 ):
     raw_server.script(b"", taken(**errors))
@@ -330,7 +330,7 @@ async def test_a_name_that_is_taken_after_a_lost_response_stays_unknown(
     assert len(raw_server.requests) == 2
 
 
-# Spans that cannot be read by id are looked for among those of their instance.
+# Spans that cannot be read by id are searched in the list of their instance.
 
 
 def page(*spans, following=None):
@@ -350,7 +350,9 @@ def page(*spans, following=None):
 NOT_FOUND = reply(404, {"status": "error", "code": "not_found", "message": "no such route"})
 
 
-async def test_a_span_is_found_in_the_list_of_its_instance(raw_server, raw_client):
+async def test_a_span_that_cannot_be_read_by_id_is_found_in_the_list_of_its_instance(
+    raw_server, raw_client
+):
     other = span(id="s-0")
     raw_server.script(b"", taken(), NOT_FOUND, page(other, following=100), page(span("active")))
     created = await create_span(raw_client)
@@ -368,7 +370,7 @@ async def test_a_span_is_found_in_the_list_of_its_instance(raw_server, raw_clien
         [reply(body={"status": "success", "summaries": []})],
     ],
 )
-async def test_a_span_that_is_not_listed_stays_unknown(raw_server, raw_client, pages):
+async def test_a_span_that_is_not_listed_has_an_unknown_outcome(raw_server, raw_client, pages):
     raw_server.script(b"", taken(), NOT_FOUND, *pages)
     with pytest.raises(PrefactorValidationError) as caught:
         await create_span(raw_client)
@@ -376,7 +378,7 @@ async def test_a_span_that_is_not_listed_stays_unknown(raw_server, raw_client, p
     assert raw_server.replies == deque()
 
 
-async def test_a_list_of_spans_without_end_is_left(raw_server, raw_client):
+async def test_an_endless_list_of_spans_is_abandoned(raw_server, raw_client):
     pages = [page(span(id="s-0"), following=100 * n) for n in range(1, 40)]
     raw_server.script(b"", taken(), NOT_FOUND, *pages)
     with pytest.raises(PrefactorValidationError) as caught:
@@ -385,7 +387,7 @@ async def test_a_list_of_spans_without_end_is_left(raw_server, raw_client):
     assert len(raw_server.requests) < 30
 
 
-async def test_a_span_that_may_not_be_read_now_is_not_looked_for(raw_server, raw_client):
+async def test_a_transient_read_error_does_not_list_the_spans(raw_server, raw_client):
     raw_server.script(b"", taken(), *[reply(503)] * 4)
     with pytest.raises(PrefactorValidationError) as caught:
         await create_span(raw_client)
@@ -393,9 +395,7 @@ async def test_a_span_that_may_not_be_read_now_is_not_looked_for(raw_server, raw
     assert all("/agent_spans/s-1" in request.target for request in raw_server.requests[2:])
 
 
-async def test_a_span_whose_read_is_refused_for_another_reason_is_not_looked_for(
-    raw_server, raw_client
-):
+async def test_other_read_errors_do_not_list_the_spans(raw_server, raw_client):
     raw_server.script(b"", taken(), reply(418))
     with pytest.raises(PrefactorValidationError) as caught:
         await create_span(raw_client)
@@ -412,6 +412,6 @@ async def test_a_span_whose_read_is_refused_for_another_reason_is_not_looked_for
         (None, "2026-05-01T12:00:00Z"),
     ],
 )
-def test_a_timestamp_that_cannot_be_compared_excludes_nothing(timestamp, started_at):
+def test_a_timestamp_that_cannot_be_compared_does_not_count_as_different(timestamp, started_at):
     active = msgspec.convert(instance("active", started_at=started_at), AgentInstance)
     assert was_started({"timestamp": timestamp}, active) is Applied.YES

@@ -1,4 +1,4 @@
-"""What is tried again, and what is not, by kind of fault (design: attempts)."""
+"""Retries: what is retried, by kind of fault, and after which delay."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RETRIED = [
     FaultKind.GARBAGE_STATUS_LINE,
     FaultKind.IN_PROGRESS,
 ]
-# The reply tells that the write did not happen; after the others nobody knows.
+# These faults prove that the write was not applied; after the others it is unknown.
 REFUSED = {FaultKind.RATE_LIMITED}
 
 
@@ -56,7 +56,7 @@ def keys_of(api):
 
 
 @pytest.mark.parametrize("kind", RETRIED)
-async def test_a_fault_is_retried_with_the_same_bytes_and_takes_effect_once(
+async def test_a_fault_is_retried_with_the_same_bytes_and_applied_once(
     api, client_for, register, kind
 ):
     api.fail_next(Fault(kind))
@@ -72,7 +72,7 @@ async def test_a_fault_is_retried_with_the_same_bytes_and_takes_effect_once(
 
 
 @pytest.mark.parametrize("kind", RETRIED)
-async def test_with_retries_used_up_the_error_says_whether_the_outcome_is_known(
+async def test_an_exhausted_call_reports_whether_the_outcome_is_known(
     api, client_for, register, kind
 ):
     api.fail_next(Fault(kind), Fault(kind))
@@ -103,7 +103,7 @@ async def test_with_retries_used_up_the_error_says_whether_the_outcome_is_known(
         (FaultKind.IN_PROGRESS, PrefactorConflictError),
     ],
 )
-async def test_without_retries_the_error_itself_is_raised(api, client_for, register, kind, error):
+async def test_without_retries_the_original_error_is_raised(api, client_for, register, kind, error):
     api.fail_next(Fault(kind))
     client = await client_for(api, request_timeout=0.3, max_retries=0)
     with pytest.raises(error) as caught:
@@ -123,9 +123,7 @@ async def test_without_retries_the_error_itself_is_raised(api, client_for, regis
         (Fault(FaultKind.INTERNAL_ERROR, status=501), PrefactorApiError),
     ],
 )
-async def test_what_another_attempt_cannot_change_is_not_retried(
-    api, client_for, register, fault, error
-):
+async def test_permanent_errors_are_not_retried(api, client_for, register, fault, error):
     api.fail_next(fault)
     client = await client_for(api)
     with pytest.raises(error):
@@ -133,7 +131,7 @@ async def test_what_another_attempt_cannot_change_is_not_retried(
     assert len(api.requests) == 1
 
 
-async def test_a_reply_without_its_details_names_the_field_and_leaves_the_outcome_open(
+async def test_a_response_without_details_names_the_field_and_has_an_unknown_outcome(
     api, client_for, register
 ):
     api.fail_next(Fault(FaultKind.MISSING_DETAILS))
@@ -145,7 +143,9 @@ async def test_a_reply_without_its_details_names_the_field_and_leaves_the_outcom
 
 
 @pytest.mark.parametrize("kind", [FaultKind.UNKNOWN_FIELDS, FaultKind.UNKNOWN_STATUS])
-async def test_what_the_api_learns_later_is_not_refused(api, client_for, register, kind):
+async def test_fields_and_values_that_the_api_adds_later_are_accepted(
+    api, client_for, register, kind
+):
     api.fail_next(Fault(kind))
     client = await client_for(api)
     instance = await register(client)
@@ -153,7 +153,7 @@ async def test_what_the_api_learns_later_is_not_refused(api, client_for, registe
     assert len(api.requests) == 1
 
 
-async def test_a_redirect_is_told_as_one_and_not_followed(api, client_for, register):
+async def test_a_redirect_is_reported_and_not_followed(api, client_for, register):
     api.fail_next(Fault(FaultKind.REDIRECTED))
     client = await client_for(api)
     with pytest.raises(PrefactorApiError, match="redirects are not followed") as caught:
@@ -162,7 +162,9 @@ async def test_a_redirect_is_told_as_one_and_not_followed(api, client_for, regis
     assert [request.method for request in api.requests] == ["POST"]
 
 
-async def test_statuses_left_out_of_the_list_are_not_retried(api, client_for, register):
+async def test_statuses_missing_from_retry_on_status_codes_are_not_retried(
+    api, client_for, register
+):
     api.fail_next(Fault(FaultKind.UNAVAILABLE))
     client = await client_for(api, retry_on_status_codes=(500,))
     with pytest.raises(PrefactorApiError) as caught:
@@ -171,7 +173,7 @@ async def test_statuses_left_out_of_the_list_are_not_retried(api, client_for, re
     assert caught.value.outcome_unknown
 
 
-async def test_a_refused_connection_is_retried_and_the_write_is_known_not_to_have_happened(
+async def test_a_refused_connection_is_retried_and_the_write_is_not_applied(
     client_for, register, free_port, clock, api
 ):
     client = await client_for(api, clock=clock)
@@ -189,7 +191,7 @@ async def test_a_refused_connection_is_retried_and_the_write_is_known_not_to_hav
     assert (await register(client)).status == "pending"
 
 
-async def test_answers_are_final(api, client_for, register):
+async def test_api_errors_are_not_retried(api, client_for, register):
     client = await client_for(api)
     with pytest.raises(PrefactorNotFoundError):
         await client.agent_instances.get("0" * 32)
@@ -219,9 +221,7 @@ async def test_the_outcome_stays_unknown_when_a_later_attempt_is_refused(api, cl
     assert caught.value.attempts == 3
 
 
-async def test_backoff_waits_between_half_of_its_growing_bound_and_all_of_it(
-    api, client_for, register, clock
-):
+async def test_backoff_is_between_half_and_all_of_a_growing_bound(api, client_for, register, clock):
     client = await client_for(
         api,
         clock=clock,
@@ -240,7 +240,7 @@ async def test_backoff_waits_between_half_of_its_growing_bound_and_all_of_it(
         assert len(set(waits)) == 12
 
 
-async def test_the_first_disconnect_is_retried_at_once_and_the_second_waits(
+async def test_the_first_disconnect_is_retried_immediately_and_the_second_after_a_delay(
     api, client_for, register, clock
 ):
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET), Fault(FaultKind.APPLIED_THEN_RESET))
@@ -251,7 +251,9 @@ async def test_the_first_disconnect_is_retried_at_once_and_the_second_waits(
     assert second > 0
 
 
-async def test_retry_after_in_seconds_is_a_floor_for_the_wait(api, client_for, register, clock):
+async def test_retry_after_in_seconds_is_a_lower_bound_of_the_delay(
+    api, client_for, register, clock
+):
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=7))
     client = await client_for(api, clock=clock, max_retry_delay=60.0)
     await register(client)
@@ -259,10 +261,10 @@ async def test_retry_after_in_seconds_is_a_floor_for_the_wait(api, client_for, r
     assert max(clock.sleeps) < 9
 
 
-async def test_retry_after_as_a_date_counts_from_the_replys_own_date(
+async def test_retry_after_as_a_date_is_relative_to_the_date_header(
     api, client_for, register, clock
 ):
-    then = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)  # a server whose clock is far off
+    then = datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC)  # the server's clock is wrong
     api.fail_next(
         Fault(
             FaultKind.RATE_LIMITED,
@@ -276,16 +278,14 @@ async def test_retry_after_as_a_date_counts_from_the_replys_own_date(
 
 
 @pytest.mark.parametrize("value", ["nan", "-5", "1e99", "soon", "inf", "Wed, 99 Foo 2026"])
-async def test_a_retry_after_that_makes_no_sense_is_ignored(
-    api, client_for, register, clock, value
-):
+async def test_an_invalid_retry_after_is_ignored(api, client_for, register, clock, value):
     api.fail_next(Fault(FaultKind.UNAVAILABLE, retry_after=value))
     client = await client_for(api, clock=clock)
     await register(client)
     assert max(clock.sleeps) < 1
 
 
-async def test_a_retry_after_beyond_the_longest_wait_raises_at_once(
+async def test_a_retry_after_beyond_max_retry_delay_raises_immediately(
     api, client_for, register, clock
 ):
     api.fail_next(Fault(FaultKind.RATE_LIMITED, retry_after=3600))
@@ -296,7 +296,7 @@ async def test_a_retry_after_beyond_the_longest_wait_raises_at_once(
     assert clock.sleeps == []
 
 
-async def test_a_server_certificate_that_is_not_trusted_is_not_retried(
+async def test_an_untrusted_certificate_is_not_retried(
     client_for, register, untrusted_tls_server, clock
 ):
     client = await client_for(untrusted_tls_server, clock=clock)
@@ -317,9 +317,7 @@ async def test_a_borrowed_session_is_used_and_stays_open(api, client_for, regist
     assert all(r.headers["User-Agent"].startswith("prefactor-http/1") for r in api.requests)
 
 
-async def test_a_borrowed_session_that_its_owner_closed_is_named_as_the_cause(
-    api, client_for, register
-):
+async def test_a_borrowed_session_closed_by_its_owner_is_reported(api, client_for, register):
     session = aiohttp.ClientSession()
     client = await client_for(api, session=session)
     await session.close()
@@ -328,7 +326,7 @@ async def test_a_borrowed_session_that_its_owner_closed_is_named_as_the_cause(
     assert not caught.value.outcome_unknown
 
 
-async def test_a_put_that_finds_nobody_is_known_not_to_have_happened(client_for, free_port, clock):
+async def test_a_put_without_a_connection_was_not_sent(client_for, free_port, clock):
     nobody = SimpleNamespace(url=f"http://127.0.0.1:{free_port}", token="t")
     client = await client_for(nobody, clock=clock, max_retries=1)
     with pytest.raises(PrefactorRetryExhaustedError) as caught:

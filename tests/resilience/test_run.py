@@ -1,4 +1,4 @@
-"""A block run as an instance."""
+"""`run`: a block of code as an agent instance."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ async def test_a_block_that_ends_is_finished_complete(api, run):
     assert handle.instance.status == "complete"
 
 
-async def test_a_block_may_say_how_it_ends(api, run):
+async def test_a_block_can_set_its_final_status(api, run):
     async with run() as handle:
         handle.finish_status = "failed"
     assert status_of(api) == "failed"
 
 
-async def test_a_block_that_raises_is_finished_failed_and_its_exception_comes_out(api, run):
+async def test_a_block_that_raises_is_finished_failed_and_the_exception_propagates(api, run):
     with pytest.raises(ZeroDivisionError):
         async with run():
             _ = 1 / 0
@@ -68,7 +68,7 @@ async def test_a_cancelled_block_is_finished_failed(api, run):
     assert status_of(api) == "failed"
 
 
-async def test_a_second_cancellation_does_not_cut_the_finish_short(api, run):
+async def test_a_second_cancellation_does_not_interrupt_the_finish(api, run):
     entered = asyncio.Event()
 
     async def work():
@@ -87,7 +87,7 @@ async def test_a_second_cancellation_does_not_cut_the_finish_short(api, run):
     assert status_of(api) == "failed"
 
 
-async def test_a_cancellation_while_finishing_comes_out_after_it(api, run):
+async def test_a_cancellation_during_the_finish_is_raised_after_it(api, run):
     body_done = asyncio.Event()
 
     async def work():
@@ -104,7 +104,7 @@ async def test_a_cancellation_while_finishing_comes_out_after_it(api, run):
     assert status_of(api) == "complete"
 
 
-async def test_finishing_is_bounded(api, run):
+async def test_the_finish_is_bounded_in_time(api, run):
     handle = run(finish_timeout=0.2)
     await handle.__aenter__()
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY))
@@ -118,7 +118,7 @@ async def fail_within(handle, api):
         raise KeyError("mine")
 
 
-async def test_the_blocks_exception_wins_over_a_finish_that_fails(api, run, caplog):
+async def test_the_blocks_exception_takes_precedence_over_a_failed_finish(api, run, caplog):
     handle = run(finish_timeout=0.2)
     with pytest.raises(KeyError) as caught:
         await fail_within(handle, api)
@@ -151,7 +151,9 @@ async def test_a_start_that_is_refused_cancels_the_instance(api, run):
     assert status_of(api) == "cancelled"
 
 
-async def test_a_start_whose_outcome_is_unknown_ends_failed_where_it_had_succeeded(api, client_for):
+async def test_a_start_with_an_unknown_outcome_is_finished_failed_if_it_was_applied(
+    api, client_for
+):
     client = await client_for(api, max_retries=0)
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET), operation="agent_instances.start")
     with pytest.raises(PrefactorHttpError):
@@ -162,7 +164,7 @@ async def test_a_start_whose_outcome_is_unknown_ends_failed_where_it_had_succeed
     assert status_of(api) == "failed"
 
 
-async def test_an_instance_that_cannot_be_abandoned_is_named(api, client_for, caplog):
+async def test_an_instance_that_cannot_be_cancelled_is_named(api, client_for, caplog):
     client = await client_for(api, max_retries=0)
     api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_instances.start")
     api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_instances.finish")
@@ -175,7 +177,7 @@ async def test_an_instance_that_cannot_be_abandoned_is_named(api, client_for, ca
     assert "was not cancelled" in caplog.text
 
 
-async def test_a_run_has_an_id_once_it_is_entered_and_is_entered_once(run):
+async def test_a_run_has_an_id_once_entered_and_can_be_entered_only_once(run):
     handle = run()
     with pytest.raises(RuntimeError, match="no instance yet"):
         _ = handle.id

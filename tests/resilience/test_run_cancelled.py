@@ -1,4 +1,4 @@
-"""A run that is cancelled: what is finished all the same, and what is reported if it is not."""
+"""Cancelled runs: they are finished or cancelled on the server, or reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def cancelled(task: asyncio.Task[Any]) -> asyncio.CancelledError:
 
 @pytest.fixture
 def shields(monkeypatch):
-    """Counts how often anything is shielded: each time is one more wake-up."""
+    """Counts calls of `asyncio.shield`; each one is another wake-up."""
     made = []
     shield = asyncio.shield
 
@@ -92,7 +92,9 @@ class TestUnderAnyio:
         assert statuses(api) == ["complete"]
         assert len(shields) <= 2
 
-    async def test_a_task_group_ends_its_spans_without_spinning(self, api, run, shields):
+    async def test_a_cancelled_task_group_finishes_its_spans_without_spinning(
+        self, api, run, shields
+    ):
         async def step(handle):
             async with handle.span("step"):
                 api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3), operation="agent_spans.finish")
@@ -109,14 +111,14 @@ class TestUnderAnyio:
         assert statuses(api) == ["complete"]
         assert len(shields) <= 4
 
-    async def test_without_anyio_a_cancelled_run_is_finished_too(self, api, run, monkeypatch):
+    async def test_a_cancelled_run_is_finished_without_anyio(self, api, run, monkeypatch):
         monkeypatch.delitem(sys.modules, "anyio")
         task = asyncio.create_task(enter(run()))
         await until(lambda: statuses(api) == ["active"])
         await cancelled(task)
         assert statuses(api) == ["failed"]
 
-    async def test_a_native_cancellation_within_a_scope_still_comes_out(self, api, run):
+    async def test_a_native_cancellation_inside_a_scope_propagates(self, api, run):
         async def work():
             with anyio.CancelScope():
                 await enter(run())
@@ -131,7 +133,7 @@ class TestUnderAnyio:
 class TestDuringRegister:
     @pytest.mark.parametrize("has_id", [False, True])
     @pytest.mark.parametrize("times", [1, 3])
-    async def test_the_instance_is_cancelled_before_the_cancellation_comes_out(
+    async def test_the_instance_is_cancelled_before_the_cancellation_propagates(
         self, api, run, caplog, has_id, times
     ):
         own_id = new_id(api.agent_id) if has_id else None
@@ -146,7 +148,7 @@ class TestDuringRegister:
         assert len(api.requests) == 2
         assert "pending" not in caplog.text
 
-    async def test_it_is_cancelled_under_anyio_too(self, api, run, shields):
+    async def test_the_instance_is_also_cancelled_under_anyio(self, api, run, shields):
         api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3))
         with anyio.move_on_after(0.1):
             await enter(run())
@@ -161,7 +163,7 @@ class TestDuringRegister:
         await cancelled(task)
         assert statuses(api) == ["cancelled"]
 
-    async def test_a_register_that_is_refused_leaves_nothing_to_report(self, api, run, caplog):
+    async def test_a_refused_register_is_not_reported(self, api, run, caplog):
         api.fail_next(Fault(FaultKind.DELAYED, seconds=0.1))
         task = asyncio.create_task(enter(run(id="not-an-id")))
         await until(lambda: api.requests)
@@ -170,9 +172,9 @@ class TestDuringRegister:
         assert getattr(error, "__notes__", []) == []
         assert "pending" not in caplog.text
 
-    async def test_arguments_that_are_refused_leave_nothing_to_report(self, api, run, caplog):
+    async def test_invalid_arguments_are_not_reported(self, api, run, caplog):
         task = asyncio.create_task(enter(run(purpose="none of them")))
-        await asyncio.sleep(0)  # it has begun, and its register has not
+        await asyncio.sleep(0)  # the task has started, its register has not
         error = await cancelled(task)
         assert api.requests == []
         assert getattr(error, "__notes__", []) == []
@@ -244,7 +246,7 @@ class TestDuringRegister:
         assert "may be left pending (idempotency key " in error.__notes__[-1]
         assert "lost: the server closed it" in error.__notes__[-1]
 
-    def test_an_event_loop_that_shuts_down_reports_it(self, prefactor_server, caplog):
+    def test_an_instance_is_reported_when_the_event_loop_shuts_down(self, prefactor_server, caplog):
         api = prefactor_server
         client = PrefactorHttpClient(HttpClientConfig(api.url, api.token))
         run = client.agent_instances.run(
@@ -255,17 +257,17 @@ class TestDuringRegister:
             api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
             task = asyncio.create_task(enter(run))
             await until(lambda: api.requests)
-            return task  # asyncio.run cancels it, and what it waits for
+            return task  # asyncio.run cancels it and what it awaits
 
         assert asyncio.run(main()).cancelled()
         assert "may be left pending" in caplog.text
         asyncio.run(client.close())
 
 
-async def test_a_refused_register_leaves_its_error_to_no_collector(api, run):
+async def test_a_refused_register_leaves_no_reference_cycle(api, run):
     api.fail_next(*[FaultKind.TOO_LARGE] * 2)
     with pytest.raises(PrefactorApiError):
-        await enter(run())  # imports what it needs
+        await enter(run())  # triggers lazy imports
     gc.collect()
     gc.disable()
     try:

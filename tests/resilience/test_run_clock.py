@@ -1,4 +1,4 @@
-"""A clock that is set back during a run: no timestamp is earlier than the one before it."""
+"""A clock that is set back during a run: timestamps never decrease."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def run(api, client_for, wall_clock):
 
 @pytest.fixture
 def timestamps(api):
-    """Gives the timestamps that were sent, in the order of the requests."""
+    """Returns the timestamps that were sent, in the order of the requests."""
 
     def of() -> list[datetime]:
         sent = []
@@ -56,7 +56,7 @@ def statuses(api):
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3600, 10 * 365 * 86400])
-async def test_a_run_ends_no_earlier_than_it_started(api, run, wall_clock, timestamps, seconds):
+async def test_a_run_never_finishes_before_it_started(api, run, wall_clock, timestamps, seconds):
     async with run:
         wall_clock.set_back(seconds)
     assert statuses(api) == {"complete"}
@@ -64,7 +64,7 @@ async def test_a_run_ends_no_earlier_than_it_started(api, run, wall_clock, times
     assert start == finish
 
 
-async def test_spans_follow_each_other_and_the_run(api, run, wall_clock, timestamps):
+async def test_spans_are_ordered_within_the_run(api, run, wall_clock, timestamps):
     async with run as handle:
         async with handle.span("first"):
             wall_clock.set_back(60)
@@ -78,7 +78,7 @@ async def test_spans_follow_each_other_and_the_run(api, run, wall_clock, timesta
     assert sent == sorted(sent)
 
 
-async def test_concurrent_spans_end_no_earlier_than_they_started(api, run, wall_clock, timestamps):
+async def test_concurrent_spans_never_finish_before_they_started(api, run, wall_clock, timestamps):
     async def step(name: str, seconds: float) -> None:
         async with handle.span(name):
             await asyncio.sleep(seconds)
@@ -93,7 +93,7 @@ async def test_concurrent_spans_end_no_earlier_than_they_started(api, run, wall_
         assert span["finished_at"] <= instance["finished_at"]
 
 
-async def test_a_failed_run_ends_no_earlier_than_it_started(api, run, wall_clock, timestamps):
+async def test_a_failed_run_never_finishes_before_it_started(api, run, wall_clock, timestamps):
     async def fail() -> None:
         async with run as handle, handle.span("step"):
             wall_clock.set_back(1)
@@ -106,7 +106,7 @@ async def test_a_failed_run_ends_no_earlier_than_it_started(api, run, wall_clock
     assert sent == sorted(sent)
 
 
-async def test_a_clock_that_goes_on_is_followed(run, wall_clock, timestamps):
+async def test_timestamps_follow_a_clock_that_moves_forward(run, wall_clock, timestamps):
     async with run:
         wall_clock.set_back(-3600)
     start, finish = timestamps()

@@ -1,4 +1,4 @@
-"""Spans of a run, and how it learns that it was terminated."""
+"""Spans of a run, and how a run detects its termination."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ async def test_spans_nest_by_context_also_across_tasks(api, run):
     assert parents[outer.id] is None
 
 
-async def test_a_span_of_another_run_is_no_parent(api, run):
+async def test_a_span_of_another_run_is_not_a_parent(api, run):
     async with run() as first, first.span("agent"):
         async with run() as second, second.span("agent") as other:
             pass
         assert api.spans[other.id]["parent_span_id"] is None
 
 
-async def test_a_callers_id_and_parent_are_taken(api, run):
+async def test_a_callers_id_and_parent_are_sent(api, run):
     chosen = new_id(api.agent_id)
     async with run() as handle:
         async with handle.span("agent") as parent:
@@ -75,7 +75,7 @@ async def test_a_callers_id_and_parent_are_taken(api, run):
     assert api.spans[chosen]["parent_span_id"] == parent.id
 
 
-async def test_a_span_whose_block_raises_is_failed_and_so_is_the_run(api, run):
+async def test_a_span_whose_block_raises_fails_and_so_does_the_run(api, run):
     handle = run()
 
     async def work():
@@ -88,7 +88,7 @@ async def test_a_span_whose_block_raises_is_failed_and_so_is_the_run(api, run):
     assert handle.instance.status == "failed"
 
 
-async def test_a_cancelled_span_is_failed(api, run):
+async def test_a_cancelled_span_fails(api, run):
     entered = asyncio.Event()
 
     async def work():
@@ -104,7 +104,7 @@ async def test_a_cancelled_span_is_failed(api, run):
     assert [span["status"] for span in api.spans.values()] == ["failed"]
 
 
-async def test_the_blocks_exception_wins_over_a_span_that_cannot_be_finished(api, run):
+async def test_the_blocks_exception_takes_precedence_over_a_span_that_cannot_be_finished(api, run):
     async def work():
         async with run() as handle, handle.span("tool"):
             api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_spans.finish")
@@ -115,7 +115,7 @@ async def test_the_blocks_exception_wins_over_a_span_that_cannot_be_finished(api
     assert any("was not finished failed" in note for note in caught.value.__notes__)
 
 
-async def test_a_span_that_cannot_be_created_raises_and_is_nobodys_parent(api, run):
+async def test_a_span_that_cannot_be_created_raises_and_is_not_a_parent(api, run):
     async with run() as handle:
         api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_spans.create")
         span = handle.span("tool")
@@ -128,7 +128,7 @@ async def test_a_span_that_cannot_be_created_raises_and_is_nobodys_parent(api, r
     assert api.spans[after.id]["parent_span_id"] is None
 
 
-async def test_a_span_is_entered_once(run):
+async def test_a_span_can_be_entered_only_once(run):
     async with run() as handle:
         async with handle.span("tool") as span:
             pass
@@ -136,7 +136,7 @@ async def test_a_span_is_entered_once(run):
             await span.__aenter__()
 
 
-async def test_a_span_tells_the_run_that_it_was_terminated(api, client, run):
+async def test_a_span_notifies_the_run_of_its_termination(api, client, run):
     async with run(poll_interval=None) as handle:
         assert not handle.terminated
         await client.agent_instances.terminate(handle.id, "out of bounds")
@@ -147,7 +147,7 @@ async def test_a_span_tells_the_run_that_it_was_terminated(api, client, run):
     assert api.instances[handle.id]["status"] == "terminated"
 
 
-async def test_a_poll_tells_the_run_that_it_was_terminated(client, run):
+async def test_a_poll_notifies_the_run_of_its_termination(client, run):
     async with run(poll_interval=0.02) as handle:
         await client.agent_instances.terminate(handle.id, "enough")
         await asyncio.wait_for(handle.wait_until_terminated(), 10)
@@ -155,7 +155,7 @@ async def test_a_poll_tells_the_run_that_it_was_terminated(client, run):
         assert handle.instance.status == "terminated"
 
 
-async def test_a_poll_that_fails_is_made_again(api, client_for):
+async def test_a_failed_poll_is_repeated(api, client_for):
     client = await client_for(api, max_retries=0)
     api.fail_next(Fault(FaultKind.UNAVAILABLE), method="GET")
     async with client.agent_instances.run(
@@ -165,7 +165,7 @@ async def test_a_poll_that_fails_is_made_again(api, client_for):
         assert not handle.terminated
 
 
-async def test_a_termination_that_nobody_noticed_ends_the_run_quietly(api, client, run):
+async def test_an_unnoticed_termination_ends_the_run_without_an_error(api, client, run):
     async with run(poll_interval=None) as handle:
         await client.agent_instances.terminate(handle.id, "late")
     assert handle.terminated
@@ -173,7 +173,7 @@ async def test_a_termination_that_nobody_noticed_ends_the_run_quietly(api, clien
     assert api.instances[handle.id]["status"] == "terminated"
 
 
-async def test_an_instance_that_somebody_else_finished_is_a_conflict(client, run):
+async def test_an_instance_finished_by_another_caller_is_a_conflict(client, run):
     handle = run(poll_interval=None)
     await handle.__aenter__()
     await client.agent_instances.finish(handle.id)
@@ -181,7 +181,7 @@ async def test_an_instance_that_somebody_else_finished_is_a_conflict(client, run
         await handle.__aexit__(None, None, None)
 
 
-async def test_a_run_leaves_no_poll_behind(prefactor_server, client_for):
+async def test_a_run_leaves_no_poll_task(prefactor_server, client_for):
     client = await client_for(prefactor_server)
     before = asyncio.all_tasks()
     async with client.agent_instances.run(
@@ -195,7 +195,7 @@ async def test_a_run_leaves_no_poll_behind(prefactor_server, client_for):
     assert asyncio.all_tasks() == before
 
 
-async def test_a_span_may_end_in_another_context_than_it_began_in(api, run):
+async def test_a_span_can_end_in_another_context(api, run):
     async with run() as handle:
         span = handle.span("fixture")
         await asyncio.create_task(span.__aenter__())
@@ -204,7 +204,7 @@ async def test_a_span_may_end_in_another_context_than_it_began_in(api, run):
 
 
 @pytest.mark.parametrize("result", ["no object", {"no": object()}])
-async def test_a_result_that_is_no_json_does_not_hide_what_the_block_raised(run, result):
+async def test_a_result_that_cannot_be_encoded_does_not_hide_the_blocks_exception(run, result):
     async def step(handle):
         async with handle.span("tool") as span:
             span.result_payload = result
@@ -216,18 +216,18 @@ async def test_a_result_that_is_no_json_does_not_hide_what_the_block_raised(run,
     assert "was finished without its result" in caught.value.__notes__[0]
 
 
-async def test_a_span_whose_result_is_no_json_is_failed_without_it(api, run):
+async def test_a_span_whose_result_cannot_be_encoded_fails_without_it(api, run):
     async with run() as handle:
         span = handle.span("tool")
         await span.__aenter__()
         span.result_payload = {"no": object()}
-        with pytest.raises(TypeError, match="no JSON form"):
+        with pytest.raises(TypeError, match="cannot encode"):
             await span.__aexit__(None, None, None)
     assert api.spans[span.id]["status"] == "failed"
     assert api.spans[span.id]["result_payload"] is None
 
 
-async def test_a_conflict_is_raised_though_the_instance_cannot_be_read(api, client_for):
+async def test_a_conflict_is_raised_even_if_the_instance_cannot_be_read(api, client_for):
     client = await client_for(api, max_retries=0)
     handle = client.agent_instances.run(
         api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, poll_interval=None

@@ -28,7 +28,7 @@ def run(api, client):
 
 @pytest.fixture
 def parents(api):
-    """Gives the names of spans, each with that of its parent."""
+    """Returns the names of spans with the names of their parents."""
 
     def of() -> dict[str, str | None]:
         names = {span["id"]: span["schema_name"] for span in api.spans.values()}
@@ -43,7 +43,7 @@ async def leave(span):
     await span.__aexit__(None, None, None)
 
 
-async def test_of_two_that_overlap_neither_is_the_parent_of_a_later_one(run, parents):
+async def test_an_ended_overlapping_span_is_not_a_parent(run, parents):
     async with run() as handle:
         first, second = handle.span("first"), handle.span("second")
         await first.__aenter__()
@@ -57,7 +57,7 @@ async def test_of_two_that_overlap_neither_is_the_parent_of_a_later_one(run, par
     assert parents() == {"first": None, "second": "first", "meanwhile": "second", "later": None}
 
 
-async def test_a_span_around_overlapping_ones_is_the_parent_of_a_later_one(run, parents):
+async def test_a_span_around_overlapping_spans_is_the_parent_of_the_next_one(run, parents):
     async with run() as handle, handle.span("around"):
         first, second = handle.span("first"), handle.span("second")
         await first.__aenter__()
@@ -69,7 +69,7 @@ async def test_a_span_around_overlapping_ones_is_the_parent_of_a_later_one(run, 
     assert parents()["later"] == "around"
 
 
-async def test_an_ended_span_is_no_parent_in_a_task_that_began_within_it(run, parents):
+async def test_an_ended_span_is_not_a_parent_in_a_task_started_inside_it(run, parents):
     ended = asyncio.Event()
 
     async def later():
@@ -85,7 +85,7 @@ async def test_an_ended_span_is_no_parent_in_a_task_that_began_within_it(run, pa
     assert parents() == {"around": None, "ended": "around", "later": "around"}
 
 
-async def test_a_span_that_another_task_ended_is_no_parent(run, parents):
+async def test_a_span_ended_by_another_task_is_not_a_parent(run, parents):
     async with run() as handle:
         span = handle.span("ended elsewhere")
         await span.__aenter__()
@@ -95,7 +95,7 @@ async def test_a_span_that_another_task_ended_is_no_parent(run, parents):
     assert parents() == {"ended elsewhere": None, "later": None}
 
 
-async def test_a_span_of_another_run_between_hides_nothing(run, parents):
+async def test_a_span_of_another_run_in_between_does_not_hide_the_parent(run, parents):
     async with (
         run() as first,
         first.span("outer"),
@@ -108,7 +108,7 @@ async def test_a_span_of_another_run_between_hides_nothing(run, parents):
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-async def test_a_generator_left_early_leaves_no_parent(api, run, parents, depth):
+async def test_an_abandoned_generator_leaves_no_parent(api, run, parents, depth):
     def statuses():
         return [span["status"] for span in api.spans.values()]
 
@@ -131,7 +131,7 @@ async def test_a_generator_left_early_leaves_no_parent(api, run, parents, depth)
     assert parents()["later"] == "around"
 
 
-async def test_a_span_entered_in_a_generator_for_its_context_is_a_parent(run, parents):
+async def test_a_span_entered_by_a_generator_for_its_caller_is_a_parent(run, parents):
     async with run() as handle:
 
         @asynccontextmanager
@@ -146,7 +146,7 @@ async def test_a_span_entered_in_a_generator_for_its_context_is_a_parent(run, pa
     assert parents() == {"outer": None, "middle": "outer", "inner": "middle"}
 
 
-async def test_a_span_within_a_generator_has_the_generators_as_its_parent(run, parents):
+async def test_a_span_inside_a_generator_has_the_generators_span_as_its_parent(run, parents):
     async with run() as handle:
 
         async def stream():
@@ -158,7 +158,7 @@ async def test_a_span_within_a_generator_has_the_generators_as_its_parent(run, p
     assert parents() == {"stream": None, "within": "stream"}
 
 
-async def test_ended_spans_that_overlap_for_ever_are_not_kept(run):
+async def test_endlessly_overlapping_spans_do_not_accumulate(run):
     async with run() as handle:
         kept = []
         last = handle.span("step")

@@ -1,4 +1,4 @@
-"""What a client does while the API asks to be left alone, and how it starts again."""
+"""The rate limiter: pauses, probes and pacing after 429 and 503."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def now() -> float:
 
 
 def once(client):
-    """A view that makes one attempt per call."""
+    """A view of the client without retries."""
     return client.with_options(max_retries=0)
 
 
@@ -60,7 +60,7 @@ def test_all_calls_of_the_operation_wait_as_long_as_the_api_asks(status):
 
 
 @BOTH
-def test_other_operations_go_on(status):
+def test_other_operations_continue(status):
     def answer(_, path, __):
         return rejection(5, status) if path == ANYTHING else None
 
@@ -77,7 +77,7 @@ def test_other_operations_go_on(status):
 
 
 @BOTH
-def test_one_call_at_a_time_probes_when_the_pause_is_over(status):
+def test_after_the_pause_one_call_at_a_time_is_sent_as_a_probe(status):
     refused = rejection(2, status)
 
     async def scenario():
@@ -115,7 +115,7 @@ def test_after_a_429_calls_are_sent_one_after_another():
 
 
 @pytest.mark.parametrize("longer", [3, 7])
-def test_of_two_rejections_the_longer_pause_counts(longer):
+def test_the_longer_pause_of_two_rejections_counts(longer):
     async def scenario():
         waits = iter([5, longer])
         async with limited(lambda t: rejection(next(waits)) if t < 1 else None) as (server, client):
@@ -139,7 +139,7 @@ def test_calls_are_paced_if_any_of_the_rejections_was_a_429(statuses):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_wait_beyond_the_limit_raises_at_once_and_others_are_held_for_the_limit(status):
+def test_a_longer_retry_after_raises_and_pauses_others_for_max_retry_delay(status):
     async def scenario():
         refused = rejection(3600, status)
         async with limited(lambda t: refused if t < 1 else None, max_retry_delay=20.0) as (
@@ -159,7 +159,7 @@ def test_a_wait_beyond_the_limit_raises_at_once_and_others_are_held_for_the_limi
     in_virtual_time(scenario())
 
 
-def test_rejections_that_come_late_do_not_hold_calls_beyond_the_limit():
+def test_late_rejections_do_not_pause_calls_beyond_max_retry_delay():
     async def scenario():
         async with limited(
             lambda t: rejection(3600) if t < 1 else None, latency=0.5, max_retry_delay=20.0
@@ -177,7 +177,7 @@ def test_rejections_that_come_late_do_not_hold_calls_beyond_the_limit():
 @pytest.mark.parametrize(
     ("date", "wait"), [(None, 9), ("Thu, 01 Jan 2026 00:00:04 GMT", 5), ("soon", 9)]
 )
-def test_a_date_counts_from_the_responses_own_date_or_from_the_clients_clock(date, wait):
+def test_a_date_is_relative_to_the_date_header_or_the_clients_clock(date, wait):
     async def scenario():
         clock = LoopClock()
         until = format_datetime(clock.utcnow().replace(second=9), usegmt=True)
@@ -192,7 +192,7 @@ def test_a_date_counts_from_the_responses_own_date_or_from_the_clients_clock(dat
     in_virtual_time(scenario())
 
 
-def test_pauses_grow_while_the_api_names_no_time():
+def test_pauses_without_retry_after_grow():
     async def scenario():
         refused = rejection(None)
         async with limited(lambda t: refused if t < 40 else None) as (server, client):
@@ -206,7 +206,7 @@ def test_pauses_grow_while_the_api_names_no_time():
     in_virtual_time(scenario())
 
 
-def test_a_growth_beyond_all_numbers_ends_at_the_limit():
+def test_an_overflowing_backoff_is_limited_by_max_retry_delay():
     async def scenario():
         async with limited(
             lambda t: rejection(None) if t < 50 else None,
@@ -222,7 +222,7 @@ def test_a_growth_beyond_all_numbers_ends_at_the_limit():
     in_virtual_time(scenario())
 
 
-def test_another_error_of_a_probe_lets_the_next_call_probe():
+def test_after_another_error_the_next_call_is_the_probe():
     async def scenario():
         answers = [rejection(2), response(500), response(404), None, None]
         async with limited(lambda _: answers.pop(0)) as (server, client):
@@ -231,7 +231,7 @@ def test_another_error_of_a_probe_lets_the_next_call_probe():
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert [getattr(result, "status_code", None) for result in results] == [
                 500,
-                404,  # an answer: the API admits calls again
+                404,  # any other answer shows that the API admits calls again
                 None,
                 None,
             ]
@@ -240,7 +240,7 @@ def test_another_error_of_a_probe_lets_the_next_call_probe():
     in_virtual_time(scenario())
 
 
-def test_a_probe_that_is_cancelled_lets_the_next_call_probe():
+def test_after_a_cancelled_probe_the_next_call_is_the_probe():
     async def scenario():
         async with limited(refusing((0, 1), retry_after=3)) as (server, client):
             await rejected(client)
@@ -257,7 +257,7 @@ def test_a_probe_that_is_cancelled_lets_the_next_call_probe():
     in_virtual_time(scenario())
 
 
-def test_a_probe_without_a_response_holds_the_others_no_longer_than_the_pause():
+def test_a_probe_without_a_response_delays_others_at_most_for_the_pause():
     async def scenario():
         async with limited(refusing((0, 1), retry_after=4), latency=0.1) as (server, client):
             await rejected(client)
@@ -288,7 +288,7 @@ def forever(retry_after, status=429):
         (60, 503, PrefactorApiError),
     ],
 )
-def test_calls_that_wait_fail_when_nothing_has_succeeded_for_a_minute(retry_after, status, error):
+def test_waiting_calls_fail_when_nothing_has_succeeded_for_a_minute(retry_after, status, error):
     async def scenario():
         async with limited(forever(retry_after, status), latency=0.05) as (server, client):
             ends = []
@@ -305,7 +305,7 @@ def test_calls_that_wait_fail_when_nothing_has_succeeded_for_a_minute(retry_afte
             times = [time for time, exc in ends if exc in waited]
             assert max(times) <= 61
             assert len(server.requests) <= 100 + 70
-            # 100 were sent before the first rejection arrived, and some of the others as probes.
+            # 100 were sent before the first rejection arrived, and some others as probes.
             assert {type(exc) for exc in waited} == {error}
             unsent = [exc for exc in waited if not exc.attempts]
             assert len(unsent) >= 800
@@ -333,7 +333,7 @@ def test_calls_wait_for_max_retry_delay_if_that_is_longer_than_a_minute():
     in_virtual_time(scenario())
 
 
-def test_new_calls_fail_at_once_until_the_next_probe_is_due():
+def test_new_calls_fail_immediately_until_the_next_probe_is_due():
     async def scenario():
         async with limited(lambda t: forever(20)(t) if t < 100 else None) as (server, client):
             await rejected(client, 1)
@@ -351,7 +351,7 @@ def test_new_calls_fail_at_once_until_the_next_probe_is_due():
     in_virtual_time(scenario())
 
 
-def test_an_operation_that_nobody_has_called_for_long_is_not_given_up():
+def test_a_call_after_a_long_idle_time_is_not_given_up():
     async def scenario():
         refuse = refusing((0, 70), (5000, 5001), retry_after=30)
         async with limited(refuse) as (_, client):
@@ -364,7 +364,7 @@ def test_an_operation_that_nobody_has_called_for_long_is_not_given_up():
     in_virtual_time(scenario())
 
 
-def test_an_old_throttle_is_forgotten():
+def test_an_old_throttle_expires():
     async def scenario():
         async with limited(refusing((0, 1))) as (server, client):
             await call(client)
@@ -376,7 +376,7 @@ def test_an_old_throttle_is_forgotten():
     in_virtual_time(scenario())
 
 
-def test_old_throttles_are_forgotten_when_another_operation_is_rejected():
+def test_old_throttles_expire_when_another_operation_is_rejected():
     async def scenario():
         refused = rejection(3, 503)
         async with limited(lambda t: refused if t < 1 or t > 700 else None) as (server, client):
@@ -385,7 +385,7 @@ def test_old_throttles_are_forgotten_when_another_operation_is_rejected():
             await asyncio.gather(register(client), client.agent_instances.start("i1"))
             await asyncio.sleep(701 - now())
             await rejected(client)
-            # A first rejection again: all calls that come at once are sent.
+            # This counts as a first rejection: all concurrent calls are sent.
             sent = len(server.requests)
             await errors_of([register(view) for _ in range(10)])
             assert server.requests[sent : sent + 10] == [pytest.approx(701.001)] * 10
@@ -393,7 +393,7 @@ def test_old_throttles_are_forgotten_when_another_operation_is_rejected():
     in_virtual_time(scenario())
 
 
-def test_calls_by_path_are_throttled_together():
+def test_calls_of_request_share_a_throttle():
     async def scenario():
         async with limited(refusing((0, 1), retry_after=5)) as (server, client):
             await errors_of([once(client).request("GET", "/api/v1/agent_instance/i1")])
@@ -403,7 +403,7 @@ def test_calls_by_path_are_throttled_together():
     in_virtual_time(scenario())
 
 
-def test_responses_that_come_after_the_pause_belong_to_the_time_before():
+def test_late_responses_do_not_count_for_the_time_after_the_pause():
     async def scenario():
         answers = [None, rejection(4), rejection(1)]
         async with limited(lambda t: answers.pop(0) if answers else None) as (server, client):
@@ -419,12 +419,12 @@ def test_responses_that_come_after_the_pause_belong_to_the_time_before():
             await asyncio.wait(slow)
             assert now() == pytest.approx(5, abs=0.1)
             await call(client)
-            assert server.requests[-1] == pytest.approx(9, abs=0.1)  # it asks for another pause
+            assert server.requests[-1] == pytest.approx(9, abs=0.1)  # another pause
 
     in_virtual_time(scenario())
 
 
-def test_a_call_that_waits_for_a_slot_is_held_if_another_is_rejected_meanwhile():
+def test_a_call_that_waits_for_a_slot_is_paused_by_a_rejection_meanwhile():
     async def scenario():
         answers = [rejection(1), rejection(1)]
         async with limited(lambda t: answers.pop(0) if answers else None, max_connections=2) as (
@@ -448,7 +448,7 @@ def test_a_call_that_waits_for_a_slot_is_held_if_another_is_rejected_meanwhile()
     in_virtual_time(scenario())
 
 
-def test_what_the_api_asked_for_holds_on_the_next_event_loop():
+def test_a_pause_remains_on_the_next_event_loop():
     client = None
     sent = []
 
@@ -477,7 +477,7 @@ def test_what_the_api_asked_for_holds_on_the_next_event_loop():
     assert sent == [1]
 
 
-def test_a_client_that_closes_while_a_call_enters_refuses_it():
+def test_a_call_admitted_while_the_client_closes_is_rejected():
     async def scenario():
         async with limited(lambda _: None, max_connections=1) as (_, client):
             first = asyncio.create_task(call(client))
@@ -492,7 +492,7 @@ def test_a_client_that_closes_while_a_call_enters_refuses_it():
     in_virtual_time(scenario())
 
 
-def test_many_callers_of_a_throttled_operation_do_not_take_the_slots_of_others():
+def test_waiting_calls_of_a_throttled_operation_hold_no_slots():
     def answer(t, path, _):
         return rejection(30) if path == ANYTHING and t < 1 else None
 

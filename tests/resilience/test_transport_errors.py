@@ -28,7 +28,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 async def error_of(url: str, *, session: Any = None, **options: Any) -> PrefactorHttpError:
-    """Make a write of which nothing succeeds, and give its error."""
+    """Make a write whose attempts all fail, and return its error."""
     options = {"api_token": TOKEN, "max_retries": 0, "allow_insecure_http": True, **options}
     config = HttpClientConfig(url, **options)
     async with PrefactorHttpClient(config, session=session) as client:
@@ -39,7 +39,7 @@ async def error_of(url: str, *, session: Any = None, **options: Any) -> Prefacto
 
 @pytest.fixture
 async def serving() -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Starts servers that do as they are told, and gives host and port."""
+    """Starts servers with scripted behaviour, and returns host and port."""
     servers = []
 
     async def start(serve: Serve, **options: Any) -> str:
@@ -78,7 +78,7 @@ async def read_head(reader: asyncio.StreamReader) -> bytes:
     return await reader.readuntil(b"\r\n\r\n")
 
 
-async def test_a_refused_connection_names_host_and_port_and_asks_for_the_api(unused_tcp_port):
+async def test_a_refused_connection_names_host_and_port(unused_tcp_port):
     error = await error_of(f"http://127.0.0.1:{unused_tcp_port}")
     assert isinstance(error, PrefactorConnectionError)
     assert str(error) == (
@@ -87,12 +87,12 @@ async def test_a_refused_connection_names_host_and_port_and_asks_for_the_api(unu
     assert not error.outcome_unknown
 
 
-async def test_an_ipv6_address_is_written_as_in_a_url(unused_tcp_port):
+async def test_an_ipv6_address_is_formatted_as_in_a_url(unused_tcp_port):
     error = await error_of(f"http://[::1]:{unused_tcp_port}")
     assert str(error).startswith(f"connection to [::1]:{unused_tcp_port} ")
 
 
-async def test_a_unix_socket_that_is_not_there_is_named_by_its_path(tmp_path):
+async def test_a_missing_unix_socket_is_named_by_its_path(tmp_path):
     path = str(tmp_path / "api.sock")
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session:
         error = await error_of("http://localhost", session=session)
@@ -109,7 +109,7 @@ async def test_an_unknown_host_is_named():
     assert not error.outcome_unknown
 
 
-async def test_plain_http_where_tls_is_expected_is_a_failed_handshake(serving):
+async def test_plain_http_on_a_tls_port_is_a_failed_handshake(serving):
     async def serve(reader, writer):
         await reader.read(1)
         writer.write(reply(400))
@@ -123,7 +123,7 @@ async def test_plain_http_where_tls_is_expected_is_a_failed_handshake(serving):
     assert not error.certificate_error
 
 
-async def test_a_server_that_does_not_finish_connecting_is_a_timeout_of_the_connection(serving):
+async def test_a_server_that_does_not_complete_the_connection_is_a_connect_timeout(serving):
     async def serve(reader, writer):
         await reader.read(-1)
 
@@ -134,7 +134,7 @@ async def test_a_server_that_does_not_finish_connecting_is_a_timeout_of_the_conn
     assert not error.outcome_unknown
 
 
-async def test_a_certificate_that_is_not_the_expected_one_is_not_trusted(serving, tmp_path: Path):
+async def test_an_unexpected_certificate_is_not_trusted(serving, tmp_path: Path):
     pem = tmp_path / "untrusted.pem"
     pem.write_text(UNTRUSTED_PEM)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -153,7 +153,7 @@ async def test_a_certificate_that_is_not_the_expected_one_is_not_trusted(serving
     assert not error.outcome_unknown
 
 
-async def test_a_certificate_that_is_not_valid_says_why(untrusted_tls_server):
+async def test_an_invalid_certificate_is_reported_with_its_reason(untrusted_tls_server):
     error = await error_of(untrusted_tls_server.url)
     server = untrusted_tls_server.url.removeprefix("https://")
     assert str(error).startswith(f"the TLS certificate of {server} is not valid: ")
@@ -212,7 +212,7 @@ async def test_a_tls_failure_behind_a_proxy_means_that_nothing_was_sent(
     assert not error.outcome_unknown
 
 
-async def test_a_proxy_that_is_down_is_called_a_proxy(unused_tcp_port, proxy_of_environment):
+async def test_a_proxy_that_is_down_is_reported_as_a_proxy(unused_tcp_port, proxy_of_environment):
     proxy_of_environment(f"127.0.0.1:{unused_tcp_port}")
     error = await error_of("https://api.invalid", trust_env=True)
     assert isinstance(error, PrefactorConnectionError)
@@ -221,7 +221,7 @@ async def test_a_proxy_that_is_down_is_called_a_proxy(unused_tcp_port, proxy_of_
     assert not error.outcome_unknown
 
 
-async def test_a_connection_cut_after_the_request_is_a_lost_one(raw_server):
+async def test_a_connection_closed_after_the_request_is_lost(raw_server):
     raw_server.script(b"")
     error = await error_of(raw_server.url)
     assert isinstance(error, PrefactorConnectionError)
@@ -230,7 +230,7 @@ async def test_a_connection_cut_after_the_request_is_a_lost_one(raw_server):
     assert error.outcome_unknown
 
 
-async def test_a_half_sent_head_is_not_quoted(serving):
+async def test_an_incomplete_header_is_not_quoted(serving):
     async def serve(reader, writer):
         await read_head(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: secret-of-somebody\r\n")
@@ -240,7 +240,7 @@ async def test_a_half_sent_head_is_not_quoted(serving):
     assert str(error) == f"connection to {server} lost: the server closed it"
 
 
-async def test_what_is_not_http_is_called_invalid_and_quoted(raw_server):
+async def test_an_invalid_http_response_is_quoted(raw_server):
     raw_server.script(b"SSH-2.0-OpenSSH_9.0\r\n\r\n")
     error = await error_of(raw_server.url)
     assert isinstance(error, PrefactorConnectionError)
@@ -250,7 +250,7 @@ async def test_what_is_not_http_is_called_invalid_and_quoted(raw_server):
     assert error.outcome_unknown
 
 
-async def test_a_response_that_is_cut_off_is_called_incomplete(serving):
+async def test_a_truncated_response_is_incomplete(serving):
     async def serve(reader, writer):
         await read_head(reader)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}")
@@ -262,7 +262,7 @@ async def test_a_response_that_is_cut_off_is_called_incomplete(serving):
     assert error.outcome_unknown
 
 
-async def test_a_response_that_does_not_come_names_the_server_and_the_limit(serving):
+async def test_a_request_timeout_names_the_server_and_the_timeout(serving):
     async def serve(reader, writer):
         await reader.read(-1)
 
@@ -273,7 +273,7 @@ async def test_a_response_that_does_not_come_names_the_server_and_the_limit(serv
     assert error.outcome_unknown
 
 
-async def test_a_timeout_of_a_borrowed_sessions_own_is_one(raw_server):
+async def test_a_timeout_of_a_borrowed_session_is_a_timeout_error(raw_server):
     async def time_out(request, send):
         await send(request)
         raise TimeoutError("the middleware gave up")
@@ -286,7 +286,7 @@ async def test_a_timeout_of_a_borrowed_sessions_own_is_one(raw_server):
     assert error.outcome_unknown
 
 
-async def test_a_session_that_its_owner_closed_is_named_as_the_cause(raw_server):
+async def test_a_session_closed_by_its_owner_is_reported(raw_server):
     session = aiohttp.ClientSession()
     await session.close()
     error = await error_of(raw_server.url, session=session)
@@ -295,7 +295,7 @@ async def test_a_session_that_its_owner_closed_is_named_as_the_cause(raw_server)
     assert not error.outcome_unknown
 
 
-async def test_credentials_of_a_borrowed_session_that_contradict_the_token_are_named(
+async def test_conflicting_credentials_of_a_borrowed_session_are_reported(
     raw_server, tmp_path, monkeypatch
 ):
     netrc = tmp_path / "netrc"
@@ -313,9 +313,7 @@ async def test_credentials_of_a_borrowed_session_that_contradict_the_token_are_n
     ("token", "shown"),
     [("long-secret", "[token]-2.0"), ("long-sec", "[token]-2.0"), ("Expect", "Expect-2.0")],
 )
-async def test_only_a_token_of_eight_characters_or_more_is_replaced_in_quotes(
-    raw_server, token, shown
-):
+async def test_only_a_token_of_eight_characters_or_more_is_redacted(raw_server, token, shown):
     raw_server.script(f"{token}-2.0\r\n\r\n".encode())
     error = await error_of(raw_server.url, api_token=token)
     assert shown in str(error)

@@ -1,4 +1,4 @@
-"""Lifecycles by direct calls: register, start, spans, finish; each call repeated as users would."""
+"""Lifecycles with direct calls: register, start, spans, finish. Failed calls are repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-from truth_oracle import Oracle, Told, Violation, Write
+from truth_oracle import Oracle, Reported, Violation, Write
 
 from prefactor_http import (
     Attempt,
@@ -25,12 +25,12 @@ REGISTER, START = "agent_instances.register", "agent_instances.start"
 FINISH, TERMINATE = "agent_instances.finish", "agent_instances.terminate"
 CREATE_SPAN, FINISH_SPAN = "agent_spans.create", "agent_spans.finish"
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
-REPEATS = 8  # of a call whose outcome is unknown, or that was refused by a proxy
+REPEATS = 8  # for calls with an unknown outcome, or that a proxy rejected
 _BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 _VERDICTS = {"invalid_action", "validation_errors", "idempotency_conflict", "not_found"}
 _MAX_RESPONSE = 2_000_000
 
-# Both are short enough to come in the middle of an attempt or of the wait for the next one.
+# Both are short enough to end in the middle of an attempt or a backoff.
 _DEADLINE = 0.03
 _CANCELLED_WITHIN = 0.03
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -68,7 +68,7 @@ async def open_client(
 
 
 class Attempts:
-    """Notes each attempt at the write that has its key."""
+    """An `on_attempt` hook that adds each attempt to the history of its write."""
 
     def __init__(self) -> None:
         self._writes: dict[str, Write] = {}
@@ -86,7 +86,7 @@ class Attempts:
 
 
 class _StuckError(Exception):
-    """The lifecycle cannot go on."""
+    """The lifecycle cannot continue."""
 
 
 class Lifecycles:
@@ -94,12 +94,12 @@ class Lifecycles:
 
     Args:
         client: Makes the calls; its ``on_attempt`` is ``attempts``.
-        oracle: Is told of each write.
+        oracle: Records each write.
         anonymous: Whether some registers have neither id nor name, and some spans no id.
 
     Attributes:
-        completed: Lifecycles whose every call succeeded.
-        repeated: Calls that were repeated by the caller.
+        completed: Lifecycles whose calls all succeeded.
+        repeated: Calls that the caller repeated.
     """
 
     def __init__(
@@ -112,17 +112,17 @@ class Lifecycles:
         anonymous: bool,
     ) -> None:
         self._client = client
-        self._hurried = client.with_options(deadline=_DEADLINE)
+        self._client_with_deadline = client.with_options(deadline=_DEADLINE)
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed
         self._anonymous = anonymous
-        self._handed: set[str] = set()
+        self._seen_ids: set[str] = set()
         self.completed = 0
         self.repeated = 0
 
     async def run(self, numbers: range, at_a_time: int) -> None:
-        """Run lifecycles; end when the last has ended."""
+        """Run lifecycles and wait for all of them."""
         waiting = iter(numbers)
 
         async def work() -> None:
@@ -137,11 +137,11 @@ class Lifecycles:
         self._attempts.clear()
 
     async def _lifecycle(self, number: int) -> None:
-        dice = random.Random(f"{self._seed}/{number}")
+        rng = random.Random(f"{self._seed}/{number}")
         mark = f"{self._seed}-{number}"
         moments = (_BEGIN + timedelta(seconds=n, microseconds=number) for n in range(99))
-        # A register with neither id nor name cannot be told from another by its response.
-        identity = dice.choice(("id", "name", "both", "none" if self._anonymous else "id"))
+        # The response to a register with neither id nor name does not identify it.
+        identity = rng.choice(("id", "name", "both", "none" if self._anonymous else "id"))
         id_ = f"5{self._seed % 1000:07d}{number:024d}" if identity in {"id", "both"} else None
         name = f" run {mark} " if identity in {"name", "both"} else None
         version = {"name": mark, "external_identifier": "v1"}
@@ -151,9 +151,9 @@ class Lifecycles:
             lambda client, key: client.agent_instances.register(
                 "1" * 32, version, SCHEMA, id=id_, idempotency_key=key, external_identifier=name
             ),
-            dice,
+            rng,
         )
-        if dice.random() < 0.05:
+        if rng.random() < 0.05:
             moment = next(moments)
             await self._write(
                 FINISH,
@@ -161,7 +161,7 @@ class Lifecycles:
                 lambda client, key: client.agent_instances.finish(
                     instance.id, "cancelled", moment, key
                 ),
-                dice,
+                rng,
             )
             return
         started = next(moments)
@@ -169,28 +169,28 @@ class Lifecycles:
             START,
             instance.id,
             lambda client, key: client.agent_instances.start(instance.id, started, key),
-            dice,
+            rng,
         )
-        for place in range(dice.choice((1, 1, 2))):
-            await self._span(instance.id, f"{mark}/{place}", place, number, moments, dice)
-        if dice.random() < 0.1:
+        for place in range(rng.choice((1, 1, 2))):
+            await self._span(instance.id, f"{mark}/{place}", place, number, moments, rng)
+        if rng.random() < 0.1:
             await self._read(instance.id)
-        if dice.random() < 0.1:
-            reason = dice.choice((" over budget ", "x" * 300))
+        if rng.random() < 0.1:
+            reason = rng.choice((" over budget ", "x" * 300))
             await self._write(
                 TERMINATE,
                 instance.id,
                 lambda client, key: client.agent_instances.terminate(instance.id, reason, key),
-                dice,
+                rng,
             )
             return
-        status = dice.choice((None, "complete", "failed"))
+        status = rng.choice((None, "complete", "failed"))
         finished = next(moments)
         await self._write(
             FINISH,
             instance.id,
             lambda client, key: client.agent_instances.finish(instance.id, status, finished, key),
-            dice,
+            rng,
         )
 
     async def _span(
@@ -200,12 +200,12 @@ class Lifecycles:
         place: int,
         number: int,
         moments: Any,
-        dice: random.Random,
+        rng: random.Random,
     ) -> None:
-        # The first span of an instance needs no id: no other response names its instance.
-        has_id = dice.random() < 0.5 or (place > 0 and not self._anonymous)
+        # The first span of an instance needs no id: its response is the only one with the instance.
+        has_id = rng.random() < 0.5 or (place > 0 and not self._anonymous)
         id_ = f"4{self._seed % 1000:07d}{number:020d}{place:04d}" if has_id else None
-        status = dice.choice(("active", "active", "active", "pending"))
+        status = rng.choice(("active", "active", "active", "pending"))
         started = next(moments)
         span = await self._write(
             CREATE_SPAN,
@@ -219,16 +219,16 @@ class Lifecycles:
                 started_at=started,
                 idempotency_key=key,
             ),
-            dice,
+            rng,
         )
         ended = next(moments)
-        end = "cancelled" if status == "pending" else dice.choice((None, "complete", "failed"))
-        result = dice.choice((None, {"sum": 2.50, "words": ["a", None]}))
+        end = "cancelled" if status == "pending" else rng.choice((None, "complete", "failed"))
+        result = rng.choice((None, {"sum": 2.50, "words": ["a", None]}))
         await self._write(
             FINISH_SPAN,
             span.id,
             lambda client, key: client.agent_spans.finish(span.id, end, result, ended, key),
-            dice,
+            rng,
         )
 
     async def _read(self, id_: str) -> None:
@@ -237,43 +237,43 @@ class Lifecycles:
         except PrefactorHttpError:
             return
         if instance.id != id_:
-            read = Write("agent_instances.get", id_, resource=instance.id, told=Told.OK)
+            read = Write("agent_instances.get", id_, resource=instance.id, reported=Reported.OK)
             self._oracle.report(Violation.MIXED_UP, read, "another instance was read")
 
-    async def _write(self, operation: str, mark: str, call: Call, dice: random.Random) -> Any:
+    async def _write(self, operation: str, mark: str, call: Call, rng: random.Random) -> Any:
         write = self._oracle.write(operation, mark)
-        # Most callers leave the key to the client; here it is mostly given, to follow the call.
-        key = f"{operation}-{mark}"[-64:].replace("agent_", "") if dice.random() < 0.8 else None
+        # Most callers let the client generate the key; here it is given, to trace the call.
+        key = f"{operation}-{mark}"[-64:].replace("agent_", "") if rng.random() < 0.8 else None
         for _ in range(REPEATS):
             if key is not None:
                 write.keys.add(key)
                 self._attempts.watch(key, write)
             try:
-                result = await self._call(call, key, dice)
+                result = await self._call(call, key, rng)
             except asyncio.CancelledError as error:
                 key = self._note_cancelled(write, key, error)
             except PrefactorHttpError as error:
                 if self._note(write, key, error):
                     break
                 key = error.idempotency_key
-            except Exception as error:  # noqa: BLE001 # whatever it is, it must not come out
+            except Exception as error:  # noqa: BLE001 # any other exception is a violation
                 self._oracle.report(Violation.UNEXPECTED, write, repr(error))
                 raise _StuckError from None
             else:
-                write.told, write.resource = Told.OK, result.id
+                write.reported, write.resource = Reported.OK, result.id
                 if operation in {REGISTER, CREATE_SPAN}:
-                    self._take(result.id)
+                    self._add_id(result.id)
                 return result
             self.repeated += 1
         raise _StuckError
 
-    async def _call(self, call: Call, key: str | None, dice: random.Random) -> Any:
-        """Make the call; sometimes with a short deadline, sometimes cancelling it soon."""
-        choice = dice.random()
+    async def _call(self, call: Call, key: str | None, rng: random.Random) -> Any:
+        """Make the call, sometimes with a short deadline or an early cancellation."""
+        choice = rng.random()
         if choice > 0.03:
-            return await call(self._hurried if choice > 0.97 else self._client, key)
+            return await call(self._client_with_deadline if choice > 0.97 else self._client, key)
         task = asyncio.create_task(call(self._client, key))
-        done, _ = await asyncio.wait({task}, timeout=dice.uniform(0, _CANCELLED_WITHIN))
+        done, _ = await asyncio.wait({task}, timeout=rng.uniform(0, _CANCELLED_WITHIN))
         if not done:
             task.cancel()
         return await task
@@ -281,10 +281,10 @@ class Lifecycles:
     def _note_cancelled(
         self, write: Write, key: str | None, error: asyncio.CancelledError
     ) -> str | None:
-        """Note what a cancelled call says of its write; return its key."""
+        """Record the note of a cancelled call and return its key."""
         notes = " ".join(getattr(error, "__notes__", ()))
         write.note(f"cancelled: {notes}")
-        write.told = Told.UNKNOWN
+        write.reported = Reported.UNKNOWN
         found = _UUID.search(notes)
         if key is None and found:
             write.keys.add(found[0])
@@ -295,7 +295,7 @@ class Lifecycles:
         return key
 
     def _note(self, write: Write, key: str | None, error: PrefactorHttpError) -> bool:
-        """Note what the caller was told; return whether repeating the call is pointless."""
+        """Record the error of a call and return whether repeating the call is pointless."""
         unknown = error.outcome_unknown
         text = "unknown" if unknown else "refused"
         write.note(f"{text} after {error.attempts}: {type(error).__name__}: {error}"[:400])
@@ -304,17 +304,19 @@ class Lifecycles:
             raise _StuckError
         write.keys.add(error.idempotency_key)
         is_verdict = isinstance(error, PrefactorApiError) and error.code in _VERDICTS
-        if unknown or write.told is Told.UNKNOWN:
-            # A refusal of the repeated call may be the echo of the first.
-            write.told = Told.UNKNOWN
+        if unknown or write.reported is Reported.UNKNOWN:
+            # An error of the repeated call may be caused by the success of the first.
+            write.reported = Reported.UNKNOWN
             return is_verdict
-        write.told = Told.NOT_APPLIED
+        write.reported = Reported.NOT_APPLIED
         if self._oracle.was_applied(write):
-            self._oracle.report(Violation.DENIED, write, "it was applied when this was said")
-            write.told = Told.UNKNOWN
+            self._oracle.report(
+                Violation.DENIED, write, "it had been applied when the error was raised"
+            )
+            write.reported = Reported.UNKNOWN
         return is_verdict
 
-    def _take(self, id_: str) -> None:
-        if id_ in self._handed:
-            raise _StuckError  # another's: the oracle reports it, and its calls would mix up more
-        self._handed.add(id_)
+    def _add_id(self, id_: str) -> None:
+        if id_ in self._seen_ids:
+            raise _StuckError  # of another lifecycle; the oracle reports it
+        self._seen_ids.add(id_)

@@ -1,4 +1,4 @@
-"""The oracle: compares what callers were told of their writes with the server's ledger."""
+"""Oracle: compares the outcomes that callers got with the ledger of the server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from fault_server.process import FaultServer
 
 
-class Told(StrEnum):
-    """What the caller of a write was told in the end."""
+class Reported(StrEnum):
+    """Final outcome that the caller of a write got."""
 
     OK = "ok"
     NOT_APPLIED = "not applied"
@@ -22,7 +22,7 @@ class Told(StrEnum):
 
 
 class Violation(StrEnum):
-    """What must never happen."""
+    """Errors of the client that the oracle detects."""
 
     APPLIED_TWICE = "applied twice"
     LOST = "reported as successful, but not applied"
@@ -31,21 +31,21 @@ class Violation(StrEnum):
     WRONG_KEY = "the error names another key than the one that was sent"
     NO_KEY = "a cancelled call does not name its key"
     UNEXPECTED = "an exception that is not the package's"
-    STRAY = "took effect, but nobody asked for it"
-    NO_OUTCOME = "an item with no outcome, or with several"
+    STRAY = "applied, but not requested"
+    NO_OUTCOME = "an item with no outcome or several"
     RUN_ENDED = "the run ended early"
     CONTRACT = "the client broke a rule of the API"
 
 
 @dataclass
 class Write:
-    """One logical write and what its caller was told.
+    """One logical write and the outcome that its caller got.
 
     Attributes:
         operation: Such as ``agent_instances.start``.
-        mark: What identifies it in the ledger.
-        keys: Keys that the caller gave or was told.
-        told: What the caller knows now.
+        mark: Identifies the write in the ledger.
+        keys: Keys that the caller gave or got.
+        reported: The outcome so far.
         resource: Id of the resource in the result.
         history: The attempts and errors that the caller saw.
     """
@@ -53,7 +53,7 @@ class Write:
     operation: str
     mark: str
     keys: set[str] = field(default_factory=set)
-    told: Told | None = None
+    reported: Reported | None = None
     resource: str | None = None
     history: list[str] = field(default_factory=list)
 
@@ -65,9 +65,9 @@ class Oracle:
     """Collects writes and violations.
 
     Attributes:
-        violations: How many there were, by kind.
-        reports: The first few, with the requests that led there.
-        told: What callers were told, by operation.
+        violations: Number of violations by kind.
+        reports: The first violations, with the requests that led to them.
+        reported: Number of outcomes by operation.
     """
 
     MAX_REPORTS = 20
@@ -79,10 +79,10 @@ class Oracle:
         self._unknown: set[tuple[str, str]] = set()
         self.violations: Counter[str] = Counter()
         self.reports: list[dict[str, Any]] = []
-        self.told: Counter[str] = Counter()
+        self.reported: Counter[str] = Counter()
 
     def write(self, operation: str, mark: str) -> Write:
-        """Begin a write."""
+        """Register a new write."""
         write = self._writes[operation, mark] = Write(operation, mark)
         return write
 
@@ -98,7 +98,7 @@ class Oracle:
             report |= {
                 "operation": write.operation,
                 "mark": write.mark,
-                "told": write.told,
+                "reported": write.reported,
                 "keys": sorted(write.keys),
                 "resource": write.resource,
                 "client": write.history,
@@ -113,22 +113,22 @@ class Oracle:
         self.reports.append(report)
 
     def was_applied(self, write: Write) -> bool:
-        """Ask the ledger, now."""
+        """Whether the ledger contains the write now."""
         return self._server.times_applied(write.operation, write.mark) > 0
 
     def compare(self) -> None:
-        """Compare all writes so far with the ledger, and forget them."""
+        """Compare all writes so far with the ledger, then drop them."""
         effects: dict[tuple[str, str], list[tuple[str, str, int]]] = defaultdict(list)
         for operation, mark, key, resource, times in self._server.take_effects():
             effects[operation, mark].append((key, resource, times))
         for name, found in effects.items():
-            # A request that timed out may be carried out after all when the run has gone on.
+            # The server may apply a write after its request has timed out.
             if name not in self._writes and name not in self._unknown:
                 self.report(Violation.STRAY, None, f"{name}: {found}")
         for name, write in self._writes.items():
-            self._judge(write, effects.get(name, []))
-            self.told[f"{write.operation} {write.told}"] += 1
-            if write.told is Told.UNKNOWN:
+            self._check(write, effects.get(name, []))
+            self.reported[f"{write.operation} {write.reported}"] += 1
+            if write.reported is Reported.UNKNOWN:
                 self._unknown.add(name)
         self._writes.clear()
         self._server.forget_requests()
@@ -145,21 +145,21 @@ class Oracle:
                 self.report(Violation.CONTRACT, None, f"{rule}: {new}")
         self._seen_counts = counts
 
-    def _judge(self, write: Write, effects: list[tuple[str, str, int]]) -> None:
+    def _check(self, write: Write, effects: list[tuple[str, str, int]]) -> None:
         times = sum(times for _, _, times in effects)
         if times > 1:
             self.report(Violation.APPLIED_TWICE, write, f"effects: {effects}")
-        elif write.told is Told.OK and not times:
+        elif write.reported is Reported.OK and not times:
             self.report(Violation.LOST, write, "there is no effect")
-        elif write.told is Told.NOT_APPLIED and times:
+        elif write.reported is Reported.NOT_APPLIED and times:
             self.report(Violation.DENIED, write, f"effects: {effects}")
         elif times:
             ((key, resource, _),) = effects
             if write.keys and key not in write.keys:
                 self.report(Violation.WRONG_KEY, write, f"the server saw {key}")
-            if write.told is Told.OK and write.resource != resource:
+            if write.reported is Reported.OK and write.resource != resource:
                 self.report(Violation.MIXED_UP, write, f"the server made {resource}")
 
     def dump(self) -> Iterable[str]:
-        """Write each report as a line of JSON."""
+        """Yield each report as a JSON line."""
         return (json.dumps(report, default=str) for report in self.reports)

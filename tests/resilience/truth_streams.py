@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from truth_lifecycles import CREATE_SPAN, FINISH, FINISH_SPAN, REGISTER, SCHEMA, START, TERMINATE
-from truth_oracle import Oracle, Told, Violation, Write
+from truth_oracle import Oracle, Reported, Violation, Write
 
 from prefactor_http import BulkItem, Outcome, PrefactorHttpClient, PrefactorHttpError
 
@@ -28,11 +28,11 @@ _OPERATIONS = {
 
 
 class GroupedItems:
-    """Lifecycles as items, a group for each instance.
+    """Lifecycles as items, one group per instance.
 
     Args:
-        oracle: Is told of each item.
-        seed: Makes ids and keys unlike those of other seeds.
+        oracle: Records each item.
+        seed: Makes ids and keys differ from those of other seeds.
         numbers: The lifecycles.
         poison: Probability that a lifecycle has an item that makes its requests fail.
     """
@@ -62,15 +62,15 @@ class GroupedItems:
         )
 
     def _lifecycle(self, number: int) -> Iterator[BulkItem]:
-        dice = random.Random(f"{self._seed}/{number}")
+        rng = random.Random(f"{self._seed}/{number}")
         id_ = f"3{self._seed % 1000:07d}{number:024d}"
-        name = f"item {self._seed}-{number}" if dice.random() < 0.5 else None
+        name = f"item {self._seed}-{number}" if rng.random() < 0.5 else None
         moments = (
             (_BEGIN + timedelta(seconds=n, microseconds=number)).isoformat() for n in range(99)
         )
-        # Not in the second half: an item is known to be poison by what succeeds after it.
+        # Not in the second half: successes after an item show that it is poison.
         may_be_poison = number < self._numbers[len(self._numbers) // 2]
-        poisoned = dice.randrange(2) if dice.random() < self._poison * may_be_poison else None
+        poisoned = rng.randrange(2) if rng.random() < self._poison * may_be_poison else None
         if poisoned == 0:
             name = f"{POISON} {self._seed}-{number}"
         mark = id_
@@ -110,10 +110,10 @@ class GroupedItems:
             span_id,
             number,
             agent_span_id=span_id,
-            result_payload={"sum": 2.50} if dice.random() < 0.5 else None,
+            result_payload={"sum": 2.50} if rng.random() < 0.5 else None,
             timestamp=next(moments),
         )
-        if dice.random() < 0.1:
+        if rng.random() < 0.1:
             yield self._item(
                 "agent_instances/terminate",
                 id_,
@@ -128,7 +128,7 @@ class GroupedItems:
 
 
 def instance_of(item: BulkItem) -> str:
-    """Give an item's group: all items of one lifecycle end in the same digits."""
+    """Return the group of an item: the ids of one lifecycle end in the same digits."""
     fields = vars(item)
     id_ = fields.get("agent_instance_id") or fields.get("agent_span_id") or fields.get("id")
     return str(id_ or fields["details"]["agent_instance_id"])[1:]
@@ -137,40 +137,41 @@ def instance_of(item: BulkItem) -> str:
 async def stream(
     client: PrefactorHttpClient, oracle: Oracle, items: GroupedItems, **options: Any
 ) -> Counter[str]:
-    """Send items, and tell the oracle what each outcome says.
+    """Send items and report each outcome to the oracle.
 
     Returns:
-        How often there was each state.
+        Number of outcomes by state.
     """
     outcomes = client.bulk.stream(items, group=instance_of, **options)
-    return await _hear(outcomes, oracle, items.writes)
+    return await _collect(outcomes, oracle, items.writes)
 
 
-async def _hear(
+async def _collect(
     outcomes: AsyncIterable[Outcome], oracle: Oracle, writes: list[Write]
 ) -> Counter[str]:
     states: Counter[str] = Counter()
-    heard: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     try:
         async for outcome in outcomes:
-            heard[outcome.index] += 1
+            counts[outcome.index] += 1
             states[outcome.state.value] += 1
-            _tell(oracle, writes[outcome.index], outcome)
+            _record(oracle, writes[outcome.index], outcome)
     except PrefactorHttpError as error:
         oracle.report(Violation.RUN_ENDED, None, repr(error))
-    except Exception as error:  # noqa: BLE001 # whatever it is, it must not come out
+    except Exception as error:  # noqa: BLE001 # any other exception is a violation
         oracle.report(Violation.UNEXPECTED, None, repr(error))
     for index, write in enumerate(writes):
-        if heard[index] != 1:
-            oracle.report(Violation.NO_OUTCOME, write, f"{heard[index]} outcomes")
+        if counts[index] != 1:
+            oracle.report(Violation.NO_OUTCOME, write, f"{counts[index]} outcomes")
     return states
 
 
-def _tell(oracle: Oracle, write: Write, outcome: Outcome) -> None:
+def _record(oracle: Oracle, write: Write, outcome: Outcome) -> None:
     error = outcome.error
     write.note(f"{outcome.state.value}: {type(error).__name__}: {error}"[:400])
     is_unknown = outcome.unknown
-    write.told = Told.OK if outcome.ok else Told.UNKNOWN if is_unknown else Told.NOT_APPLIED
+    failed = Reported.UNKNOWN if is_unknown else Reported.NOT_APPLIED
+    write.reported = Reported.OK if outcome.ok else failed
     if not write.keys:  # derived by the client
         write.keys.add(outcome.idempotency_key or "")
     if outcome.idempotency_key not in write.keys:
@@ -197,7 +198,7 @@ class Rows:
     """Rows to register: with an id, a name, both, or neither.
 
     Args:
-        oracle: Is told of each row.
+        oracle: Records each row.
     """
 
     def __init__(self, oracle: Oracle, seed: int, count: int) -> None:
@@ -208,10 +209,10 @@ class Rows:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for number in range(self._count):
-            dice = random.Random(f"{self._seed}/{number}")
+            rng = random.Random(f"{self._seed}/{number}")
             mark = f"row {self._seed}-{number}"
             row: dict[str, Any] = {"agent_version": {"name": mark, **VERSION}}
-            identity = dice.choice(("id", "name", "both", "none"))
+            identity = rng.choice(("id", "name", "both", "none"))
             if identity in {"id", "both"}:
                 row["id"] = f"1{self._seed % 1000:07d}{number:024d}"
             if identity in {"name", "both"}:
@@ -223,7 +224,7 @@ class Rows:
 async def register_twice(
     client: PrefactorHttpClient, oracle: Oracle, seed: int, count: int, **options: Any
 ) -> Counter[str]:
-    """Run a job that is left half way, then all of it again, with keys derived from its name."""
+    """Run half of a job, then all of it, with keys derived from the name of the job."""
     arguments = {
         "agent_id": "1" * 32,
         "environment_id": "3" * 32,
@@ -233,12 +234,12 @@ async def register_twice(
     }
     register_many = client.agent_instances.register_many
     async with aclosing(register_many(Rows(oracle, seed, count), **arguments)) as outcomes:
-        await _hear_some(outcomes, oracle, count // 2)
+        await _take_some(outcomes, oracle, count // 2)
     rows = Rows(oracle, seed, count)
-    return await _hear(register_many(rows, **arguments), oracle, rows.writes)
+    return await _collect(register_many(rows, **arguments), oracle, rows.writes)
 
 
-async def _hear_some(outcomes: AsyncIterable[Outcome], oracle: Oracle, left: int) -> None:
+async def _take_some(outcomes: AsyncIterable[Outcome], oracle: Oracle, left: int) -> None:
     try:
         async for _ in outcomes:
             left -= 1

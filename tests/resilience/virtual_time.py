@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while there is nothing to do, and servers on it."""
+"""An event loop in virtual time, rate limits, and a server and clients that run on it."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Sleeping takes no time: when only timers are left, it is as late as the next of them."""
+    """Sleeping takes no real time: if only timers are left, time jumps to the next one."""
 
     def __init__(self) -> None:
-        self._watched = _Selector()
-        super().__init__(self._watched)
+        self._virtual_selector = _Selector()
+        super().__init__(self._virtual_selector)
 
     def time(self) -> float:
-        return self._watched.now
+        return self._virtual_selector.now
 
 
 def in_virtual_time(scenario: Awaitable[Any]) -> Any:
@@ -60,7 +60,7 @@ def in_virtual_time(scenario: Awaitable[Any]) -> Any:
 
 
 class LoopClock:
-    """The clock of the running loop, for a client."""
+    """A client clock that returns the time of the running loop."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -73,7 +73,7 @@ class LoopClock:
 
 
 def response(status: int, body: bytes = b"{}", **headers: object) -> bytes:
-    """Write a response; a header's ``_`` becomes ``-``, and one that is None is left out."""
+    """Encode a response. ``_`` in header names becomes ``-``; headers that are None are omitted."""
     lines = [f"HTTP/1.1 {status} Virtual", f"Content-Length: {len(body)}"]
     lines += [f"{k.replace('_', '-')}: {v}" for k, v in headers.items() if v is not None]
     return "\r\n".join([*lines, "", ""]).encode() + body
@@ -84,17 +84,20 @@ def rejection(retry_after: object = 1, status: int = 429) -> bytes:
 
 
 def success(path: str, number: int) -> bytes:
-    """Answer a register, or an action on the instance in the path."""
+    """Encode the response to a register, or to an action on the instance in the path."""
     resource = re.fullmatch(r"/api/v1/agent_instance/(\w+)/(start|finish)", path)
-    details = {**INSTANCE, "id": f"i{number}"}
-    if resource:
-        status = {"start": "active", "finish": "complete"}[resource[2]]
-        details |= {"id": resource[1], "status": status}
+    if resource is None:
+        return _encoded_success(f"i{number}", "pending")
+    return _encoded_success(resource[1], {"start": "active", "finish": "complete"}[resource[2]])
+
+
+def _encoded_success(id_: str, status: str) -> bytes:
+    details = {**INSTANCE, "id": id_, "status": status}
     return response(200, json.dumps({"status": "success", "details": details}).encode())
 
 
 class FixedWindows:
-    """Admits so many requests in each window; the others may come when the next has begun."""
+    """Admits `limit` requests per window and rejects the others until the next window."""
 
     def __init__(self, limit: int, window: float = 1.0, retry_after: object = 1) -> None:
         self.limit, self.window, self._retry_after = limit, window, retry_after
@@ -109,7 +112,7 @@ class FixedWindows:
 
 
 class SlidingWindow:
-    """Admits so many requests in every second."""
+    """Admits `limit` requests in any second."""
 
     def __init__(self, limit: int) -> None:
         self._admitted: deque[float] = deque(maxlen=limit)
@@ -123,7 +126,7 @@ class SlidingWindow:
 
 
 class TokenBucket:
-    """Admits so many requests a second, and so many at once after a rest."""
+    """Admits `rate` requests per second, and `burst` at once after an idle time."""
 
     def __init__(self, rate: float, burst: int, retry_after: object = 1) -> None:
         self._rate, self._burst, self._retry_after = rate, burst, retry_after
@@ -139,7 +142,7 @@ class TokenBucket:
 
 
 class RandomRejections:
-    """Rejects a share of the requests, whatever their rate."""
+    """Rejects a share of the requests at random."""
 
     def __init__(self, share: float, retry_after: object = 1, status: int = 429) -> None:
         self._share = share
@@ -151,13 +154,13 @@ class RandomRejections:
 
 
 def refusing(*spans: tuple[float, float], retry_after: object = 1) -> Callable[[float], Any]:
-    """Reject from one time to another."""
+    """Reject all requests in the given time spans."""
     refused = rejection(retry_after)
     return lambda now: refused if any(start <= now < end for start, end in spans) else None
 
 
 class VirtualServer:
-    """Answers requests, unless the test does.
+    """Answers requests with a success, unless `answer` returns another response.
 
     Args:
         answer: Called with the time, the path and the body of each request. Returns the response,
@@ -191,7 +194,7 @@ class VirtualServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        """Refuse connections, and reset those that are open."""
+        """Refuse new connections and reset open ones."""
         self._server.close()
         for transport in self._connections:
             transport.abort()
@@ -239,7 +242,7 @@ class _Connection(asyncio.Protocol):
 async def serving(
     answer: Answer, *, latency: float = 0.001, **config: Any
 ) -> AsyncIterator[tuple[VirtualServer, PrefactorHttpClient]]:
-    """Run a server, and a client of it."""
+    """Run a server and its client."""
     async with VirtualServer(answer, latency) as server:
         settings = HttpClientConfig(server.url, "a-token", **config)
         async with PrefactorHttpClient(settings, clock=LoopClock()) as client:
@@ -250,7 +253,7 @@ async def serving(
 async def limited(
     refuse: Callable[[float], bytes | None], *, latency: float = 0.001, **config: Any
 ) -> AsyncIterator[tuple[VirtualServer, PrefactorHttpClient]]:
-    """Run a server that asks `refuse`, and a client of it."""
+    """Run a server that rejects requests by `refuse`, and its client."""
     async with serving(lambda now, *_: refuse(now), latency=latency, **config) as pair:
         yield pair
 
@@ -268,7 +271,7 @@ async def register(client: PrefactorHttpClient, **fields: Any) -> Any:
 async def work_off(
     client: PrefactorHttpClient, rows: int, callers: int, make_call: Any = call
 ) -> float:
-    """Make so many calls, so many at a time; return how many seconds that took."""
+    """Make `rows` calls, `callers` at a time, and return the duration in seconds."""
     left = iter(range(rows))
 
     async def caller() -> None:
@@ -281,7 +284,7 @@ async def work_off(
 
 
 async def errors_of(calls: Any) -> list[PrefactorHttpError]:
-    """Make calls that all fail."""
+    """Run calls that all fail and return their errors."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(result, PrefactorHttpError) for result in results)
     return results

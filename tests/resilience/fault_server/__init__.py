@@ -1,6 +1,6 @@
-"""A Prefactor API that fails in every way that networks and servers do, and keeps a ledger.
+"""Fault server: a Prefactor API with network and server faults, and a ledger of applied writes.
 
-It runs in a process of its own, on raw asyncio streams, and shares no code with the package that
-it tests: what that package believes of HTTP and of the API, this one does not take over.
+It runs in its own process on raw asyncio streams. It shares no code with the package under test, so
+that it does not repeat that package's mistakes about HTTP or the API.
 `fault_server.process.FaultServer` starts it; ``faults.py`` lists the faults.
 """

@@ -1,7 +1,7 @@
-"""Runs the server: ``python -m fault_server LEDGER``, with commands on stdin, one JSON a line.
+"""Runs the server: ``python -m fault_server LEDGER``. Commands are JSON lines on stdin.
 
-Each command is answered with one line on stdout. The server ends with its stdin, so that none
-outlives its test.
+Each command is answered with one line on stdout. The server exits when stdin is closed, so that it
+does not outlive its test.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ async def _run(path: Path) -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    _say({"port": await server.open()})
+    _respond({"port": await server.open()})
     while line := await commands.readline():
         command = json.loads(line)
-        _say(_obey(server, ledger, command.pop("do"), command))
+        _respond(_execute(server, ledger, command.pop("do"), command))
 
 
-def _obey(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> Any:
+def _execute(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> Any:
     if verb == "configure":
         switches = {name: fields.pop(name) for name in Switches.__match_args__ if name in fields}
         server.configure(Settings(**fields), Switches(**switches))
@@ -48,7 +48,7 @@ def _obey(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> 
     return None
 
 
-def _say(value: Any) -> None:
+def _respond(value: Any) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
-"""The lifecycle part of the API: its state machine and its idempotency store, without I/O.
+"""Lifecycle part of the API: state machine and idempotency store, without I/O.
 
-One `Api.call` is one write or read, whether it came by itself or as an item of a bulk request.
+Each `Api.call` is one write or read, sent directly or as an item of a bulk request.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ CREATE_SPAN, FINISH_SPAN = "agent_spans.create", "agent_spans.finish"
 GET_INSTANCE, GET_SPAN, LIST_SPANS = "agent_instances.get", "agent_spans.get", "agent_spans.list"
 WRITES = frozenset({REGISTER, START, FINISH, TERMINATE, CREATE_SPAN, FINISH_SPAN})
 
-MAX_REASON = 255  # a longer termination reason is cut off
-# The state that a resource was in before it entered the one it is in.
+MAX_REASON = 255  # longer termination reasons are truncated
+# The previous state of a resource, by its current state.
 STATE_BEFORE = {"active": "pending", "complete": "active", "failed": "active"}
 STATE_BEFORE |= {"terminated": "active", "cancelled": "pending"}
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the API says to one call.
+    """Response of the API to one call.
 
     Attributes:
         status: HTTP status.
@@ -62,13 +62,13 @@ def invalid_action() -> _RefusalError:
 
 @dataclass
 class Switches:
-    """How the API deviates from one that never forgets anything.
+    """Deviations from an API that never forgets a key.
 
     Attributes:
-        deduplicate: False executes a repeated write again, as if it had no key.
-        forget: Probability that the key of a write is forgotten as soon as it is applied. Only
-            writes that the API can still tell from a new one are forgotten: those on a resource in
-            a state, and those that create a resource with an id or a unique name of its own.
+        deduplicate: If False, a repeated write is executed again, as if it had no key.
+        forget: Probability that the API forgets the key of a write immediately. Only for writes
+            whose repetition it can still recognize: changes of state, and creates with an id or a
+            unique name.
         read_spans: Whether a span can be read by its id.
     """
 
@@ -82,7 +82,7 @@ class Api:
     """Instances, spans and idempotency keys of one account.
 
     Attributes:
-        counts: Writes that break the contract, by what they break; forgotten and replayed keys.
+        counts: Writes that break the contract, by rule; forgotten and replayed keys.
     """
 
     ledger: Ledger
@@ -98,12 +98,12 @@ class Api:
     _last_id: int = 0
 
     def call(self, operation: str, resource_id: str | None, fields: Json) -> Answer:
-        """Carry out a call.
+        """Execute a call.
 
         Args:
             operation: Such as ``agent_instances.start``.
             resource_id: The id in the path, or None.
-            fields: The body of a write, its key included; the query of a list.
+            fields: The body of a write, including its key, or the query of a list.
         """
         try:
             if operation in WRITES:
@@ -302,5 +302,5 @@ def _moment(fields: Json, name: str = "timestamp") -> str:
 
 
 def _text(moment: datetime) -> str:
-    # As the live API shows moments: in UTC, to the millisecond.
+    # As the live API formats timestamps: in UTC with milliseconds.
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Bulk requests: items in order, each with its own key, until one has an error (contract §9)."""
+"""Bulk requests: items are executed in order, each with its own key, until one fails (§9)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TYPES = {
 
 @dataclass(slots=True)
 class Item:
-    """One item of a bulk request, as the API understands it."""
+    """One parsed item of a bulk request."""
 
     key: str
     operation: str
@@ -43,14 +43,14 @@ class Item:
 
     @property
     def is_poison(self) -> bool:
-        """Whether it makes the whole request fail, every time."""
+        """Whether the item always makes the whole request fail."""
         details = self.fields.get("details") or {}
         marks = (self.fields.get("external_identifier"), (details.get("payload") or {}).get("mark"))
         return any(isinstance(mark, str) and POISON in mark for mark in marks)
 
 
 def items_of(request: Any) -> list[Item] | None:
-    """Read the items, or give None where the request cannot be carried out at all."""
+    """Parse the items, or return None if the request is invalid as a whole."""
     given = request.get("items") if isinstance(request, dict) else None
     if not isinstance(given, list) or not given:
         return None
@@ -67,24 +67,24 @@ def items_of(request: Any) -> list[Item] | None:
 
 @dataclass(frozen=True, slots=True)
 class Instead:
-    """What is said of an item, whatever the API says.
+    """A response to an item that replaces the API's own.
 
     Attributes:
-        answer: The answer; None leaves the item out of the response.
-        is_applied: Whether the item is carried out.
+        answer: The response; None omits the item from the outputs.
+        is_applied: Whether the item is executed.
     """
 
     answer: Answer | None
     is_applied: bool
 
 
-def carry_out(api: Api, items: list[Item], instead: dict[str, Instead]) -> Json:
-    """Carry out items in order, until one fails.
+def execute(api: Api, items: list[Item], instead: dict[str, Instead]) -> Json:
+    """Execute items in order until one fails.
 
     Args:
         api: The API.
-        items: The items; each one that is carried out gets its answer.
-        instead: What is said of items instead, by key.
+        items: The items. Each executed item gets its answer.
+        instead: Replaced responses, by key.
 
     Returns:
         The body of the response.

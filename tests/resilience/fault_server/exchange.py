@@ -1,4 +1,4 @@
-"""One request and the response to it, as a fault sees them."""
+"""One request and its response, as faults see them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from fault_server import http1
 from fault_server.api import GET_INSTANCE, GET_SPAN, REGISTER, WRITES, Answer, Api, Json
-from fault_server.bulk import Instead, Item, carry_out
+from fault_server.bulk import Instead, Item, execute
 
 BULK = "bulk"
 
 
 def names_a_resource(operation: str, fields: Json) -> bool:
-    """Tell whether a call says which resource it is about; a register may leave that open."""
+    """Whether a call identifies its resource; a register may not."""
     if operation == REGISTER:
         return "id" in fields or bool(fields.get("external_identifier"))
     return operation in WRITES or operation in {GET_INSTANCE, GET_SPAN}
@@ -24,7 +24,7 @@ def names_a_resource(operation: str, fields: Json) -> bool:
 
 @dataclass
 class Exchange:
-    """A request that was read, and what it is answered with.
+    """A parsed request and its response.
 
     Attributes:
         operation: Such as ``agent_instances.start``; ``bulk`` for a bulk request.
@@ -32,12 +32,12 @@ class Exchange:
         fields: The body of a write; the query of a list.
         items: The items of a bulk request.
         last: The last successful response on this connection.
-        owed: A response that is written once more before the next one.
-        is_applied: Whether the request was carried out.
+        duplicate: A response to write again before the next one.
+        is_applied: Whether the request was executed.
     """
 
     api: Api
-    dice: random.Random
+    rng: random.Random
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     operation: str
@@ -45,7 +45,7 @@ class Exchange:
     fields: Json
     items: list[Item]
     answer: Answer | None = None
-    owed: bytes | None = None
+    duplicate: bytes | None = None
     is_applied: bool = False
     instead: dict[str, Instead] = field(default_factory=dict)
 
@@ -55,39 +55,39 @@ class Exchange:
 
     @property
     def names_a_resource(self) -> bool:
-        """Whether a response about another resource can be told from the right one."""
+        """Whether a response about another resource can be detected."""
         if self.operation == BULK:
             return all(names_a_resource(item.operation, item.fields) for item in self.items)
         return names_a_resource(self.operation, self.fields)
 
-    def carry_out(self) -> Answer:
-        """Let the API do it, once."""
+    def execute(self) -> Answer:
+        """Execute the request, at most once."""
         if self.answer is None:
             self.is_applied = True
             if self.operation == BULK:
-                self.answer = Answer(200, carry_out(self.api, self.items, self.instead), "bulk")
+                self.answer = Answer(200, execute(self.api, self.items, self.instead), "bulk")
             else:
                 self.answer = self.api.call(self.operation, self.resource_id, self.fields)
         return self.answer
 
     def copy_of_body(self) -> Json:
-        """Give a copy of the API's answer that a fault may change."""
-        return copy.deepcopy(self.carry_out().body)
+        """Return a copy of the response body that a fault may change."""
+        return copy.deepcopy(self.execute().body)
 
     def send(self, status: int, body: object = b"", **headers: object) -> None:
         """Write a response."""
         self.writer.write(http1.response(status, body, **headers))
 
     def send_answer(self, **headers: object) -> bytes:
-        """Write what the API says; give the bytes."""
-        answer = self.carry_out()
+        """Write the API's response and return its bytes."""
+        answer = self.execute()
         written = http1.response(answer.status, answer.body, **headers)
         self.writer.write(written)
         return written
 
     def encoded(self) -> bytes:
-        """Encode what the API says, as a whole response."""
-        answer = self.carry_out()
+        """Encode the API's response."""
+        answer = self.execute()
         return http1.response(answer.status, answer.body)
 
     async def wait_for_client(self) -> None:
@@ -97,4 +97,4 @@ class Exchange:
             pass
 
     def pick(self, *options: Any) -> Any:
-        return self.dice.choice(options)
+        return self.rng.choice(options)

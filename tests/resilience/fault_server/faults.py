@@ -1,7 +1,7 @@
-"""The faults, one function each: what is written instead of a plain response.
+"""The faults, one function each: they write something else than the normal response.
 
-A fault's function returns whether the connection stays open. `Fault.applies` says whether the
-request is carried out first: ``MAYBE`` is a coin, since a client cannot know either.
+Each function returns whether the connection stays open. `Fault.applies` says whether the request is
+executed first; ``MAYBE`` is random, because a client cannot know.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from fault_server.exchange import BULK, Exchange
 
 YES, NO, MAYBE = "yes", "no", "maybe"
 HTML = b"<!doctype html><html><body>An error page of a proxy</body></html>"
-ELSEWHERE = "/elsewhere"  # where redirects lead; nothing may be asked there
+ELSEWHERE = "/elsewhere"  # target of redirects; no request may arrive there
 SOMEBODY_ELSE = "somebody-else"
-_LATE = 0.02  # seconds; how late a late duplicate is, at most
+_LATE = 0.02  # maximum delay of a late duplicate, in seconds
 _OVERSIZED = 1_000_000
 _DEEP = 200_000
 
@@ -46,10 +46,10 @@ class Fault:
     """One kind of fault.
 
     Attributes:
-        deliver: Writes what is written; returns whether the connection stays open.
-        applies: Whether the request is carried out: ``YES``, ``NO`` or ``MAYBE``.
-        suits: Whether the fault can befall this request.
-        needs_success: Whether a refusal by the API is sent plainly instead.
+        deliver: Writes the fault and returns whether the connection stays open.
+        applies: Whether the request is executed: ``YES``, ``NO`` or ``MAYBE``.
+        suits: Whether the fault can be injected into this request.
+        needs_success: Whether an error of the API is sent without the fault.
     """
 
     deliver: Deliver
@@ -82,7 +82,7 @@ def _bulk_of_two(x: Exchange) -> bool:
 
 
 def is_picky(kind: str) -> bool:
-    """Tell whether a fault can befall only some requests."""
+    """Whether a fault suits only some requests."""
     return FAULTS[kind].suits is not _any
 
 
@@ -100,7 +100,7 @@ def fault(
     return register
 
 
-# The connection ends, or nothing comes.
+# The connection is closed, or there is no response.
 
 
 @fault(MAYBE)
@@ -129,7 +129,7 @@ async def cut_header(x: Exchange) -> bool:
 @fault(YES)
 async def cut_body(x: Exchange) -> bool:
     whole = x.encoded()
-    x.writer.write(whole[: len(whole) - x.dice.randint(1, 40)])
+    x.writer.write(whole[: len(whole) - x.rng.randint(1, 40)])
     return False
 
 
@@ -142,7 +142,7 @@ async def stall_in_body(x: Exchange) -> bool:
 
 @fault(YES)
 async def answer_and_close(x: Exchange) -> bool:
-    x.send_answer()  # a kept-alive connection ends without a word
+    x.send_answer()  # a kept-alive connection is closed without notice
     return False
 
 
@@ -150,7 +150,7 @@ async def answer_and_close(x: Exchange) -> bool:
 async def answer_and_close_later(x: Exchange) -> bool:
     x.send_answer()
     await x.writer.drain()
-    await asyncio.sleep(x.dice.uniform(0, _LATE))
+    await asyncio.sleep(x.rng.uniform(0, _LATE))
     return False
 
 
@@ -163,18 +163,18 @@ async def answer_slowly(x: Exchange) -> bool:
     return True
 
 
-# Bytes that are not what they say.
+# Invalid or incomplete HTTP.
 
 
 @fault(YES)
 async def length_too_large(x: Exchange) -> bool:
-    x.send_answer(content_length=len(http1.response(200, x.carry_out().body)) + 20)
+    x.send_answer(content_length=len(http1.response(200, x.execute().body)) + 20)
     return False
 
 
 @fault(YES)
 async def length_too_small(x: Exchange) -> bool:
-    body = http1.response(200, x.carry_out().body).partition(b"\r\n\r\n")[2]
+    body = http1.response(200, x.execute().body).partition(b"\r\n\r\n")[2]
     x.send_answer(content_length=len(body) - 15)  # the rest stays on the connection
     return True
 
@@ -196,8 +196,8 @@ async def cut_chunks(x: Exchange) -> bool:
 
 @fault(YES)
 async def cut_gzip(x: Exchange) -> bool:
-    packed = gzip.compress(http1.response(200, x.carry_out().body).partition(b"\r\n\r\n")[2], 1)
-    x.send(200, packed[: x.dice.randint(12, len(packed) - 12)], content_encoding="gzip")
+    packed = gzip.compress(http1.response(200, x.execute().body).partition(b"\r\n\r\n")[2], 1)
+    x.send(200, packed[: x.rng.randint(12, len(packed) - 12)], content_encoding="gzip")
     return True
 
 
@@ -243,7 +243,7 @@ async def not_a_number(x: Exchange) -> bool:
     return True
 
 
-# A success that is none.
+# A 2xx without a valid result.
 
 
 @fault(MAYBE)
@@ -295,16 +295,16 @@ async def state_before(x: Exchange) -> bool:
 
 @fault(NO, lambda x: x.operation in {GET_INSTANCE, GET_SPAN})
 async def stale_read(x: Exchange) -> bool:
-    answer = x.carry_out()
+    answer = x.execute()
     details = _before(answer.body["details"]) if answer.ok else {}
-    if not details or x.dice.random() < 0.3:
+    if not details or x.rng.random() < 0.3:
         x.send(404, {"status": "error", "code": "not_found", "message": "not found"})
     else:
         x.send(200, {"status": "success", "details": details})
     return True
 
 
-# A bulk response whose outputs are not those of the items.
+# A bulk response whose outputs do not match the items.
 
 
 def _change_outputs(x: Exchange, change: Callable[[Json, list[str]], None]) -> None:
@@ -346,7 +346,7 @@ async def outputs_with_one_id(x: Exchange) -> bool:
 async def output_of_another_resource(x: Exchange) -> bool:
     def change(outputs: Json, good: list[str]) -> None:
         if good:
-            key = x.dice.choice(good)
+            key = x.rng.choice(good)
             outputs[key]["details"] = _another(x, outputs[key]["details"])
 
     _change_outputs(x, change)
@@ -371,7 +371,7 @@ async def output_with_state_before(x: Exchange) -> bool:
 async def output_without_details(x: Exchange) -> bool:
     def change(outputs: Json, good: list[str]) -> None:
         if good:
-            del outputs[x.dice.choice(good)]["details"]
+            del outputs[x.rng.choice(good)]["details"]
 
     _change_outputs(x, change)
     return True
@@ -379,7 +379,7 @@ async def output_without_details(x: Exchange) -> bool:
 
 @fault(NO, _bulk_of_two)
 async def output_missing(x: Exchange) -> bool:
-    x.instead = {x.dice.choice(x.items).key: Instead(None, is_applied=x.pick(True, False))}
+    x.instead = {x.rng.choice(x.items).key: Instead(None, is_applied=x.pick(True, False))}
     x.send_answer()
     return True
 
@@ -387,7 +387,7 @@ async def output_missing(x: Exchange) -> bool:
 async def _item_error(x: Exchange, code: str, *, may_apply: bool) -> bool:
     answer = Answer(503, {"status": "error", "code": code, "message": "for the moment"}, "refused")
     is_applied = may_apply and x.pick(True, False)
-    x.instead = {x.dice.choice(x.items).key: Instead(answer, is_applied=is_applied)}
+    x.instead = {x.rng.choice(x.items).key: Instead(answer, is_applied=is_applied)}
     x.send_answer()
     return True
 
@@ -408,7 +408,7 @@ for _code, _may_apply in (
 async def late_duplicate(x: Exchange) -> bool:
     written = x.send_answer()
     await x.writer.drain()
-    await asyncio.sleep(x.dice.uniform(0, _LATE))
+    await asyncio.sleep(x.rng.uniform(0, _LATE))
     x.writer.write(written)
     return True
 
@@ -421,7 +421,7 @@ async def duplicate_at_once(x: Exchange) -> bool:
 
 @fault(YES, needs_success=True)
 async def duplicate_before_the_next(x: Exchange) -> bool:
-    x.owed = x.send_answer()
+    x.duplicate = x.send_answer()
     return True
 
 
@@ -464,7 +464,7 @@ for _redirect in (301, 302, 303, 307, 308):
         partial(_status, status=_redirect, location=ELSEWHERE)
     )
 
-# What a gateway says when it gave up on a request that the API may still have carried out.
+# Statuses of a gateway that timed out, although the API may execute the request.
 for _gateway in (408, 500, 502, 503, 504, 520, 529):
     fault(MAYBE, name=f"status_{_gateway}")(partial(_status, status=_gateway))
 fault(MAYBE, name="status_500_json")(
@@ -491,7 +491,7 @@ fault(NO, _direct_write, name="status_429_retry_after_a_day")(
 fault(MAYBE, _write, name="in_progress_409")(
     partial(_status, status=409, body=_error("idempotency_in_progress"))
 )
-# An error page of a proxy, which did not pass the request on.
+# An error page of a proxy that did not forward the request.
 for _refusal in (400, 404, 405, 409, 422):
     fault(NO, name=f"html_{_refusal}")(partial(_status, status=_refusal))
 fault(NO, _direct_write, name="unauthorised_401")(
@@ -501,8 +501,8 @@ fault(NO, _bulk_of_two, name="too_large_413")(partial(_status, status=413))
 
 
 def _details_of(x: Exchange) -> Json:
-    """Give the details to change: the API's own if the request was carried out."""
-    if x.is_applied and x.carry_out().ok:
+    """Return details to change: those of the response if the request was executed."""
+    if x.is_applied and x.execute().ok:
         return x.copy_of_body()["details"]
     is_span = x.operation in {CREATE_SPAN, FINISH_SPAN, GET_SPAN}
     known = x.api.spans if is_span else x.api.instances
@@ -510,9 +510,9 @@ def _details_of(x: Exchange) -> Json:
 
 
 def _another(x: Exchange, details: Json) -> Json:
-    id_ = f"6{x.dice.getrandbits(100):031d}"
+    id_ = f"6{x.rng.getrandbits(100):031d}"
     if "schema_name" in details:
-        return {**details, "id": id_, "agent_instance_id": f"6{x.dice.getrandbits(100):031d}"}
+        return {**details, "id": id_, "agent_instance_id": f"6{x.rng.getrandbits(100):031d}"}
     return {**details, "id": id_, "external_identifier": SOMEBODY_ELSE}
 
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on asyncio streams: requests are read, bytes are written, nothing is checked."""
+"""Minimal HTTP/1.1 on asyncio streams, without validation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
 class Head:
-    """A request's line and headers."""
+    """Request line and headers."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Head:
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head:
-    """Read up to the empty line.
+    """Read the request line and headers.
 
     Raises:
         asyncio.IncompleteReadError: The client closed the connection.
@@ -43,9 +43,9 @@ async def read_head(reader: asyncio.StreamReader) -> Head:
 
 
 def response(status: int, body: object = b"", **headers: object) -> bytes:
-    """Write a response: bytes as they are, anything else as JSON; a header's ``_`` becomes ``-``.
+    """Encode a response. A body that is not bytes is encoded as JSON.
 
-    A header that is None is left out.
+    ``_`` in header names becomes ``-``. Headers that are None are omitted.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"content_type": "application/json", "content_length": len(content), **headers}
@@ -55,7 +55,7 @@ def response(status: int, body: object = b"", **headers: object) -> bytes:
 
 
 def decode(body: bytes) -> Any:
-    """Read a JSON body; None where it is none."""
+    """Decode a JSON body; None if it is invalid."""
     try:
         return json.loads(body) if body else {}
     except ValueError:
@@ -63,8 +63,8 @@ def decode(body: bytes) -> Any:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End the connection with a RST instead of a FIN."""
+    """Close the connection with a RST instead of a FIN."""
     sock: socket.socket = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):  # already closed
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()

@@ -1,6 +1,6 @@
-"""The ledger: what took effect, how often, and which requests led there.
+"""Ledger: which writes were applied, how often, and by which requests.
 
-It is a SQLite file, so that a test process can read it without asking the server.
+It is a SQLite file, so that the test process can read it directly.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Ledger:
     def record_effect(
         self, operation: str, mark: str, key: str, resource: str, digest: str
     ) -> None:
-        """Record that a write took effect, once more."""
+        """Count one more application of a write."""
         self._db.execute(
             "INSERT INTO effects VALUES (?, ?, ?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET times = times + 1",
@@ -45,11 +45,11 @@ class Ledger:
         )
 
     def record_request(self, *values: object) -> None:
-        """Record a request: the columns of the table, in order."""
+        """Record a request. The values are the columns of the table in order."""
         self._db.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def times_applied(self, operation: str, mark: str) -> int:
-        """Say how often the write with this mark took effect, whatever its key."""
+        """Return how often the write with this mark was applied, with any key."""
         row = self._db.execute(
             "SELECT coalesce(sum(times), 0) FROM effects WHERE operation = ? AND mark = ?",
             (operation, mark),
@@ -57,16 +57,16 @@ class Ledger:
         return int(row[0])
 
     def take_effects(self) -> list[tuple[str, str, str, str, int]]:
-        """Give all effects so far, and forget them."""
+        """Return all effects so far and delete them."""
         return self._db.execute(
             "DELETE FROM effects RETURNING operation, mark, key, resource, times"
         ).fetchall()
 
     def forget_requests(self) -> None:
-        """Forget which requests there were."""
+        """Delete all recorded requests."""
         self._db.execute("DELETE FROM requests")
 
     def commit(self) -> None:
-        """Let readers of the file see everything so far."""
+        """Make everything so far visible to readers of the file."""
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")

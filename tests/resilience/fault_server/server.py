@@ -1,4 +1,4 @@
-"""The server: connections, the dice, and restarts on the same port."""
+"""The server: connections, random faults, and restarts on the same port."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ RESTART, POISON = "restart", "poison"
 
 @dataclass
 class Settings:
-    """What goes wrong.
+    """Settings of fault injection.
 
     Attributes:
-        seed: Seed of all dice.
-        faults: Probability that a request meets with a fault.
-        at_accept: Probability that a connection does, before any request.
+        seed: Seed of all random choices.
+        faults: Probability of a fault per request.
+        at_accept: Probability of a fault per new connection, before any request.
         kinds: Only these faults; all by default.
-        without: All but these.
+        without: Faults to exclude.
         script: Faults for certain requests; see `deck.Script`.
         restart_every: Requests between restarts; 0 for none.
-        restart_seconds: How long a restart takes: connections are refused.
+        restart_seconds: Duration of a restart, during which connections are refused.
     """
 
     seed: int = 0
@@ -82,8 +82,8 @@ class Server:
     """Serves the API, and fails as its settings say.
 
     Attributes:
-        injected: How often each kind of fault befell a request.
-        counts: What clients did that they must not do; requests and connections.
+        injected: Number of injected faults by kind.
+        counts: Number of requests, connections and broken rules of the contract.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -100,17 +100,17 @@ class Server:
     def configure(self, settings: Settings, switches: Switches) -> None:
         """Change what goes wrong from now on."""
         self._settings = settings
-        self._dice = random.Random(settings.seed)
-        self.api.random, self.api.switches = self._dice, switches
+        self._rng = random.Random(settings.seed)
+        self.api.random, self.api.switches = self._rng, switches
         chosen = [k for k in settings.kinds or FAULTS if k in FAULTS and k not in settings.without]
-        self._deck = Deck(chosen, self._dice, {kind for kind in chosen if is_picky(kind)})
+        self._deck = Deck(chosen, self._rng, {kind for kind in chosen if is_picky(kind)})
         allowed = set(settings.kinds or AT_ACCEPT + WHILE_READING) - set(settings.without)
-        self._at_accept = Deck([k for k in AT_ACCEPT if k in allowed], self._dice)
-        self._while_reading = Deck([k for k in WHILE_READING if k in allowed], self._dice)
+        self._at_accept = Deck([k for k in AT_ACCEPT if k in allowed], self._rng)
+        self._while_reading = Deck([k for k in WHILE_READING if k in allowed], self._rng)
         self._script = Script(settings.script)
 
     async def open(self) -> int:
-        """Listen; give the port."""
+        """Listen and return the port."""
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self._port, backlog=_BACKLOG, reuse_address=True
         )
@@ -118,7 +118,7 @@ class Server:
         return self._port
 
     def restart(self, seconds: float) -> None:
-        """Cut all connections, refuse new ones for a while, then listen again."""
+        """Reset all connections, refuse new ones for a while, then listen again."""
         self.injected[RESTART] += 1
         self._server.close()
         for writer in list(self._connections):
@@ -136,7 +136,7 @@ class Server:
         try:
             if self._is_hit(self._settings.at_accept) and not await self._fail_at_accept(writer):
                 return
-            owed: bytes | None = None
+            duplicate: bytes | None = None
             is_open = True
             while is_open:
                 head = await http1.read_head(reader)
@@ -148,21 +148,21 @@ class Server:
                 )
                 if x is None:
                     continue
-                if owed is not None:
-                    writer.write(owed)
+                if duplicate is not None:
+                    writer.write(duplicate)
                 is_open = await self._answer(x, number)
-                owed = x.owed
+                duplicate = x.duplicate
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client hung up
+            pass  # the client closed the connection
         except asyncio.CancelledError:
-            pass  # the server ends
+            pass  # the server stops
         finally:
             self._connections.discard(writer)
             writer.close()
 
     def _is_hit(self, probability: float) -> bool:
-        return probability > 0 and self._dice.random() < probability
+        return probability > 0 and self._rng.random() < probability
 
     async def _fail_at_accept(self, writer: asyncio.StreamWriter) -> bool:
         kind = self._at_accept.deal(lambda _: True)
@@ -172,7 +172,7 @@ class Server:
         if kind == "reset_at_accept":
             http1.reset(writer)
         elif kind == "speak_first_408":
-            # As servers do on a connection that they take for idle; they read no request then.
+            # As servers do on an idle connection. They read no further request.
             writer.write(http1.response(408, HTML, content_type="text/html", connection="close"))
         elif kind == "speak_first_banner":
             writer.write(b"220 mail.example.com ready\r\n")
@@ -226,12 +226,12 @@ class Server:
         else:
             self._compare_bodies(operation, fields, body)
             return Exchange(
-                self.api, self._dice, reader, writer, operation, resource_id, fields, items
+                self.api, self._rng, reader, writer, operation, resource_id, fields, items
             )
         return None
 
     def _compare_bodies(self, operation: str, fields: dict[str, Any], body: bytes) -> None:
-        """Count a write whose attempts do not have the same bytes."""
+        """Count writes whose attempts have different bytes."""
         key = fields.get("idempotency_key")
         if operation != BULK and isinstance(key, str):
             first = self._bodies.setdefault((operation, key), hash(body))
@@ -247,13 +247,13 @@ class Server:
             return True
         fault = FAULTS[kind]
         if fault.applies == YES or (fault.applies == MAYBE and x.pick(True, False)):
-            answer = x.carry_out()
+            answer = x.execute()
             if fault.needs_success and not answer.ok:
                 x.send_answer()
                 self._record(x, connection, None)
                 return True
         self.injected[kind] += 1
-        # Before it is delivered, which may take long; what it applies itself is recorded after.
+        # Recorded before the delivery, which may take long, unless the fault itself executes items.
         if fault.applies != NO or x.operation != BULK:
             self._record(x, connection, kind)
             return await fault.deliver(x)
@@ -271,10 +271,10 @@ class Server:
         return self._deck.deal(lambda kind: FAULTS[kind].suits(x))
 
     def _fail_at_poison(self, x: Exchange, connection: int) -> bool:
-        """Fail the whole request; the items before the poison may have been carried out."""
+        """Fail the whole request. The items before the poison may have been executed."""
         self.injected[POISON] += 1
         first = next(place for place, item in enumerate(x.items) if item.is_poison)
-        if self._dice.random() < 0.5:
+        if self._rng.random() < 0.5:
             for item in x.items[:first]:
                 item.answer = self.api.call(item.operation, item.resource_id, item.fields)
                 if not item.answer.ok:

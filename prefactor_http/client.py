@@ -21,8 +21,12 @@ from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.agent_version import AgentSchemaVersionClient, AgentVersionClient
+from prefactor_http.endpoints.alerts import AlertClient
+from prefactor_http.endpoints.api_token import ApiTokenClient
 from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.endpoints.environment import EnvironmentClient
+from prefactor_http.endpoints.pfid import PfidClient
+from prefactor_http.endpoints.risk_profile import RiskProfileClient
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -114,28 +118,48 @@ class PrefactorHttpClient:
 
     @cached_property
     def accounts(self) -> AccountClient:
-        """Read accounts (contract §12)."""
+        """List, read and update accounts (contract §12)."""
         return AccountClient(self)
 
     @cached_property
     def environments(self) -> EnvironmentClient:
-        """Read environments (contract §12)."""
+        """Create, read, update and delete environments (contract §12)."""
         return EnvironmentClient(self)
 
     @cached_property
     def agent_deployments(self) -> AgentDeploymentClient:
-        """Read deployments (contract §12)."""
+        """Create, read, update and delete deployments (contract §12)."""
         return AgentDeploymentClient(self)
 
     @cached_property
     def agent_versions(self) -> AgentVersionClient:
-        """Read agent versions (contract §12)."""
+        """Create and read agent versions (contract §12)."""
         return AgentVersionClient(self)
 
     @cached_property
     def agent_schema_versions(self) -> AgentSchemaVersionClient:
-        """Read schema versions (contract §12)."""
+        """Create and read schema versions (contract §12)."""
         return AgentSchemaVersionClient(self)
+
+    @cached_property
+    def api_tokens(self) -> ApiTokenClient:
+        """Create, suspend, activate, revoke and delete API tokens (contract §1, §12)."""
+        return ApiTokenClient(self)
+
+    @cached_property
+    def pfid(self) -> PfidClient:
+        """Generate ids (contract §4)."""
+        return PfidClient(self)
+
+    @cached_property
+    def risk_profiles(self) -> RiskProfileClient:
+        """List risk profiles (contract §12)."""
+        return RiskProfileClient(self)
+
+    @cached_property
+    def alerts(self) -> AlertClient:
+        """Count alerts (contract §12)."""
+        return AlertClient(self)
 
     async def __aenter__(self) -> Self:
         if not self._is_view:

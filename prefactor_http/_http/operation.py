@@ -84,6 +84,10 @@ class Operation(Generic[T]):
         reconciliation: How an unknown outcome is verified, where it can be.
         states_before: States that a success moves the resource out of.
         carries_items: Whether the body holds calls, each with a key and an outcome of its own.
+        repeatable: Whether the API documents an idempotency key for the operation. If not, no key
+            is sent, and a call is never repeated after an attempt whose outcome is unknown.
+        sends_key: Whether the body has an idempotency key at its top level.
+        has_secret: Whether a response may hold a secret, so that errors quote nothing of it.
         is_anonymous: Whether a request of this operation names nothing that its response has to
             repeat; set for operations that create resources in numbers.
     """
@@ -102,6 +106,8 @@ class Operation(Generic[T]):
         reconciliation: Reconciliation[T] | None = None,
         states_before: frozenset[str] = frozenset(),
         carries_items: bool = False,
+        repeatable: bool = True,
+        has_secret: bool = False,
         is_anonymous: Callable[[Any], bool] | None = None,
     ) -> None:
         self.name = name
@@ -112,6 +118,9 @@ class Operation(Generic[T]):
         self.reconciliation = reconciliation
         self.states_before = states_before
         self.carries_items: bool = carries_items
+        self.repeatable: bool = repeatable
+        self.sends_key: bool = repeatable and not carries_items
+        self.has_secret: bool = has_secret
         self.is_anonymous = is_anonymous
         # The items of a bulk request are checked one by one.
         self._is_checked = not carries_items
@@ -208,6 +217,39 @@ class Operation(Generic[T]):
         return self._before + resource_id + self._after
 
 
+class UncheckedOperation(Operation[T]):
+    """An operation whose response does not name the resource that the call is about."""
+
+    def contradiction(
+        self,
+        request: object,
+        resource_id: str | None,
+        params: Mapping[str, str] | None,
+        result: T,
+    ) -> None:
+        """Accept every successful response."""
+
+
+class DeleteOperation(Operation[T | None]):
+    """A deletion. Its successful response may be empty, because no result is needed."""
+
+    def decode(self, body: bytes) -> T | None:
+        """Decode a successful response."""
+        return super().decode(body) if body else None
+
+    def contradiction(
+        self,
+        request: object,
+        resource_id: str | None,
+        params: Mapping[str, str] | None,
+        result: T | None,
+    ) -> str | None:
+        """Say how a successful response contradicts its call."""
+        if result is None:
+            return None
+        return super().contradiction(request, resource_id, params, result)
+
+
 class RawOperation(Operation[dict[str, Any]]):
     """A call by verb and path; its result is the response, any JSON object."""
 
@@ -220,6 +262,9 @@ class RawOperation(Operation[dict[str, Any]]):
         self.reconciliation = None
         self.states_before = frozenset[str]()
         self.carries_items = False
+        self.repeatable = True
+        self.sends_key = True
+        self.has_secret = False
         self.is_anonymous = None
         self._is_checked = False  # what the response has to repeat is not known
 

@@ -20,7 +20,9 @@ from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_instance import (
+    AgentContext,
     AgentInstance,
+    AgentInstanceForUpdate,
     AgentInstanceRecordQuality,
     AgentInstanceSummary,
     AgentSchemaVersionForRegister,
@@ -30,6 +32,7 @@ from prefactor_http.models.agent_instance import (
     TerminateInstanceRequest,
     TimestampRequest,
 )
+from prefactor_http.models.base import DetailsRequest
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
@@ -324,6 +327,46 @@ class AgentInstanceClient(EndpointClient):
             ),
             agent_instance_id,
         )
+
+    async def update(
+        self, agent_instance_id: str, details: AgentInstanceForUpdate | dict[str, Any]
+    ) -> AgentInstance:
+        """Replace all quality payloads of an instance: ``PUT …/{id}`` (contract §7.2).
+
+        This is the older quality write; prefer `record_quality`. It may need an account token. The
+        API documents no idempotency key for it, so it is not repeated after an attempt with an
+        unknown outcome. If the error has ``outcome_unknown``, compare ``quality_payloads`` of `get`
+        and call it again if the change is missing.
+
+        Args:
+            agent_instance_id: Id of the instance.
+            details: The payload. A dict is sent unchanged.
+
+        Returns:
+            The updated instance.
+
+        Raises:
+            TypeError: ``details`` is neither an ``AgentInstanceForUpdate`` nor a dict.
+            PrefactorValidationError: The API refused a field.
+        """
+        return await self._executor.send(
+            _api.UPDATE_INSTANCE,
+            DetailsRequest(
+                details=_arguments.resource_fields(details, "details", AgentInstanceForUpdate)
+            ),
+            agent_instance_id,
+        )
+
+    async def agent_context(self, agent_instance_id: str) -> AgentContext:
+        """Read the debugging export of an instance: ``GET …/{id}/agent_context`` (contract §7.2).
+
+        Args:
+            agent_instance_id: Id of the instance.
+
+        Returns:
+            The export.
+        """
+        return await self._executor.send(_api.GET_AGENT_CONTEXT, None, agent_instance_id)
 
     def run(  # noqa: D417 # the others are those of register
         self,

@@ -19,6 +19,7 @@ from prefactor_http.endpoints._arguments import (
     optional_moment,
     optional_text,
     text,
+    whole_number,
 )
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
@@ -26,6 +27,7 @@ from prefactor_http.models.agent_span import (
     AgentSpan,
     AgentSpanReply,
     CreateAgentSpanRequest,
+    CreateTestSpansRequest,
     FinishSpanRequest,
 )
 from prefactor_http.models.base import DetailsRequest
@@ -223,6 +225,37 @@ class AgentSpanClient(EndpointClient):
             "include_risk_level": "true" if include_risk_level else None,
         }
         return await list_page(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
+
+    async def create_test_spans(
+        self,
+        agent_instance_id: str,
+        count: int | None = None,
+        parent_span_id: str | None = None,
+    ) -> None:
+        """Create spans for a test: ``POST /agent_spans/create_test_spans`` (contract §8).
+
+        The API documents no idempotency key for this call, so it is not repeated after an attempt
+        with an unknown outcome. If the error has ``outcome_unknown``, count the spans of `list`
+        before calling it again. Its response is not documented: read the spans with `list`.
+
+        Args:
+            agent_instance_id: Instance of the spans.
+            count: Number of spans, 1 or more; by default the API's.
+            parent_span_id: Parent of the spans; by default they have none.
+
+        Raises:
+            TypeError: ``count`` is not an int, or an id is not a str.
+            ValueError: ``count`` is out of range, or an id is blank.
+        """
+        number = whole_number(count, "count", 1, None)
+        await self._executor.send(
+            _api.CREATE_TEST_SPANS,
+            CreateTestSpansRequest(
+                agent_instance_id=text(agent_instance_id, "agent_instance_id"),
+                count=UNSET if number is None else number,
+                parent_span_id=optional_text(parent_span_id, "parent_span_id"),
+            ),
+        )
 
 
 def _signal(reply: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:

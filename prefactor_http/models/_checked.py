@@ -3,7 +3,7 @@
 from datetime import time, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,14 @@ class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
         ValueError: A field does not fit; the message names it and says what is allowed.
     """
 
+    not_blank: ClassVar[tuple[str, ...]] = ()
+    """Fields whose text must not be blank."""
+
     def __post_init__(self) -> None:
+        for name in self.not_blank:
+            text = as_text(getattr(self, name))
+            if text is not None and not text.strip():
+                raise ValueError(_problem(self, name, "must not be blank"))
         for name, kind, choices in _rules(type(self)):
             value: object = getattr(self, name)
             if value is UNSET:
@@ -62,7 +69,12 @@ def _problem(model: CheckedModel, name: str, text: str) -> str:
 @cache
 def _rules(model: type[CheckedModel]) -> list[tuple[str, Any, tuple[str, ...]]]:
     # Resolving annotations costs far more than checking a value, hence once a class.
-    return [
-        (field.name, field.type, get_args(field.type) if get_origin(field.type) is Literal else ())
-        for field in fields(model)
-    ]
+    return [(field.name, field.type, _choices(field.type)) for field in fields(model)]
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the values of a Literal, which may be left out but not be None."""
+    for each in (kind, *get_args(kind)):
+        if get_origin(each) is Literal:
+            return get_args(each)
+    return ()

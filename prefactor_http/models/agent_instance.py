@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models._datetime import datetime
 from prefactor_http.models.data_risk import ActionProfile, DataCategories, DataRisk
 from prefactor_http.models.registration import (
@@ -151,6 +152,46 @@ class RegisterAgentInstanceRequest(Struct, frozen=True, kw_only=True):
     idempotency_key: str | UnsetType = UNSET
 
 
+class AgentContext(Struct, frozen=True, kw_only=True):
+    """Debugging export of an instance.
+
+    Attributes:
+        body: The export, in whatever form the API sent it.
+    """
+
+    body: Any = None
+
+
+class AgentContextResponse(Struct, frozen=True, kw_only=True):
+    """Response to a read of an instance's agent context.
+
+    Attributes:
+        status: ``success``.
+        agent_context: The export.
+    """
+
+    status: str = "success"
+    agent_context: AgentContext
+
+    @property
+    def result(self) -> AgentContext:
+        """The export."""
+        return self.agent_context
+
+
+class AgentInstanceForUpdate(CheckedModel, frozen=True, kw_only=True):
+    """Fields of the older quality write, which replaces all recorded payloads.
+
+    Attributes:
+        quality_payload: The payload.
+
+    Raises:
+        ValueError: The payload is not a dict.
+    """
+
+    quality_payload: dict[str, Any]
+
+
 class TimestampRequest(Struct, frozen=True, kw_only=True, gc=False):
     """Body of a start (contract §7.2).
 
@@ -205,7 +246,10 @@ class AgentInstanceRecordQuality(Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "ActionProfile",
+    "AgentContext",
+    "AgentContextResponse",
     "AgentInstance",
+    "AgentInstanceForUpdate",
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
     "AgentInstanceSummary",

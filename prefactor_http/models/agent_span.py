@@ -108,6 +108,34 @@ class CreateAgentSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaul
     idempotency_key: str | UnsetType = UNSET
 
 
+class CreateTestSpansRequest(Struct, frozen=True, kw_only=True, gc=False):
+    """Body of a create_test_spans.
+
+    Attributes:
+        agent_instance_id: Instance of the spans.
+        count: Number of spans.
+        parent_span_id: Parent of the spans.
+    """
+
+    agent_instance_id: str
+    count: int | UnsetType = UNSET
+    parent_span_id: str | UnsetType = UNSET
+
+
+class CreateTestSpansResponse(Struct, frozen=True, kw_only=True, gc=False):
+    """Response of a create_test_spans; its other fields are not documented.
+
+    Attributes:
+        status: ``success``.
+    """
+
+    status: str = "success"
+
+    @property
+    def result(self) -> None:
+        """Nothing."""
+
+
 class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Body of a span's finish.
 
@@ -126,4 +154,11 @@ class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=Tr
     idempotency_key: str | UnsetType = UNSET
 
 
-__all__ = ["AgentSpan", "AgentSpanReply", "CreateAgentSpanRequest", "FinishSpanRequest"]
+__all__ = [
+    "AgentSpan",
+    "AgentSpanReply",
+    "CreateAgentSpanRequest",
+    "CreateTestSpansRequest",
+    "CreateTestSpansResponse",
+    "FinishSpanRequest",
+]

@@ -4,8 +4,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models._datetime import datetime
-from prefactor_http.models.registration import QualitySchemaDetails
+from prefactor_http.models.registration import AgentSchemaVersionForRegister, QualitySchemaDetails
 
 
 class AgentVersion(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,23 @@ class AgentVersion(Struct, frozen=True, kw_only=True):
     runtime_environment: dict[str, Any] | None = None
     inserted_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+class AgentVersionForCreate(CheckedModel, frozen=True, kw_only=True):
+    """Fields of a new agent version.
+
+    Attributes:
+        agent_id: Agent of the version.
+        external_identifier: The caller's name for the version, such as ``v1.0.0``.
+
+    Raises:
+        ValueError: A field has the wrong type or is blank.
+    """
+
+    not_blank = ("agent_id", "external_identifier")
+
+    agent_id: str
+    external_identifier: str
 
 
 class SpanTypeSchemaDetails(Struct, frozen=True, kw_only=True):
@@ -88,4 +106,25 @@ class AgentSchemaVersion(Struct, frozen=True, kw_only=True):
     inserted_at: datetime | None = None
 
 
-__all__ = ["AgentSchemaVersion", "AgentVersion", "SpanTypeSchemaDetails"]
+class AgentSchemaVersionForCreate(AgentSchemaVersionForRegister, frozen=True, kw_only=True):
+    """Fields of a new schema version: those of a registration, and the agent.
+
+    Attributes:
+        agent_id: Agent of the schema version.
+
+    Raises:
+        ValueError: A field has the wrong type or is blank, or both forms of span types are given.
+    """
+
+    not_blank = ("agent_id", "external_identifier")
+
+    agent_id: str
+
+
+__all__ = [
+    "AgentSchemaVersion",
+    "AgentSchemaVersionForCreate",
+    "AgentVersion",
+    "AgentVersionForCreate",
+    "SpanTypeSchemaDetails",
+]

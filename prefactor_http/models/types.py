@@ -17,6 +17,12 @@ SpanStatus: TypeAlias = Literal["pending", "active", "complete", "failed", "canc
 FinishStatus: TypeAlias = Literal["complete", "failed", "cancelled"]
 """How an instance or a span may be finished."""
 
+EnvironmentPurpose: TypeAlias = Literal["development", "staging", "testing", "production"]
+"""What an environment is used for (contract §12)."""
+
+TokenScope: TypeAlias = Literal["account", "agent_deployment", "environment"]
+"""What an API token covers (contract §1)."""
+
 InstancePurpose: TypeAlias = Literal["live", "smoke_test", "eval"]
 """Why an instance runs; the API takes ``live`` where nothing is said."""
 
@@ -36,7 +42,9 @@ __all__ = [
     "AgentStatus",
     "DataClassification",
     "DataPresence",
+    "EnvironmentPurpose",
     "FinishStatus",
     "InstancePurpose",
     "SpanStatus",
+    "TokenScope",
 ]

@@ -1,6 +1,5 @@
 """API tokens (contract §1, §12)."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -61,9 +60,8 @@ class CreatedApiToken(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"CreatedApiToken(details={self.details!r}, token='[token]')"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:  # of rich
-        yield "details", self.details
-        yield "token", "[token]"
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("details", self.details), ("token", "[token]")]
 
 
 class ApiTokenForCreate(CheckedModel, frozen=True, kw_only=True):

@@ -230,3 +230,27 @@ def test_the_package_says_who_it_is():
     version = module("_version")
     assert version.PACKAGE_NAME == "prefactor-http"
     assert module("").__version__ == version.PACKAGE_VERSION
+
+
+def test_the_client_shows_only_what_users_need():
+    client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token"))
+    assert [name for name in dir(client) if not name.startswith("_")] == [
+        "accounts",
+        "agent_deployments",
+        "agent_instances",
+        "agent_schema_versions",
+        "agent_spans",
+        "agent_versions",
+        "agents",
+        "alerts",
+        "api_tokens",
+        "bulk",
+        "close",
+        "config",
+        "environments",
+        "pfid",
+        "request",
+        "risk_profiles",
+        "validate_token",
+        "with_options",
+    ]

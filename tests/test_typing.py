@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).parent / "typing"
+ROOT = Path(__file__).parents[1]
+FILES = ROOT / "tests" / "typing"
 MARK = "# refused"
 
 pytestmark = pytest.mark.skipif(
@@ -24,7 +25,12 @@ def run(*command, cwd):
     return subprocess.run(
         [sys.executable, "-m", *command],
         cwd=cwd,
-        env={**os.environ, "PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env={
+            **os.environ,
+            "PATH": path,
+            "MYPYPATH": str(ROOT),
+            "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

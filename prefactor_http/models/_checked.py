@@ -28,11 +28,11 @@ class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
         ValueError: A field does not fit; the message names it and says what is allowed.
     """
 
-    not_blank: ClassVar[tuple[str, ...]] = ()
+    _not_blank: ClassVar[tuple[str, ...]] = ()
     """Fields whose text must not be blank."""
 
     def __post_init__(self) -> None:
-        for name in self.not_blank:
+        for name in self._not_blank:
             text = as_text(getattr(self, name))
             if text is not None and not text.strip():
                 raise ValueError(_problem(self, name, "must not be blank"))

@@ -1,5 +1,7 @@
 """Accounts (contract §12)."""
 
+from typing import ClassVar
+
 from msgspec import UNSET, Struct, UnsetType, ValidationError
 
 from prefactor_http.models._checked import CheckedModel
@@ -35,7 +37,7 @@ class AccountForUpdate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("name",)
+    _not_blank: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str | UnsetType = UNSET
 

@@ -1,5 +1,7 @@
 """Deployments: an agent in an environment (contract §12)."""
 
+from typing import ClassVar
+
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http.models._checked import CheckedModel
@@ -43,7 +45,12 @@ class AgentDeploymentForCreate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("agent_id", "environment_id", "current_version_id", "id")
+    _not_blank: ClassVar[tuple[str, ...]] = (
+        "agent_id",
+        "environment_id",
+        "current_version_id",
+        "id",
+    )
 
     agent_id: str
     environment_id: str
@@ -61,7 +68,7 @@ class AgentDeploymentForUpdate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("current_version_id",)
+    _not_blank: ClassVar[tuple[str, ...]] = ("current_version_id",)
 
     current_version_id: str | UnsetType | None = UNSET
 

@@ -1,6 +1,6 @@
 """Agent versions and schema versions, as the API keeps them (contract §7.1, §12)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -48,7 +48,7 @@ class AgentVersionForCreate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("agent_id", "external_identifier")
+    _not_blank: ClassVar[tuple[str, ...]] = ("agent_id", "external_identifier")
 
     agent_id: str
     external_identifier: str
@@ -116,7 +116,7 @@ class AgentSchemaVersionForCreate(AgentSchemaVersionForRegister, frozen=True, kw
         ValueError: A field has the wrong type or is blank, or both forms of span types are given.
     """
 
-    not_blank = ("agent_id", "external_identifier")
+    _not_blank: ClassVar[tuple[str, ...]] = ("agent_id", "external_identifier")
 
     agent_id: str
 

@@ -1,6 +1,6 @@
 """API tokens (contract §1, §12)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -79,7 +79,7 @@ class ApiTokenForCreate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank, or ``expires_at`` has no time zone.
     """
 
-    not_blank = ("account_id", "agent_id", "environment_id")
+    _not_blank: ClassVar[tuple[str, ...]] = ("account_id", "agent_id", "environment_id")
 
     token_scope: TokenScope
     account_id: str | UnsetType | None = UNSET

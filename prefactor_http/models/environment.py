@@ -1,5 +1,7 @@
 """Environments that agents run in (contract §12)."""
 
+from typing import ClassVar
+
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http.models._checked import CheckedModel
@@ -44,7 +46,7 @@ class EnvironmentForCreate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("account_id", "name")
+    _not_blank: ClassVar[tuple[str, ...]] = ("account_id", "name")
 
     account_id: str
     name: str
@@ -64,7 +66,7 @@ class EnvironmentForUpdate(CheckedModel, frozen=True, kw_only=True):
         ValueError: A field has the wrong type or is blank.
     """
 
-    not_blank = ("name",)
+    _not_blank: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str | UnsetType = UNSET
     purpose: EnvironmentPurpose | UnsetType = UNSET

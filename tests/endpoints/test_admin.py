@@ -282,6 +282,36 @@ async def test_a_dict_of_details_is_sent_unchanged(raw_server, raw_client, write
     assert raw_server.request.json == {"details": {**fields, "at": "2024-05-01T00:00:00Z"}}
 
 
+@pytest.mark.parametrize(
+    ("model", "fields", "blank"),
+    [
+        (AccountForUpdate, {}, "name"),
+        (AgentDeploymentForCreate, {"environment_id": "e"}, "agent_id"),
+        (AgentDeploymentForCreate, {"agent_id": "a"}, "environment_id"),
+        (AgentDeploymentForCreate, {"agent_id": "a", "environment_id": "e"}, "id"),
+        (AgentDeploymentForUpdate, {}, "current_version_id"),
+        (AgentSchemaVersionForCreate, {"external_identifier": "s"}, "agent_id"),
+        (AgentSchemaVersionForCreate, {"agent_id": "a"}, "external_identifier"),
+        (AgentVersionForCreate, {"agent_id": "a"}, "external_identifier"),
+        (EnvironmentForCreate, {"name": "n"}, "account_id"),
+        (EnvironmentForCreate, {"account_id": "a"}, "name"),
+        (EnvironmentForUpdate, {}, "name"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " \t"])
+def test_a_name_or_id_must_not_be_blank(model, fields, blank, text):
+    message = f"^{model.__name__}.{blank}: must not be blank$"
+    with pytest.raises(ValueError, match=message):
+        model(**fields, **{blank: text})
+
+
+@pytest.mark.parametrize("model", [EnvironmentForCreate, EnvironmentForUpdate])
+def test_the_purpose_of_an_environment_is_one_that_the_api_defines(model):
+    fields = {"account_id": "a", "name": "n"} if model is EnvironmentForCreate else {}
+    with pytest.raises(ValueError, match="'live' is none of 'development', 'staging', 'testing'"):
+        model(**fields, purpose="live")
+
+
 BY_ID = [
     lambda c, i: c.accounts.update(i, {}),
     lambda c, i: c.agent_deployments.update(i, {}),

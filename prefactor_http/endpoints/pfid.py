@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http.endpoints._arguments import optional_text, whole_number
+from prefactor_http.endpoints._arguments import integer, optional_text
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.models.pfid import GeneratePfidsRequest
 
@@ -34,7 +34,7 @@ class PfidClient(EndpointClient):
             ValueError: ``count`` is out of range, or ``account_id`` is blank.
             PrefactorHttpError: The call failed.
         """
-        number = whole_number(count, "count", 1, MAX_COUNT)
+        number = integer(count, "count", 1, MAX_COUNT)
         if number is None:
             raise TypeError("count must be an int, not NoneType")
         request = GeneratePfidsRequest(

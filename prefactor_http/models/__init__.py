@@ -1,7 +1,7 @@
-"""Models of what the API takes and gives, as msgspec Structs.
+"""Requests and responses of the API as msgspec Structs.
 
-In requests, a field that is left out is not sent, and None is sent as null. In replies, fields and
-values that are not known here are let through.
+In requests, a field that is left out is not sent, and None is sent as null. In responses, unknown
+fields are ignored and unknown enum values are accepted.
 """
 
 from prefactor_http.models.account import Account, AccountForUpdate, AccountListResponse

@@ -1,4 +1,4 @@
-"""What a type checker refuses: just the lines that say so; ``test_typing.py`` holds them to it."""
+"""Calls with wrong arguments; ``test_typing.py`` checks that the marked lines are errors."""
 
 from prefactor_http import AgentVersionForRegister, BulkItem, HttpClientConfig, PrefactorHttpClient
 from prefactor_http.models.agent import AgentForCreate

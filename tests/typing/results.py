@@ -1,4 +1,4 @@
-"""What a type checker infers of each call; ``test_typing.py`` lets two of them read it."""
+"""The inferred type of each call; ``test_typing.py`` runs mypy and pyright on this file."""
 
 from datetime import UTC, datetime
 from typing import Any, assert_type

@@ -1,4 +1,4 @@
-"""Async client of the Prefactor API, whose writes are safe to repeat."""
+"""Async client of the Prefactor API whose writes are safe to repeat."""
 
 from prefactor_http._bulk.outcome import Outcome
 from prefactor_http._version import __version__

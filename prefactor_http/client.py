@@ -1,4 +1,4 @@
-"""The client: owns the session, hands out the endpoints, and ends it all."""
+"""The client: connection, endpoints and options."""
 
 from __future__ import annotations
 
@@ -21,8 +21,12 @@ from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.agent_version import AgentSchemaVersionClient, AgentVersionClient
+from prefactor_http.endpoints.alerts import AlertClient
+from prefactor_http.endpoints.api_token import ApiTokenClient
 from prefactor_http.endpoints.bulk import BulkClient
 from prefactor_http.endpoints.environment import EnvironmentClient
+from prefactor_http.endpoints.pfid import PfidClient
+from prefactor_http.endpoints.risk_profile import RiskProfileClient
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,21 +40,21 @@ DEFAULT_SDK_HEADER = f"{PACKAGE_NAME}@{PACKAGE_VERSION}"
 
 
 class PrefactorHttpClient:
-    """Client of the Prefactor API: writes are safe to repeat, and it repeats them.
+    """Async client of the Prefactor API that retries writes without applying them twice.
 
-    Use it as ``async with PrefactorHttpClient(config) as client``; or make it, and `close` it.
-    Any number of tasks of one event loop may share it. Every call raises an error of
-    `prefactor_http.exceptions` when it fails, and ``ValueError`` or ``TypeError`` before any I/O
-    when its arguments cannot be right.
+    Use it as ``async with PrefactorHttpClient(config) as client``, or create it and call `close`.
+    All tasks of one event loop may share a client. Calls raise an error of
+    `prefactor_http.exceptions` when they fail, and ``ValueError`` or ``TypeError`` before any I/O
+    when their arguments are invalid.
 
     Args:
-        config: Configuration; `HttpClientConfig.from_env` reads it from the environment.
-        sdk_header: Value of ``X-Prefactor-SDK``, adapters first, this package last; by default
-            this package alone.
-        session: An aiohttp session to borrow. It stays open, and its own settings hold:
-            ``max_connections`` counts calls, but ``trust_env``, the pool and aiohttp's silent
-            repetition of a PUT or DELETE are the session's.
-        clock: Where waits take the time from; for tests.
+        config: Configuration. `HttpClientConfig.from_env` reads it from the environment.
+        sdk_header: Value of ``X-Prefactor-SDK``: adapters first, this package last; by default
+            only this package.
+        session: An aiohttp session to borrow. The client does not close it and does not change its
+            settings: ``max_connections`` limits calls, but ``trust_env``, the connection pool and
+            aiohttp's own repetition of PUT and DELETE are those of the session.
+        clock: Clock for waits and timestamps; for tests.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class PrefactorHttpClient:
         headers = {
             "Authorization": f"Bearer {config.api_token}",
             "Accept": "application/json",
-            # Said here, aiohttp need not work it out for each request: saves 2 % of a call.
+            # Set here so that aiohttp does not compute it for every request.
             "Accept-Encoding": "gzip, deflate",
             "Content-Type": "application/json",
             "User-Agent": f"{PACKAGE_NAME}/{PACKAGE_VERSION} Python/{sys.version_info.major}."
@@ -84,7 +88,7 @@ class PrefactorHttpClient:
 
     @property
     def _sdk_header(self) -> str:
-        # Private by name, yet adapters assign it after construction to name themselves first.
+        # Private by name, but adapters assign it after construction to put their own name first.
         return self.__sdk_header
 
     @_sdk_header.setter
@@ -94,7 +98,7 @@ class PrefactorHttpClient:
 
     @cached_property
     def agent_instances(self) -> AgentInstanceClient:
-        """Register, start, finish and read agent instances (contract §7)."""
+        """Register, start, finish, terminate and read agent instances (contract §7)."""
         return AgentInstanceClient(self)
 
     @cached_property
@@ -104,7 +108,7 @@ class PrefactorHttpClient:
 
     @cached_property
     def agents(self) -> AgentClient:
-        """Create, read, change, retire and delete agents (contract §11)."""
+        """Create, read, update, retire and delete agents (contract §11)."""
         return AgentClient(self)
 
     @cached_property
@@ -114,28 +118,48 @@ class PrefactorHttpClient:
 
     @cached_property
     def accounts(self) -> AccountClient:
-        """Read accounts (contract §12)."""
+        """List, read and update accounts (contract §12)."""
         return AccountClient(self)
 
     @cached_property
     def environments(self) -> EnvironmentClient:
-        """Read environments (contract §12)."""
+        """Create, read, update and delete environments (contract §12)."""
         return EnvironmentClient(self)
 
     @cached_property
     def agent_deployments(self) -> AgentDeploymentClient:
-        """Read deployments (contract §12)."""
+        """Create, read, update and delete deployments (contract §12)."""
         return AgentDeploymentClient(self)
 
     @cached_property
     def agent_versions(self) -> AgentVersionClient:
-        """Read agent versions (contract §12)."""
+        """Create and read agent versions (contract §12)."""
         return AgentVersionClient(self)
 
     @cached_property
     def agent_schema_versions(self) -> AgentSchemaVersionClient:
-        """Read schema versions (contract §12)."""
+        """Create and read schema versions (contract §12)."""
         return AgentSchemaVersionClient(self)
+
+    @cached_property
+    def api_tokens(self) -> ApiTokenClient:
+        """Create, suspend, activate, revoke and delete API tokens (contract §1, §12)."""
+        return ApiTokenClient(self)
+
+    @cached_property
+    def pfid(self) -> PfidClient:
+        """Generate ids (contract §4)."""
+        return PfidClient(self)
+
+    @cached_property
+    def risk_profiles(self) -> RiskProfileClient:
+        """List risk profiles (contract §12)."""
+        return RiskProfileClient(self)
+
+    @cached_property
+    def alerts(self) -> AlertClient:
+        """Count alerts (contract §12)."""
+        return AlertClient(self)
 
     async def __aenter__(self) -> Self:
         if not self._is_view:
@@ -153,33 +177,34 @@ class PrefactorHttpClient:
     async def close(self, drain_timeout: float = 10.0) -> None:
         """Close the client. Safe to call more than once.
 
-        New calls are refused, calls waiting for a retry end with their error, and those in flight
-        may finish. In a forked child the client only drops what it inherited. Closing a view does
-        nothing: the client that it views stays open.
+        New calls fail, calls that wait for a retry fail with their last error, and calls in flight
+        may finish. In a forked child, closing only drops the inherited connections. Closing a view
+        does nothing: its client stays open.
 
         Args:
-            drain_timeout: Seconds for the calls in flight; then they end with an error, too.
+            drain_timeout: Seconds that calls in flight may take. After that, they fail.
 
         Raises:
-            PrefactorClientError: The client is open on another event loop, where its calls go on.
+            PrefactorClientError: The client is open on another event loop.
         """
         if not self._is_view:
             await self._executor.state.close(drain_timeout)
 
     def with_options(self, **options: Unpack[Options]) -> Self:
-        """Make a view of this client that differs in some options.
+        """Return a view of this client with some options changed.
 
-        Session, limit, gate and retry budget stay shared, so views are cheap: make one for a call.
-        The view of a subclass has its attributes, which can be assigned independently from then on.
+        A view shares the session, connection limit, rate limiter and retry budget of its client, so
+        it is cheap enough for a single call. A view of a subclass copies the attributes of its
+        client; later assignments affect only one of them.
 
         Args:
-            options: Fields of `HttpClientConfig` that may differ from call to call.
+            options: Fields of `HttpClientConfig` that may differ per call.
 
         Returns:
-            The view; closing it does nothing.
+            The view. Closing it does nothing.
 
         Raises:
-            TypeError: A field belongs to the client as a whole.
+            TypeError: A field cannot be changed per call.
             ValueError: A value is out of range.
         """
         unknown = options.keys() - Options.__annotations__.keys()
@@ -190,7 +215,7 @@ class PrefactorHttpClient:
             )
         cls = type(self)
         view = object.__new__(cls)
-        # What a subclass has set comes along; endpoints that were made refer to this client.
+        # Copies the attributes of a subclass, but not the endpoints, which refer to this client.
         vars(view).update(
             (name, value)
             for name, value in vars(self).items()
@@ -210,24 +235,27 @@ class PrefactorHttpClient:
         json_data: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
-        """Make any call of the API by verb and path, with the same care as the others.
+        """Make any call of the API by verb and path, with the same retries as other calls.
 
-        A write without a key gets one: at the top level of its body, except in a bulk request,
-        whose items carry their own, and as ``Idempotency-Key`` (contract §10).
+        A write has an idempotency key: at the top level of its body, except in a bulk request,
+        whose items have their own, and as the header ``Idempotency-Key`` (contract §10).
 
         Args:
-            method: HTTP verb.
-            path: Path from the root, such as ``/api/v1/agent``.
-            params: Query parameters.
-            json_data: Body, for a write.
-            idempotency_key: The write's key; by default the body's own, or a new one.
+            method: HTTP verb: GET, POST, PUT, PATCH or DELETE.
+            path: Path with its prefix, such as ``/api/v1/agent``.
+            params: Query parameters. A list repeats its name.
+            json_data: JSON body of a write.
+            idempotency_key: Idempotency key of a write; by default the one in the body, or a new
+                one.
 
         Returns:
-            The reply, a JSON object.
+            The response, a JSON object.
 
         Raises:
             PrefactorHttpError: The call failed.
-            ValueError: The path is not one, a GET has a body or key, or two keys differ.
+            TypeError: A parameter or a value of the body cannot be sent.
+            ValueError: The verb or the path is invalid, a GET has a body or key, or two keys
+                differ.
         """
         return await self._executor.run(
             prepare_raw_request(
@@ -236,13 +264,13 @@ class PrefactorHttpClient:
         )
 
     async def validate_token(self) -> dict[str, Any]:
-        """Ask the API whether it accepts the token: ``GET /api/v1/ping`` (contract §6).
+        """Check that the API accepts the token: ``GET /ping`` (contract §6).
 
         Returns:
-            The reply, a JSON object.
+            The response, a JSON object.
 
         Raises:
-            PrefactorAuthError: It does not.
+            PrefactorAuthError: The API does not accept the token.
         """
         return await self._executor.run(PreparedRequest(_api.PING, _api.PING.path))
 

@@ -1,4 +1,4 @@
-"""Arguments that cannot be right are refused before any byte goes out; odd ids come through."""
+"""Invalid arguments are refused before any I/O, and unusual ids are sent correctly."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,7 +17,7 @@ from prefactor_http import (
 VERSION = {"external_identifier": "v1"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 VERSIONS = {"agent_version": VERSION, "agent_schema_version": SCHEMA}
-MOMENT = "2024-05-01T12:00:00Z"
+TIMESTAMP = "2024-05-01T12:00:00Z"
 INSTANCE = {
     "type": "agent_instance",
     "id": "i-1",
@@ -26,10 +26,10 @@ INSTANCE = {
     "agent_version_id": "v-1",
     "environment_id": "e-1",
     "status": "complete",
-    "inserted_at": MOMENT,
-    "updated_at": MOMENT,
+    "inserted_at": TIMESTAMP,
+    "updated_at": TIMESTAMP,
 }
-NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # what is refused
+NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # the refused value
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_register_says_which_version_is_wrong(raw_server, instances, argum
     assert raw_server.requests == []
 
 
-# Of each method: its name, an id where it takes one, and arguments with which it would be sent.
+# Each method with valid arguments: its name, an id if it takes one, and keyword arguments.
 WRITES = [
     ("register", (), VERSIONS),
     ("start", ("i-1",), {}),
@@ -115,7 +115,7 @@ WITH_ID = [*WRITES[1:], ("get", ("i-1",), {})]
         (17, TypeError, "idempotency_key must be a str, not int"),
     ],
 )
-async def test_a_key_that_does_not_fit_is_refused(
+async def test_an_invalid_key_is_refused(
     raw_server, instances, method, ids, arguments, key, error, message
 ):
     with pytest.raises(error, match=message):
@@ -125,7 +125,9 @@ async def test_a_key_that_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(("method", "ids", "arguments"), WITH_ID)
 @pytest.mark.parametrize("bad", ["", ".", ".."])
-async def test_an_id_is_no_step_in_the_path(raw_server, instances, method, ids, arguments, bad):
+async def test_an_id_must_not_be_empty_or_a_path_step(
+    raw_server, instances, method, ids, arguments, bad
+):
     with pytest.raises(ValueError, match=rf"agent_instances\.{method}: '{bad}' is not an id"):
         await getattr(instances, method)(bad, **arguments)
     assert raw_server.requests == []
@@ -133,7 +135,7 @@ async def test_an_id_is_no_step_in_the_path(raw_server, instances, method, ids, 
 
 @pytest.mark.parametrize(("method", "ids", "arguments"), WITH_ID)
 @pytest.mark.parametrize("bad", [None, 7, b"i-1", INSTANCE], ids=repr)
-async def test_an_id_is_text(raw_server, instances, method, ids, arguments, bad):
+async def test_an_id_must_be_text(raw_server, instances, method, ids, arguments, bad):
     with pytest.raises(TypeError, match=f"an id must be a str, not {type(bad).__name__}"):
         await getattr(instances, method)(bad, **arguments)
     assert raw_server.requests == []
@@ -143,7 +145,7 @@ async def test_an_id_is_text(raw_server, instances, method, ids, arguments, bad)
 @pytest.mark.parametrize(
     "odd", ["a/b", "../agent", "a b", "a?b=c", "a#b", "a%2Fb", "a+b", "ünï", "~x", "a;b,c&d", "..."]
 )
-async def test_an_odd_id_is_percent_encoded(raw_server, instances, method, ids, arguments, odd):
+async def test_an_unusual_id_is_percent_encoded(raw_server, instances, method, ids, arguments, odd):
     answer_with_an_instance(raw_server, id=odd)
     await getattr(instances, method)(odd, **arguments)
     target = raw_server.request.target
@@ -156,15 +158,17 @@ async def test_an_odd_id_is_percent_encoded(raw_server, instances, method, ids, 
 
 
 @pytest.mark.parametrize("method", ["start", "finish"])
-async def test_a_moment_without_a_zone_is_refused(raw_server, instances, method):
+async def test_a_timestamp_without_a_time_zone_is_refused(raw_server, instances, method):
     with pytest.raises(ValueError, match="timestamp has no time zone"):
         await getattr(instances, method)("i-1", timestamp=NAIVE)
     assert raw_server.requests == []
 
 
 @pytest.mark.parametrize("method", ["start", "finish"])
-@pytest.mark.parametrize("timestamp", [MOMENT, 1714564800, datetime(2024, 5, 1, tzinfo=UTC).date()])
-async def test_a_moment_is_a_datetime(raw_server, instances, method, timestamp):
+@pytest.mark.parametrize(
+    "timestamp", [TIMESTAMP, 1714564800, datetime(2024, 5, 1, tzinfo=UTC).date()]
+)
+async def test_a_timestamp_must_be_a_datetime(raw_server, instances, method, timestamp):
     kind = type(timestamp).__name__
     with pytest.raises(TypeError, match=f"timestamp must be a datetime, not {kind}"):
         await getattr(instances, method)("i-1", timestamp=timestamp)
@@ -172,7 +176,7 @@ async def test_a_moment_is_a_datetime(raw_server, instances, method, timestamp):
 
 
 @pytest.mark.parametrize("method", ["start", "finish"])
-async def test_a_moment_goes_out_in_utc(raw_server, instances, method):
+async def test_a_timestamp_is_sent_in_utc(raw_server, instances, method):
     answer_with_an_instance(raw_server)
     east = timezone(timedelta(hours=2))
     await getattr(instances, method)("i-1", timestamp=datetime(2024, 5, 1, 14, 0, 0, 250, east))
@@ -180,7 +184,7 @@ async def test_a_moment_goes_out_in_utc(raw_server, instances, method):
 
 
 @pytest.mark.parametrize("method", ["start", "finish"])
-async def test_a_moment_left_out_is_that_of_the_call(raw_server, instances, method):
+async def test_the_default_timestamp_is_the_time_of_the_call(raw_server, instances, method):
     answer_with_an_instance(raw_server)
     before = datetime.now(UTC)
     await getattr(instances, method)("i-1")
@@ -190,7 +194,7 @@ async def test_a_moment_left_out_is_that_of_the_call(raw_server, instances, meth
 
 
 @pytest.mark.parametrize("purpose", ["", "production", "Live"])
-async def test_a_purpose_is_one_that_the_api_knows(raw_server, instances, purpose):
+async def test_a_purpose_must_be_one_that_the_api_defines(raw_server, instances, purpose):
     message = f"purpose must be one of live, smoke_test, eval; got '{purpose}'"
     with pytest.raises(ValueError, match=f"^{message}$"):
         await instances.register("a-1", **VERSIONS, purpose=purpose)
@@ -198,7 +202,7 @@ async def test_a_purpose_is_one_that_the_api_knows(raw_server, instances, purpos
 
 
 @pytest.mark.parametrize("status", ["", "active", "terminated", "Complete"])
-async def test_a_status_is_one_that_an_instance_ends_in(raw_server, instances, status):
+async def test_the_status_of_a_finish_must_be_final(raw_server, instances, status):
     message = f"status must be one of complete, failed, cancelled; got '{status}'"
     with pytest.raises(ValueError, match=f"^{message}$"):
         await instances.finish("i-1", status)
@@ -206,13 +210,13 @@ async def test_a_status_is_one_that_an_instance_ends_in(raw_server, instances, s
 
 
 @pytest.mark.parametrize("reason", ["", " ", "\n\t"])
-async def test_a_reason_is_not_blank(raw_server, instances, reason):
+async def test_a_reason_must_not_be_blank(raw_server, instances, reason):
     with pytest.raises(ValueError, match="reason must not be blank"):
         await instances.terminate("i-1", reason)
     assert raw_server.requests == []
 
 
-async def test_a_quality_payload_has_a_name(raw_server, instances):
+async def test_the_name_of_a_quality_payload_must_not_be_blank(raw_server, instances):
     with pytest.raises(ValueError, match="name must not be blank"):
         await instances.record_quality("i-1", "", {"score": 1})
     assert raw_server.requests == []
@@ -227,7 +231,7 @@ async def test_a_quality_payload_has_a_name(raw_server, instances):
     ],
     ids=repr,
 )
-async def test_a_page_lies_within_bounds(raw_server, instances, arguments, message):
+async def test_offset_and_page_size_must_be_in_range(raw_server, instances, arguments, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         await instances.list(**arguments)
     assert raw_server.requests == []
@@ -242,13 +246,13 @@ async def test_a_page_lies_within_bounds(raw_server, instances, arguments, messa
         (lambda i: i.terminate("i-1", "\udfff"), ValueError),
     ],
 )
-async def test_what_has_no_json_form_is_refused(raw_server, instances, call, error):
+async def test_a_value_without_a_json_form_is_refused(raw_server, instances, call, error):
     with pytest.raises(error, match=r"agent_instances\.\w+: cannot encode the request as JSON"):
         await call(instances)
     assert raw_server.requests == []
 
 
-async def test_register_sends_nothing_that_was_left_out(raw_server, instances):
+async def test_register_does_not_send_omitted_arguments(raw_server, instances):
     answer_with_an_instance(raw_server)
     await instances.register(**VERSIONS, idempotency_key="k-1")
     assert raw_server.request.json == {
@@ -258,7 +262,7 @@ async def test_register_sends_nothing_that_was_left_out(raw_server, instances):
     }
 
 
-async def test_register_sends_all_that_was_given(raw_server, instances):
+async def test_register_sends_all_arguments(raw_server, instances):
     answer_with_an_instance(raw_server, external_identifier="run 7")
     await instances.register(
         "a-1",

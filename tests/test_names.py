@@ -1,6 +1,6 @@
-"""Code written for release 0.4.3 finds each name at its path, and calls it as it did.
+"""Names and signatures of release 0.4.3 stay valid; ``dir(client)`` shows only what users need.
 
-The keywords of the models are held by ``models/test_model_names.py``.
+``models/test_model_names.py`` checks the keywords of the models.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import pytest
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 
-# The names of each module; `models` and its modules have all that the models are called by.
+# The exported names of each module.
 MODULES = {
     "": """
         AgentInstance AgentInstanceRecordQuality AgentInstanceSpanCounts
@@ -63,7 +63,7 @@ MODULES = {
     "models.types": "AgentStatus FinishStatus InstancePurpose",
 }
 
-# How each was called: `=` marks what could be left out, `*` what follows by keyword only.
+# Parameters: `=` marks optional ones, `*` keyword-only ones after it.
 CALLS = {
     "client:PrefactorHttpClient": "config sdk_header=",
     "client:PrefactorHttpClient.close": "self",
@@ -89,7 +89,7 @@ CALLS = {
     "endpoints.agent:AgentClient.reinstate": "self agent_id idempotency_key=",
     "endpoints.agent:AgentClient.delete": "self agent_id idempotency_key=",
     "endpoints.agent_instance:AgentInstanceClient": "http_client",
-    # Its positions changed, which README and CHANGELOG say: only the keywords are held.
+    # Only the keywords: the positions changed, as README and CHANGELOG say.
     "endpoints.agent_instance:AgentInstanceClient.register": (
         "self * agent_version agent_schema_version agent_id= environment_id= id= "
         "idempotency_key= update_current_version= purpose= external_identifier="
@@ -156,27 +156,27 @@ def module(name):
     return importlib.import_module(f"prefactor_http.{name}".rstrip("."))
 
 
-def found(path):
-    """Give what ``module:Name`` or ``module:Class.method`` stands for."""
+def resolved(path):
+    """Resolve ``module:Name`` or ``module:Class.method``."""
     return pkgutil.resolve_name(f"prefactor_http.{path}")
 
 
 @pytest.mark.parametrize(
     ("name", "exported"), [(m, n) for m, names in MODULES.items() for n in names.split()]
 )
-def test_a_name_is_imported_from_where_it_was(name, exported):
+def test_a_name_can_be_imported_from_its_old_path(name, exported):
     assert getattr(module(name), exported) is not None
 
 
 @pytest.mark.parametrize("path", CALLS)
-def test_a_call_takes_the_arguments_it_took(path):
+def test_a_call_accepts_its_old_arguments(path):
     words = CALLS[path].split()
     by_position = words[: words.index("*")] if "*" in words else words
     keywords = [word.rstrip("=") for word in words if word not in {"*", "self"}]
     required = [word for word in words if word not in {"*", "self"} and not word.endswith("=")]
     bound_to = ["instance"] if words[0] == "self" else []
 
-    signature = inspect.signature(found(path))
+    signature = inspect.signature(resolved(path))
     signature.bind(*bound_to, **dict.fromkeys(keywords))
     signature.bind(*bound_to, **dict.fromkeys(required))
     signature.bind(*by_position)
@@ -185,8 +185,8 @@ def test_a_call_takes_the_arguments_it_took(path):
 
 
 @pytest.mark.parametrize("path", [path for path, call in CALLS.items() if "self" in call])
-def test_a_method_is_awaited_as_it_was(path):
-    assert inspect.iscoroutinefunction(found(path))
+def test_a_method_is_still_a_coroutine_function(path):
+    assert inspect.iscoroutinefunction(resolved(path))
 
 
 @pytest.mark.parametrize(
@@ -198,35 +198,59 @@ def test_a_method_is_awaited_as_it_was(path):
         "bulk": "endpoints.bulk:BulkClient",
     }.items(),
 )
-def test_the_client_hands_out_the_endpoints_under_their_names(attribute, path):
+def test_the_client_has_the_endpoints_under_their_old_names(attribute, path):
     client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token"), sdk_header="a@1")
-    assert isinstance(getattr(client, attribute), found(path))
+    assert isinstance(getattr(client, attribute), resolved(path))
 
 
-def test_adapters_can_name_themselves_after_the_client_was_made():
+def test_adapters_can_set_the_sdk_header_after_construction():
     client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token"))
     client._sdk_header = "adapter@1"
     assert client._sdk_header == "adapter@1"
 
 
-def test_the_configuration_has_the_defaults_it_had():
+def test_the_configuration_keeps_its_defaults():
     fields = {field.name: field.default for field in dataclasses.fields(HttpClientConfig)}
     assert {name: fields[name] for name in DEFAULTS} == DEFAULTS
     assert set(fields["retry_on_status_codes"]) >= {429, 500, 502, 503, 504}
 
 
 @pytest.mark.parametrize("name", PARENTS)
-def test_an_error_is_caught_by_the_class_that_caught_it(name):
+def test_an_error_keeps_its_base_class(name):
     exceptions = module("exceptions")
     assert issubclass(getattr(exceptions, name), getattr(exceptions, PARENTS[name]))
 
 
 @pytest.mark.parametrize("name", CONTENT)
-def test_a_type_allows_what_it_allowed(name):
+def test_an_enum_keeps_its_values(name):
     assert set(get_args(getattr(module("models.types"), name))) >= CONTENT[name]
 
 
-def test_the_package_says_who_it_is():
+def test_the_package_has_its_name_and_version():
     version = module("_version")
     assert version.PACKAGE_NAME == "prefactor-http"
     assert module("").__version__ == version.PACKAGE_VERSION
+
+
+def test_the_client_shows_only_what_users_need():
+    client = PrefactorHttpClient(HttpClientConfig("http://localhost", "token"))
+    assert [name for name in dir(client) if not name.startswith("_")] == [
+        "accounts",
+        "agent_deployments",
+        "agent_instances",
+        "agent_schema_versions",
+        "agent_spans",
+        "agent_versions",
+        "agents",
+        "alerts",
+        "api_tokens",
+        "bulk",
+        "close",
+        "config",
+        "environments",
+        "pfid",
+        "request",
+        "risk_profiles",
+        "validate_token",
+        "with_options",
+    ]

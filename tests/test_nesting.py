@@ -1,4 +1,4 @@
-"""JSON that is nested too deep is an error like any other, whatever Python's recursion limit is."""
+"""Deeply nested JSON raises an ordinary error, whatever Python's recursion limit is."""
 
 import pytest
 from raw_server import reply
@@ -13,7 +13,7 @@ from prefactor_http import (
     PrefactorValidationError,
 )
 
-# Beyond any limit; the limits of 3.11, 3.12 and 3.13; and far below them.
+# Beyond every limit, near the limits of Python 3.11 to 3.13, and far below them.
 DEPTHS = [100_000, 20_000, 5_000, 1_200, 600, 100]
 TOO_DEEP = DEPTHS[:2]
 
@@ -37,7 +37,7 @@ def json_of_depth(depth):
 
 
 @pytest.mark.parametrize("depth", TOO_DEEP)
-async def test_a_request_is_refused_before_anything_is_sent(raw_server, client, depth):
+async def test_a_request_that_is_nested_too_deep_is_not_sent(raw_server, client, depth):
     value = value_of_depth(depth)
     for call in (
         client.agent_spans.finish("s-1", result_payload={"value": value}),
@@ -60,7 +60,7 @@ async def test_a_request_is_refused_before_anything_is_sent(raw_server, client, 
 
 
 @pytest.mark.parametrize("depth", TOO_DEEP)
-async def test_a_success_breaks_the_contract(raw_server, client, depth):
+async def test_a_success_that_is_nested_too_deep_breaks_the_contract(raw_server, client, depth):
     raw_server.script(reply(body=b'{"status":"success","details":' + json_of_depth(depth) + b"}"))
     with pytest.raises(PrefactorResponseContractError) as caught:
         await client.request("POST", "/api/v1/x")
@@ -68,14 +68,16 @@ async def test_a_success_breaks_the_contract(raw_server, client, depth):
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-async def test_an_error_stays_the_error_of_its_status(raw_server, client, depth):
+async def test_an_error_that_is_nested_too_deep_keeps_the_class_of_its_status(
+    raw_server, client, depth
+):
     raw_server.script(reply(422, b'{"errors":' + json_of_depth(depth) + b"}"))
     with pytest.raises(PrefactorValidationError) as caught:
         await client.request("POST", "/api/v1/x")
     assert len(str(caught.value)) < 1000
 
 
-async def test_an_error_keeps_the_levels_that_an_api_has(raw_server, client):
+async def test_an_error_keeps_ordinary_levels_of_nesting(raw_server, client):
     errors = b'{"details":{"items":[{"id":["is taken"]}]}}'
     raw_server.script(reply(422, b'{"errors":' + errors + b"}"))
     with pytest.raises(PrefactorValidationError) as caught:
@@ -85,7 +87,7 @@ async def test_an_error_keeps_the_levels_that_an_api_has(raw_server, client):
 
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("status", ["success", "error"])
-async def test_an_output_of_a_bulk_request_is_read_or_raises(raw_server, client, status, depth):
+async def test_a_deeply_nested_bulk_output_is_decoded_or_raises(raw_server, client, status, depth):
     deep = json_of_depth(depth).decode()
     output = f'{{"status":"{status}","code":"x","details":{deep},"errors":{deep}}}'
     body = f'{{"status":"success","outputs":{{"key-0001":{output}}}}}'

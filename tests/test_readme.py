@@ -247,13 +247,15 @@ def test_the_table_of_calls_has_every_method_of_every_endpoint():
     assert sorted(documented) == sorted([*calls, "validate_token", "request"])
 
 
-def test_the_table_of_calls_marks_verified_outcomes_pages_and_control_signals():
+def test_the_table_of_calls_marks_verified_outcomes_pages_control_signals_and_missing_keys():
+    without_key = {each.name for _, each in operations() if not each.repeatable}
     verified = {each.name for _, each in operations() if each.reconciliation is not None}
     for call, _, _, notes in surface():
         resource, _, name = call.partition(".")
         has_signal = resource == "agent_spans" and name in {"create", "finish"}
         assert ("Verified after a lost response" in notes) == (call in verified)
         assert ("Control signal" in notes) == has_signal
+        assert notes.startswith("No key") == (call in without_key)
         assert notes.startswith("A page.") == name.startswith("list")
 
 

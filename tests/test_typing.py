@@ -1,4 +1,4 @@
-"""Type checkers know what each call gives, refuse wrong arguments, and find every type."""
+"""Type checkers infer each result, reject wrong arguments, and know every public type."""
 
 import importlib.util
 import json
@@ -9,29 +9,35 @@ from pathlib import Path
 
 import pytest
 
-FILES = Path(__file__).parent / "typing"
+ROOT = Path(__file__).parents[1]
+FILES = ROOT / "tests" / "typing"
 MARK = "# refused"
 
 pytestmark = pytest.mark.skipif(
     not (importlib.util.find_spec("mypy") and importlib.util.find_spec("pyright")),
-    reason="the type checkers come with `make check`",
+    reason="`make check` installs the type checkers",
 )
 
 
 def run(*command, cwd):
-    # Pyright asks the `python` on the path where packages are.
+    # Pyright asks the `python` on PATH for its packages.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
         [sys.executable, "-m", *command],
         cwd=cwd,
-        env={**os.environ, "PATH": path, "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"},
+        env={
+            **os.environ,
+            "PATH": path,
+            "MYPYPATH": str(ROOT),
+            "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def complaints_of_mypy(cwd):
+def errors_of_mypy(cwd):
     done = run(
         "mypy",
         "--strict",
@@ -46,7 +52,7 @@ def complaints_of_mypy(cwd):
     return {(Path(one["file"]).name, one["line"]): one["message"] for one in found}
 
 
-def complaints_of_pyright(cwd):
+def errors_of_pyright(cwd):
     done = run("pyright", "--outputjson", "--project", str(FILES), cwd=cwd)
     found = json.loads(done.stdout)["generalDiagnostics"]
     return {
@@ -54,18 +60,18 @@ def complaints_of_pyright(cwd):
     }
 
 
-@pytest.mark.parametrize("complaints_of", [complaints_of_mypy, complaints_of_pyright])
-def test_a_checker_infers_each_result_and_refuses_wrong_arguments(complaints_of, tmp_path):
+@pytest.mark.parametrize("errors_of", [errors_of_mypy, errors_of_pyright])
+def test_a_checker_infers_each_result_and_rejects_wrong_arguments(errors_of, tmp_path):
     refused = {
         (path.name, number)
         for path in FILES.glob("*.py")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if line.endswith(MARK)
     }
-    complaints = complaints_of(tmp_path)
-    unexpected = {place: text for place, text in complaints.items() if place not in refused}
+    errors = errors_of(tmp_path)
+    unexpected = {place: text for place, text in errors.items() if place not in refused}
     assert not unexpected
-    assert refused == complaints.keys()
+    assert refused == errors.keys()
 
 
 def test_every_public_type_is_known(tmp_path):

@@ -332,9 +332,9 @@ async def test_a_timestamp_may_be_a_datetime_of_another_library(raw_server, clie
 
 
 async def test_nat_is_not_a_timestamp(raw_server, client):
-    with pytest.raises(ValueError, match="timestamp must be a moment, not NaT"):
+    with pytest.raises(ValueError, match="timestamp must be a timestamp, not NaT"):
         await client.agent_instances.start("i-1", timestamp=pd.NaT)
-    with pytest.raises(ValueError, match="started_at must be a moment, not NaT"):
+    with pytest.raises(ValueError, match="started_at must be a timestamp, not NaT"):
         await client.agent_spans.create("i-1", "llm", "active", started_at=pd.NaT)
     assert raw_server.requests == []
 

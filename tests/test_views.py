@@ -1,4 +1,4 @@
-"""Views of a client: what they share with it, and what they have of their own."""
+"""Views of a client: what they share with it, and what they do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 
 
 class TracingClient(PrefactorHttpClient):
-    """As a company's own client may be: it has attributes, and endpoints that use them."""
+    """A subclass with attributes, and with endpoints that use them."""
 
     def __init__(self, config: HttpClientConfig, trace_id: str) -> None:
         super().__init__(config)
@@ -41,18 +41,18 @@ async def test_a_view_of_a_subclass_has_its_attributes(client):
     assert view.spans is client.spans
 
 
-async def test_a_view_of_a_view_has_them_too(client):
+async def test_a_view_of_a_view_has_the_attributes_too(client):
     assert await client.with_options(max_retries=7).with_options(max_retries=1).traced() == "t-1, 1"
 
 
-async def test_later_assignments_stay_where_they_are_made(client):
+async def test_later_assignments_affect_only_one_of_client_and_view(client):
     view = client.with_options(max_retries=7)
     view.trace_id = "t-2"
     client.spans = ["s"]
     assert (client.trace_id, view.spans) == ("t-1", [])
 
 
-async def test_endpoints_that_were_made_before_the_view_are_not_the_views(client):
+async def test_a_view_has_its_own_endpoints(client):
     assert client.named_instances[1] is client.agent_instances
     view = client.with_options(deadline=0.5)
     assert view.agent_instances is not client.agent_instances

@@ -111,7 +111,9 @@ class PreparedRequest(Struct, Generic[T]):
     def is_repeatable(self) -> bool:
         """Whether the call may be repeated although an earlier attempt may have been applied."""
         operation = self.operation
-        return self.key is not None or operation.method == GET or operation.carries_items
+        return operation.repeatable and (
+            self.key is not None or operation.method == GET or operation.carries_items
+        )
 
 
 def parse_response(
@@ -128,7 +130,10 @@ def parse_response(
     if isinstance(response, Failure):
         return response
     if not _OK <= response.status < _REDIRECT:
-        return _error_from_response(response, redactor, utcnow)
+        failure = _error_from_response(response, redactor, utcnow)
+        if prepared.operation.has_secret:
+            vars(failure.error)["body_snippet"] = None
+        return failure
     operation = prepared.operation
     try:
         result = operation.decode(response.body)
@@ -235,7 +240,7 @@ def _contract_failure(
     error = PrefactorResponseContractError(
         f"{prepared.operation.name}: {truncate(redactor.text(problem))}{hint}",
         status_code=response.status,
-        body_snippet=snippet(response.body, redactor),
+        body_snippet=None if prepared.operation.has_secret else snippet(response.body, redactor),
     )
     error.request_id = request_id(response, redactor)
     error.retryable = retryable

@@ -126,11 +126,12 @@ def annotate_cancellation(prepared: PreparedRequest[Any], exc: asyncio.Cancelled
     state = "may have been applied" if unknown else "was not applied"
     if not prepared.attempts:
         state = "was not sent"
-    key = (
-        f"idempotency key {prepared.key}"
-        if prepared.key
-        else "each item has its own idempotency key"
-    )
+    if not prepared.operation.repeatable:
+        key = "it has no idempotency key"
+    elif prepared.key:
+        key = f"idempotency key {prepared.key}"
+    else:
+        key = "each item has its own idempotency key"
     exc.add_note(f"{prepared.operation.name} was cancelled: it {state} ({key})")
     vars(exc).update(idempotency_key=prepared.key, outcome_unknown=unknown)
 

@@ -129,7 +129,7 @@ class Executor:
             except (TypeError, ValueError) as exc:
                 request = None  # error reports show the variables of each frame
                 raise exc.with_traceback(None) from None
-            prepared.key = None if operation.carries_items else request.idempotency_key
+            prepared.key = request.idempotency_key if operation.sends_key else None
             prepared.request = request
         prepared.resource_id = resource_id
         return prepared

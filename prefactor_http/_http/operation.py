@@ -84,6 +84,10 @@ class Operation(Generic[T]):
         reconciliation: How to verify an unknown outcome, or None.
         states_before: States that the resource leaves when the operation succeeds.
         carries_items: Whether the body holds items, each with its own key and outcome.
+        repeatable: Whether the API documents an idempotency key for the operation. If not, no key
+            is sent, and a call is never repeated after an attempt with an unknown outcome.
+        sends_key: Whether the body has an idempotency key at its top level.
+        has_secret: Whether a response may contain a secret, so that errors quote nothing of it.
         is_anonymous: Tells whether a request contains nothing that its response has to repeat. Set
             for operations that create many resources.
     """
@@ -102,6 +106,8 @@ class Operation(Generic[T]):
         reconciliation: Reconciliation[T] | None = None,
         states_before: frozenset[str] = frozenset(),
         carries_items: bool = False,
+        repeatable: bool = True,
+        has_secret: bool = False,
         is_anonymous: Callable[[Any], bool] | None = None,
     ) -> None:
         self.name = name
@@ -112,6 +118,9 @@ class Operation(Generic[T]):
         self.reconciliation = reconciliation
         self.states_before = states_before
         self.carries_items: bool = carries_items
+        self.repeatable: bool = repeatable
+        self.sends_key: bool = repeatable and not carries_items
+        self.has_secret: bool = has_secret
         self.is_anonymous = is_anonymous
         # The bulk engine checks each item.
         self._is_checked = not carries_items
@@ -204,6 +213,39 @@ class Operation(Generic[T]):
         return self._before + resource_id + self._after
 
 
+class UncheckedOperation(Operation[T]):
+    """An operation whose response does not name the resource that the call is about."""
+
+    def contradiction(
+        self,
+        request: object,
+        resource_id: str | None,
+        params: Mapping[str, str] | None,
+        result: T,
+    ) -> None:
+        """Accept every successful response."""
+
+
+class DeleteOperation(Operation[T | None]):
+    """A deletion. Its successful response may be empty, because no result is needed."""
+
+    def decode(self, body: bytes) -> T | None:
+        """Decode a successful response."""
+        return super().decode(body) if body else None
+
+    def contradiction(
+        self,
+        request: object,
+        resource_id: str | None,
+        params: Mapping[str, str] | None,
+        result: T | None,
+    ) -> str | None:
+        """Say how a successful response contradicts its call."""
+        if result is None:
+            return None
+        return super().contradiction(request, resource_id, params, result)
+
+
 class RawOperation(Operation[dict[str, Any]]):
     """A call by HTTP method and path. Its result is the response body, any JSON object."""
 
@@ -216,6 +258,9 @@ class RawOperation(Operation[dict[str, Any]]):
         self.reconciliation = None
         self.states_before = frozenset[str]()
         self.carries_items = False
+        self.repeatable = True
+        self.sends_key = True
+        self.has_secret = False
         self.is_anonymous = None
         self._is_checked = False  # the client does not know what the response has to repeat
 

@@ -247,7 +247,7 @@ class _RetryLoop(Generic[T]):
             )
         if outcome.status is not None and not outcome.lost:
             if _is_in_progress(outcome.error):
-                return True
+                return self._prepared.operation.repeatable
             if outcome.status not in self._config.retry_on_status_codes:
                 return False
             if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:

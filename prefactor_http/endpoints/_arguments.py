@@ -1,4 +1,4 @@
-"""Checks of what callers pass, before any I/O: what was wrong, what is allowed."""
+"""Checks of arguments before any I/O. Messages say what is wrong and what is allowed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SCHEMA = (dict, AgentSchemaVersionForRegister)
 
 
 def text(value: str, name: str) -> str:
-    """Check a text that the API needs; a subclass of str or an enum member becomes a plain str.
+    """Check a required text. A subclass of str or an enum member becomes a plain str.
 
     Raises:
-        TypeError: It is no text.
-        ValueError: It is blank.
+        TypeError: The value is not text.
+        ValueError: The text is blank.
     """
     if type(value) is not str:
         value = filter_text(value, name)
@@ -38,7 +38,7 @@ def text(value: str, name: str) -> str:
 
 
 def filter_text(value: str, name: str) -> str:
-    """Check a text that may be blank; see `text`."""
+    """Check a text that may be blank, like `text`."""
     given = as_text(value)
     if given is None:
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
@@ -46,60 +46,43 @@ def filter_text(value: str, name: str) -> str:
 
 
 def optional_text(value: str | None, name: str) -> str | UnsetType:
-    """Check a text that may be left out; see `text`."""
     return UNSET if value is None else text(value, name)
 
 
 def json_object(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | UnsetType:
-    """Check a JSON object that may be left out.
-
-    Raises:
-        TypeError: It is neither a dict nor another mapping.
-    """
     if value is None:
         return UNSET
     if isinstance(value, dict):
         return value
-    if isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+    if isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
         return dict(value)
     raise TypeError(f"{name} must be a dict or None, not {type(value).__name__}")
 
 
 def resource_fields(value: S | dict[str, Any], name: str, struct: type[S]) -> S | dict[str, Any]:
-    """Check the fields of a resource: a dict goes out as it is.
-
-    Raises:
-        TypeError: They are neither a dict nor their Struct.
-    """
+    """Check the fields of a resource. A dict is sent unchanged."""
     if not isinstance(value, (dict, struct)):
         raise TypeError(f"{name} must be a dict or {struct.__name__}, not {type(value).__name__}")
     return value
 
 
-def moment(given: datetime | None, clock: Clock, name: str = "timestamp") -> datetime:
-    """Take the caller's moment, or now: a late retry must not move the event (contract §5).
+def timestamp_or_now(given: datetime | None, clock: Clock) -> datetime:
+    """Return the caller's timestamp in UTC, or the current time.
 
-    Args:
-        given: The caller's moment, or None.
-        clock: Where now comes from.
-        name: What the message calls it.
-
-    Returns:
-        The moment in UTC, which is written with a ``Z``.
+    The current time is sent explicitly, so that a late retry does not move the event (contract §5).
 
     Raises:
-        TypeError: It is not a datetime.
-        ValueError: It has no zone: nobody could tell which moment is meant.
+        TypeError: The timestamp is not a datetime.
+        ValueError: The timestamp has no time zone.
     """
-    return clock.utcnow() if given is None else in_utc(given, name)
+    return clock.utcnow() if given is None else to_utc(given, "timestamp")
 
 
-def in_utc(given: datetime, name: str) -> datetime:
-    """Check a caller's moment; see `moment`."""
-    if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
+def to_utc(given: datetime, name: str) -> datetime:
+    if not isinstance(given, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] # as above
         raise TypeError(f"{name} must be a datetime, not {type(given).__name__}")
     if is_nan(given):
-        raise ValueError(f"{name} must be a moment, not NaT")
+        raise ValueError(f"{name} must be a timestamp, not NaT")
     if given.utcoffset() is None:
         raise ValueError(
             f"{name} has no time zone: give it one, such as datetime.now(timezone.utc)"
@@ -107,20 +90,12 @@ def in_utc(given: datetime, name: str) -> datetime:
     return given.astimezone(UTC)
 
 
-def optional_moment(given: datetime | None, name: str) -> datetime | UnsetType:
-    """Check a caller's moment that may be left out; see `moment`."""
-    return UNSET if given is None else in_utc(given, name)
+def optional_timestamp(given: datetime | None, name: str) -> datetime | UnsetType:
+    return UNSET if given is None else to_utc(given, name)
 
 
 def one_of(value: T | None, name: str, allowed: tuple[str, ...]) -> T | None:
-    """Check a value that the API defines; None stands for its default.
-
-    Returns:
-        The value, as a plain str.
-
-    Raises:
-        ValueError: It is another one; the message lists those allowed.
-    """
+    """Check a value of an enum of the API; None stands for the API's default."""
     if value is None:
         return None
     given = value if type(value) is str else as_text(value)
@@ -129,12 +104,12 @@ def one_of(value: T | None, name: str, allowed: tuple[str, ...]) -> T | None:
     return cast("T", given)
 
 
-def whole_number(value: int | None, name: str, least: int, most: int | None) -> int | None:
-    """Check a number that may be left out; one of numpy, or an enum member, becomes a plain int.
+def integer(value: int | None, name: str, minimum: int, maximum: int | None) -> int | None:
+    """Check an optional integer. A numpy integer or an enum member becomes a plain int.
 
     Raises:
-        TypeError: It is no integer.
-        ValueError: It is out of range.
+        TypeError: The value is not an integer.
+        ValueError: The value is out of range.
     """
     if value is None:
         return None
@@ -144,8 +119,8 @@ def whole_number(value: int | None, name: str, least: int, most: int | None) -> 
         number = None
     if number is None:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if number < least or (most is not None and number > most):
-        bounds = f"from {least} to {most}" if most is not None else f"{least} or more"
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f"from {minimum} to {maximum}" if maximum is not None else f"{minimum} or more"
         raise ValueError(f"{name} must be {bounds}, got {number}")
     return number
 
@@ -157,10 +132,10 @@ def versions(
 ) -> tuple[
     AgentVersionForRegister | dict[str, Any], AgentSchemaVersionForRegister | dict[str, Any]
 ]:
-    """Check what an instance is registered with.
+    """Check the versions of a registration.
 
     Raises:
-        TypeError: A version is missing or is neither a dict nor its Struct.
+        TypeError: A version is missing, or is neither a dict nor its Struct.
     """
     if isinstance(agent_version, _VERSION) and isinstance(agent_schema_version, _SCHEMA):
         return agent_version, agent_schema_version

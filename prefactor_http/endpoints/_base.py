@@ -1,4 +1,4 @@
-"""What the endpoint classes have in common."""
+"""The base of the endpoint classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefactor_http._http.executor import Executor
 
 
 class HasExecutor(Protocol):
-    """A `PrefactorHttpClient`, which this layer does not import."""
+    """A `PrefactorHttpClient`, which this layer must not import."""
 
     @property
     def _executor(self) -> Executor: ...
@@ -23,6 +23,6 @@ class EndpointClient:
 
     def __init__(self, http_client: HasExecutor | Executor) -> None:
         if not isinstance(http_client, Executor):
-            # The one internal name of the client.
+            # The only internal name of the client that is used outside its module.
             http_client = http_client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._executor = http_client

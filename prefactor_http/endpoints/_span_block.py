@@ -1,9 +1,9 @@
-"""Which span encloses the running code: the parent of a span that begins there.
+"""Finds the parent of a new span: the innermost open span around the running code.
 
-A context variable holds the innermost block, so that tasks inherit it. Blocks need not end in the
-reverse order in which they began: callbacks may begin and end them, tasks overlap, and a block in
-an async generator ends when the generator is closed. So each block refers to the one around it,
-and those that have ended are skipped.
+A context variable holds the innermost block, so tasks inherit it. Blocks do not always end in the
+reverse order of their start: callbacks start and end blocks, tasks overlap, and a block in an async
+generator ends when the generator is closed. Therefore each block refers to its enclosing block, and
+blocks that have ended are skipped.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import asyncio
 import inspect
 from contextvars import ContextVar
 
-# The loop closes an async generator that was left early: it creates a task, which then runs.
+# The loop closes an abandoned async generator in a task: one iteration to create it, one to run it.
 _ITERATIONS_UNTIL_CLOSED = 2
 
 
 class SpanBlock:
-    """A block of code that is recorded as a span; made where the block is entered.
+    """A block of code that is recorded as a span, created when the block is entered.
 
     Args:
-        run: What the span belongs to; its parent belongs to the same.
+        run: The run of the span. Its parent belongs to the same run.
 
     Attributes:
-        span_id: The id of the span, once it exists.
+        span_id: Id of the span, once it exists.
         enclosing: The block around this one.
         is_in_generator: Whether the block is in an async generator.
-        has_ended: Whether the block was left.
+        has_ended: Whether the block has ended.
     """
 
     def __init__(self, run: object) -> None:
@@ -43,7 +43,7 @@ class SpanBlock:
         while block is not None:
             in_generators += block.is_in_generator
             block = _nearest_open(block.enclosing)
-        # A generator that was left in the middle of its block may not be closed yet.
+        # A generator that was abandoned inside its block may not be closed yet.
         for _ in range(in_generators * _ITERATIONS_UNTIL_CLOSED):
             await asyncio.sleep(0)
         block = _nearest_open(self.enclosing)
@@ -52,14 +52,12 @@ class SpanBlock:
         return None if block is None else block.span_id
 
     def begin(self, span_id: str) -> None:
-        """Make this the innermost block."""
         self.span_id = span_id
         _innermost.set(self)
 
     def end(self) -> None:
-        """Leave the block; it is the parent of no later span."""
         self.has_ended = True
-        self.enclosing = _nearest_open(self.enclosing)  # so that no chain of ended blocks is kept
+        self.enclosing = _nearest_open(self.enclosing)  # keep no chain of ended blocks
         _innermost.set(_nearest_open(_innermost.get()))
 
 

@@ -1,28 +1,82 @@
-"""Accounts: read the one that a token belongs to."""
+"""Accounts: list, read and update them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefactor_http import _api
+from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.models.account import Account
+from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.models.account import Account, AccountForUpdate
+from prefactor_http.models.base import DetailsRequest
 
 
 class AccountClient(EndpointClient):
-    """Reads of accounts (contract §12); `PrefactorHttpClient.accounts` is one.
+    """Calls on accounts (contract §12), available as `PrefactorHttpClient.accounts`.
 
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
     async def get(self, account_id: str) -> Account:
-        """Read one: ``GET /account/{id}`` (contract §12).
+        """Read an account: ``GET /account/{id}`` (contract §12).
 
         Args:
-            account_id: The account.
+            account_id: Id of the account.
 
         Returns:
             The account.
+
+        Raises:
+            PrefactorNotFoundError: The account does not exist.
         """
         return await self._executor.send(_api.GET_ACCOUNT, None, account_id)
+
+    async def list(
+        self,
+        sorting: str | None = None,
+        offset: int | None = None,
+        page_size: int | None = None,
+    ) -> Page[Account]:
+        """List the accounts that the token can read: ``GET /account`` (contract §2, §12).
+
+        Args:
+            sorting: Field to sort by, ``-field`` for descending; by default oldest first.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
+
+        Returns:
+            The page. ``async for`` over it continues with all later pages.
+
+        Raises:
+            ValueError: The offset or the page size is out of range.
+        """
+        return await list_page(self._executor, _api.LIST_ACCOUNTS, {}, sorting, offset, page_size)
+
+    async def update(self, account_id: str, details: AccountForUpdate | dict[str, Any]) -> Account:
+        """Update an account: ``PUT /account/{id}`` (contract §12).
+
+        The API documents no idempotency key for this call, so it is not repeated after an attempt
+        with an unknown outcome. If the error has ``outcome_unknown``, read the account with `get`
+        and update it again if the change is missing.
+
+        Args:
+            account_id: Id of the account.
+            details: The changes. A dict is sent unchanged.
+
+        Returns:
+            The updated account.
+
+        Raises:
+            TypeError: ``details`` is neither an ``AccountForUpdate`` nor a dict.
+            PrefactorNotFoundError: The account does not exist.
+            PrefactorValidationError: The API refused a field.
+        """
+        return await self._executor.send(
+            _api.UPDATE_ACCOUNT,
+            DetailsRequest(details=resource_fields(details, "details", AccountForUpdate)),
+            account_id,
+        )
 
 
 __all__ = ["AccountClient"]

@@ -1,4 +1,4 @@
-"""Agents: create, read, change, retire and delete them."""
+"""Agents: create, read, update, retire and delete them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from prefactor_http.models.base import ActionRequest, DetailsRequest
 
 
 class AgentClient(EndpointClient):
-    """Calls on agents (contract §11); `PrefactorHttpClient.agents` is one.
+    """Calls on agents (contract §11), available as `PrefactorHttpClient.agents`.
 
-    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
-    makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
-    when it fails, of which `PrefactorNotFoundError` means that there is no such agent.
+    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces), or
+    creates one. Every call raises `PrefactorHttpError` or one of its subclasses when it fails;
+    `PrefactorNotFoundError` means that the agent does not exist.
     """
 
     async def create(
@@ -26,16 +26,16 @@ class AgentClient(EndpointClient):
         """Create an agent: ``POST /agent`` (contract §11).
 
         Args:
-            details: Its fields; a dict goes out as it is.
-            idempotency_key: The call's key.
+            details: The fields. A dict is sent unchanged.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
-            The agent.
+            The new agent.
 
         Raises:
-            TypeError: The details are neither.
-            ValueError: The key is not allowed.
-            PrefactorValidationError: The API refuses a field.
+            TypeError: ``details`` is neither an ``AgentForCreate`` nor a dict.
+            ValueError: The idempotency key is not allowed.
+            PrefactorValidationError: The API refused a field.
         """
         return await self._executor.send(
             _api.CREATE_AGENT,
@@ -49,7 +49,7 @@ class AgentClient(EndpointClient):
         """Read an agent: ``GET /agent/{id}`` (contract §11).
 
         Args:
-            agent_id: The agent.
+            agent_id: Id of the agent.
 
         Returns:
             The agent.
@@ -62,22 +62,22 @@ class AgentClient(EndpointClient):
         details: AgentForUpdate | dict[str, Any],
         idempotency_key: str | None = None,
     ) -> Agent:
-        """Change an agent: ``PUT /agent/{id}`` (contract §11).
+        """Update an agent: ``PUT /agent/{id}`` (contract §11).
 
         Args:
-            agent_id: The agent.
-            details: What changes; a dict goes out as it is. What is left out stays, and None
-                clears: ``AgentForUpdate(team_id=None)`` takes the agent from its team. (Release
-                0.4 left None out, and could not clear a field.)
-            idempotency_key: The call's key.
+            agent_id: Id of the agent.
+            details: The changes. Fields that are left out keep their value, and None clears a
+                field: ``AgentForUpdate(team_id=None)`` removes the agent from its team. (Release
+                0.4 did not send None and could not clear a field.) A dict is sent unchanged.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
-            The agent as it is now.
+            The updated agent.
 
         Raises:
-            TypeError: The details are neither.
-            ValueError: The key is not allowed.
-            PrefactorValidationError: The API refuses a field.
+            TypeError: ``details`` is neither an ``AgentForUpdate`` nor a dict.
+            ValueError: The idempotency key is not allowed.
+            PrefactorValidationError: The API refused a field.
         """
         return await self._executor.send(
             _api.UPDATE_AGENT,
@@ -100,15 +100,15 @@ class AgentClient(EndpointClient):
         """List agents: ``GET /agent`` (contract §2, §11).
 
         Args:
-            risk_profile_id: Only those with this risk profile.
-            team_id: Only those of this team.
-            owner_person_id: Only those that this person answers for.
+            risk_profile_id: Only agents with this risk profile.
+            team_id: Only agents of this team.
+            owner_person_id: Only agents that this person owns.
             sorting: Field to sort by, ``-field`` for descending; by default oldest first.
-            offset: Items to skip, from 0.
-            page_size: Items on a page, 1 to 100; 50 by default.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page; ``async for`` over it goes through all later pages too.
+            The page. ``async for`` over it continues with all later pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
@@ -131,21 +131,21 @@ class AgentClient(EndpointClient):
         include_counts: bool = False,
         include_risk_rollup: bool = False,
     ) -> Agent:
-        """Look an agent up by either of its names: ``GET /agent/show`` (contract §11).
+        """Read an agent by id or external identifier: ``GET /agent/show`` (contract §11).
 
         Args:
-            agent_id: The agent; this or the next.
-            external_identifier: Your own name for it.
-            environment_id: Environment that counts and risks are about; by default all.
-            include_counts: Whether to count the agent's instances.
-            include_risk_rollup: Whether to sum up the agent's risks.
+            agent_id: Id of the agent.
+            external_identifier: External identifier of the agent.
+            environment_id: Environment for counts and risks; by default all environments.
+            include_counts: Whether to include the number of instances.
+            include_risk_rollup: Whether to include the risk rollup.
 
         Returns:
             The agent.
 
         Raises:
-            ValueError: Not exactly one of ``agent_id`` and ``external_identifier`` is given, or it
-                is blank.
+            ValueError: Both or neither of ``agent_id`` and ``external_identifier`` are given, or a
+                value is blank.
         """
         if (agent_id is None) == (external_identifier is None):
             raise ValueError("agents.show takes exactly one of agent_id and external_identifier")
@@ -163,15 +163,15 @@ class AgentClient(EndpointClient):
         """Retire an agent: ``POST /agent/{id}/retire`` (contract §11).
 
         Args:
-            agent_id: The agent.
-            idempotency_key: The call's key.
+            agent_id: Id of the agent.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
             The agent, ``retired``.
 
         Raises:
-            ValueError: The key is not allowed.
-            PrefactorConflictError: The agent is retired already.
+            ValueError: The idempotency key is not allowed.
+            PrefactorConflictError: The agent is already retired.
         """
         return await self._executor.send(
             _api.RETIRE_AGENT,
@@ -180,17 +180,17 @@ class AgentClient(EndpointClient):
         )
 
     async def reinstate(self, agent_id: str, idempotency_key: str | None = None) -> Agent:
-        """Take an agent out of retirement: ``POST /agent/{id}/reinstate`` (contract §11).
+        """Reinstate a retired agent: ``POST /agent/{id}/reinstate`` (contract §11).
 
         Args:
-            agent_id: The agent.
-            idempotency_key: The call's key.
+            agent_id: Id of the agent.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
             The agent, no longer ``retired``.
 
         Raises:
-            ValueError: The key is not allowed.
+            ValueError: The idempotency key is not allowed.
             PrefactorConflictError: The agent is not retired.
         """
         return await self._executor.send(
@@ -203,14 +203,14 @@ class AgentClient(EndpointClient):
         """Delete an agent: ``DELETE /agent/{id}`` (contract §11).
 
         Args:
-            agent_id: The agent.
-            idempotency_key: The call's key.
+            agent_id: Id of the agent.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
-            The agent as it was.
+            The deleted agent.
 
         Raises:
-            ValueError: The key is not allowed.
+            ValueError: The idempotency key is not allowed.
             PrefactorConflictError: The agent has instances.
         """
         return await self._executor.send(

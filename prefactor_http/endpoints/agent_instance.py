@@ -1,4 +1,4 @@
-"""Agent instances: register, start, finish, and what else can be done with them."""
+"""Agent instances: register, start, finish, terminate, read and run them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from prefactor_http._bulk.operation import REGISTER_MANY
 from prefactor_http._bulk.options import Group, StreamOptions, batch_options
 from prefactor_http._bulk.outcome import Outcome
 from prefactor_http.endpoints import _arguments
-from prefactor_http.endpoints._arguments import moment, one_of, optional_text, text
+from prefactor_http.endpoints._arguments import (
+    one_of,
+    optional_text,
+    text,
+    timestamp_or_now,
+)
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import Page, list_page
 from prefactor_http.models.agent_instance import (
+    AgentContext,
     AgentInstance,
+    AgentInstanceForUpdate,
     AgentInstanceRecordQuality,
     AgentInstanceSummary,
     AgentSchemaVersionForRegister,
@@ -30,6 +37,7 @@ from prefactor_http.models.agent_instance import (
     TerminateInstanceRequest,
     TimestampRequest,
 )
+from prefactor_http.models.base import DetailsRequest
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
@@ -37,11 +45,11 @@ _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
 
 class AgentInstanceClient(EndpointClient):
-    """Calls on agent instances (contract §7); `PrefactorHttpClient.agent_instances` is one.
+    """Calls on agent instances (contract §7): `PrefactorHttpClient.agent_instances`.
 
-    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
-    makes one when it is left out. Every call raises `PrefactorHttpError` or one of its subclasses
-    when it fails, of which `PrefactorNotFoundError` means that there is no such instance.
+    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces), or
+    creates one. Every call raises `PrefactorHttpError` or one of its subclasses when it fails;
+    `PrefactorNotFoundError` means that the instance does not exist.
     """
 
     async def register(
@@ -60,23 +68,23 @@ class AgentInstanceClient(EndpointClient):
         """Register an instance: ``POST /agent_instance/register`` (contract §7.1).
 
         Args:
-            agent_id: Agent that will run; leave it out with a deployment's token.
+            agent_id: Agent of the instance. Leave it out with a deployment token.
             agent_version: Version of the agent.
-            agent_schema_version: Types of the spans that the instance will record.
-            id: Id for the instance, made with `idempotency.new_id`; by default the API's.
-            idempotency_key: The call's key.
-            update_current_version: Whether the deployment is to run this version from now on.
-            environment_id: Environment to run in; leave it out with a deployment's token.
-            purpose: Why it runs; the API takes ``live`` where nothing is said.
-            external_identifier: Your own name for the instance, unique for the agent.
+            agent_schema_version: Span types of the instance.
+            id: Id of the instance, from `idempotency.new_id`; by default the API generates it.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
+            update_current_version: Whether to pin this version on the deployment.
+            environment_id: Environment of the instance. Leave it out with a deployment token.
+            purpose: Purpose of the instance; by default the API's, ``live``.
+            external_identifier: Your own name for the instance, unique per agent.
 
         Returns:
             The instance, ``pending``.
 
         Raises:
-            TypeError: A version is missing or is not a Struct or dict.
-            ValueError: The key or the purpose is not allowed.
-            PrefactorValidationError: The API refuses a field.
+            TypeError: A version is missing, or is neither a dict nor its Struct.
+            ValueError: The idempotency key or the purpose is not allowed, or a text is blank.
+            PrefactorValidationError: The API refused a field.
         """
         version, schema = _arguments.versions(agent_id, agent_version, agent_schema_version)
         purpose = one_of(purpose, "purpose", _PURPOSES)
@@ -112,35 +120,35 @@ class AgentInstanceClient(EndpointClient):
     ) -> AsyncGenerator[Outcome, None]:
         """Register any number of instances: ``POST /bulk`` (contract §7.1, §9).
 
-        Each row ends in exactly one outcome, as with `BulkClient.stream`. What a row lacks comes
-        from the arguments, which are encoded once. In a row, None, UNSET, NaN and blank text mean
-        that the field is left out; blanks around an ``id`` or ``external_identifier`` are
-        removed. A row that is not valid ends as failed with an error that says why, and the
-        others go on.
+        Each row has exactly one outcome, as with `BulkClient.stream`. The arguments are the
+        defaults of fields that a row does not have, and are encoded once. In a row, None, UNSET,
+        NaN and blank text count as a missing field, and blanks around an ``id`` or
+        ``external_identifier`` are removed. An invalid row fails with an error that says why, and
+        the other rows continue.
 
         Args:
-            rows: Dicts of the fields of `RegisterAgentInstanceRequest`, or those themselves.
-            agent_id: Agent of the rows that name none.
-            environment_id: Environment of the rows that name none.
-            agent_version: Version of the rows that have none.
-            agent_schema_version: Schema version of the rows that have none.
-            update_current_version: Whether the deployment is to run this version from now on.
-            purpose: Purpose of the rows that name none.
-            job: Name of the job. A row's key is then derived from it and the row's ``id`` or
-                ``external_identifier``, or else its position and content: run again, on any
-                machine, the job registers each row once. Rows of one name have one key: the API
-                answers the later ones with the first one's instance, or refuses them if their
-                content differs.
+            rows: Dicts with the fields of `RegisterAgentInstanceRequest`, or such requests.
+            agent_id: Default agent.
+            environment_id: Default environment.
+            agent_version: Default version of the agent.
+            agent_schema_version: Default schema version.
+            update_current_version: Whether to pin the version on the deployment.
+            purpose: Default purpose.
+            job: Name of the job. The key of a row is then derived from the job and the row's ``id``
+                or ``external_identifier``, otherwise from its position and content. Running the job
+                again, on any machine, registers each row once. Rows with the same identifier have
+                the same key: the API answers the later ones with the instance of the first, or
+                refuses them if their content differs.
             group: See `BulkClient.stream`.
             **options: ``chunk_size``, ``max_chunk_bytes``, ``concurrency``, ``max_outage``,
                 ``ordered``, ``max_failures`` and ``max_same_refusals`` of `BulkClient.stream`.
 
         Returns:
-            The outcomes; ``outcome.instance`` is the instance of a row that is ok.
+            The outcomes. ``outcome.instance`` is the instance of a row that succeeded.
 
         Raises:
-            PrefactorHttpError: The run ended early, after an outcome for each row taken in.
-            TypeError: The rows cannot be iterated, an option is not known, or an argument is of the
+            PrefactorHttpError: The stream ended early, after an outcome for each accepted row.
+            TypeError: The rows cannot be iterated, an option is unknown, or an argument has the
                 wrong type.
             ValueError: An option is out of range, or the job or an id is blank.
         """
@@ -158,7 +166,7 @@ class AgentInstanceClient(EndpointClient):
             if value is not None and value is not UNSET
         }
         bounds = batch_options(options)
-        # Not at the top: 1 % of start-up, and most processes register one at a time.
+        # Not at the top: most processes register one instance at a time and never need these.
         from prefactor_http._bulk.item_encoder import row_encoder  # noqa: PLC0415
         from prefactor_http._bulk.source import Source  # noqa: PLC0415
         from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
@@ -175,21 +183,22 @@ class AgentInstanceClient(EndpointClient):
         """Start a pending instance: ``POST /agent_instance/{id}/start`` (contract §7.2).
 
         Args:
-            agent_instance_id: The instance.
-            timestamp: When it started, with a time zone; by default the moment of this call.
-            idempotency_key: The call's key.
+            agent_instance_id: Id of the instance.
+            timestamp: When it started, with a time zone; by default the time of this call.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
-            The instance, ``active``, or further if a lost reply made it necessary to read it.
+            The instance, ``active``. It may be in a later state if a response was lost and the
+            outcome was verified by reading the instance.
 
         Raises:
-            ValueError: The timestamp has no zone, or the key is not allowed.
+            ValueError: The timestamp has no time zone, or the idempotency key is not allowed.
             PrefactorConflictError: The instance is not pending.
         """
         return await self._executor.send(
             _api.START,
             TimestampRequest(
-                timestamp=moment(timestamp, self._executor.clock),
+                timestamp=timestamp_or_now(timestamp, self._executor.clock),
                 idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
@@ -205,24 +214,26 @@ class AgentInstanceClient(EndpointClient):
         """Finish an instance: ``POST /agent_instance/{id}/finish`` (contract §7.2).
 
         Args:
-            agent_instance_id: The instance.
-            status: ``complete`` (default) or ``failed`` if active, ``cancelled`` if pending.
-            timestamp: When it ended, with a time zone; by default the moment of this call.
-            idempotency_key: The call's key.
+            agent_instance_id: Id of the instance.
+            status: ``complete`` (default) or ``failed`` for an active instance, ``cancelled`` for
+                a pending one.
+            timestamp: When it finished, with a time zone; by default the time of this call.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
             The instance in its final state.
 
         Raises:
-            ValueError: The status or the key is not allowed, or the timestamp has no zone.
-            PrefactorConflictError: The instance's state does not allow it.
+            ValueError: The status or the idempotency key is not allowed, or the timestamp has no
+                time zone.
+            PrefactorConflictError: The state of the instance does not allow it.
         """
         status = one_of(status, "status", _FINISH_STATUSES)
         return await self._executor.send(
             _api.FINISH,
             FinishInstanceRequest(
                 status=UNSET if status is None else status,
-                timestamp=moment(timestamp, self._executor.clock),
+                timestamp=timestamp_or_now(timestamp, self._executor.clock),
                 idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
@@ -232,7 +243,7 @@ class AgentInstanceClient(EndpointClient):
         """Read an instance: ``GET /agent_instance/{id}`` (contract §7.2).
 
         Args:
-            agent_instance_id: The instance.
+            agent_instance_id: Id of the instance.
 
         Returns:
             The instance.
@@ -250,14 +261,14 @@ class AgentInstanceClient(EndpointClient):
         """List instances: ``GET /agent_instance`` (contract §2, §7.2).
 
         Args:
-            agent_id: Only those of this agent.
-            agent_version_id: Only those of this version.
+            agent_id: Only instances of this agent.
+            agent_version_id: Only instances of this agent version.
             sorting: Field to sort by, ``-field`` for descending; by default oldest first.
-            offset: Items to skip, from 0.
-            page_size: Items on a page, 1 to 100; 50 by default.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page; ``async for`` over it goes through all later pages too.
+            The page. ``async for`` over it continues with all later pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
@@ -270,18 +281,20 @@ class AgentInstanceClient(EndpointClient):
     async def terminate(
         self, agent_instance_id: str, reason: str, idempotency_key: str | None = None
     ) -> AgentInstance:
-        """Terminate an active instance for good: ``POST …/{id}/terminate`` (contract §7.2).
+        """Terminate an active instance: ``POST /agent_instance/{id}/terminate`` (contract §7.2).
+
+        This cannot be undone, and needs an account token.
 
         Args:
-            agent_instance_id: The instance.
-            reason: Why; not blank.
-            idempotency_key: The call's key.
+            agent_instance_id: Id of the instance.
+            reason: Reason of the termination; not blank.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
             The instance, ``terminated``.
 
         Raises:
-            ValueError: The reason is blank, or the key is not allowed.
+            ValueError: The reason is blank, or the idempotency key is not allowed.
             PrefactorConflictError: The instance is not active.
         """
         return await self._executor.send(
@@ -299,33 +312,74 @@ class AgentInstanceClient(EndpointClient):
         payload: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> AgentInstance:
-        """Record a quality payload: ``POST …/{id}/record_quality`` (contract §7.2).
+        """Record a quality payload: ``POST /agent_instance/{id}/record_quality`` (contract §7.2).
 
         Args:
-            agent_instance_id: The instance, in any state.
-            name: Name of the quality schema, as registered.
-            payload: The payload; None removes the one recorded under this name.
-            idempotency_key: The call's key.
+            agent_instance_id: Id of the instance, which may be in any state.
+            name: Name of the registered quality schema.
+            payload: The payload. None removes the recorded payload of this name.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
 
         Returns:
             The instance.
 
         Raises:
-            ValueError: The name is blank, or the key is not allowed.
+            TypeError: The payload is not a dict.
+            ValueError: The name is blank, or the idempotency key is not allowed.
         """
         fields = _arguments.json_object(payload, "payload")
         return await self._executor.send(
             _api.RECORD_QUALITY,
             AgentInstanceRecordQuality(
                 name=text(name, "name"),
-                # Sent as null, which removes the recorded payload.
+                # None is sent as null, which removes the recorded payload.
                 payload=None if fields is UNSET else fields,
                 idempotency_key=self._executor.key(idempotency_key),
             ),
             agent_instance_id,
         )
 
-    def run(  # noqa: D417 # the others are those of register
+    async def update(
+        self, agent_instance_id: str, details: AgentInstanceForUpdate | dict[str, Any]
+    ) -> AgentInstance:
+        """Replace all quality payloads: ``PUT /agent_instance/{id}`` (contract §7.2).
+
+        This is the older quality write; prefer `record_quality`. It may need an account token. The
+        API documents no idempotency key for it, so it is not repeated after an attempt with an
+        unknown outcome. If the error has ``outcome_unknown``, compare ``quality_payloads`` of `get`
+        and call it again if the change is missing.
+
+        Args:
+            agent_instance_id: Id of the instance.
+            details: The payload. A dict is sent unchanged.
+
+        Returns:
+            The updated instance.
+
+        Raises:
+            TypeError: ``details`` is neither an ``AgentInstanceForUpdate`` nor a dict.
+            PrefactorValidationError: The API refused a field.
+        """
+        return await self._executor.send(
+            _api.UPDATE_INSTANCE,
+            DetailsRequest(
+                details=_arguments.resource_fields(details, "details", AgentInstanceForUpdate)
+            ),
+            agent_instance_id,
+        )
+
+    async def agent_context(self, agent_instance_id: str) -> AgentContext:
+        """Read the debugging export: ``GET /agent_instance/{id}/agent_context`` (contract §7.2).
+
+        Args:
+            agent_instance_id: Id of the instance.
+
+        Returns:
+            The export.
+        """
+        return await self._executor.send(_api.GET_AGENT_CONTEXT, None, agent_instance_id)
+
+    def run(  # noqa: D417 # the other arguments are those of register
         self,
         agent_id: str | None = None,
         agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
@@ -341,19 +395,19 @@ class AgentInstanceClient(EndpointClient):
     ) -> AgentInstanceRun:
         """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
 
-        The instance is registered and started, and finished when the block ends: ``complete``, or
-        ``failed`` when the block raises (its exception comes out) or its task is cancelled. The
-        handle records spans and tells of a termination. If the task is cancelled during the
-        register, the instance is cancelled before the cancellation comes out. See `register` for
-        the first arguments.
+        Entering the block registers and starts the instance. Leaving it finishes the instance as
+        ``complete``, or as ``failed`` if the block raises or its task is cancelled. The exception
+        is raised unchanged. If the task is cancelled during the registration, the instance is
+        finished as ``cancelled`` first. The handle records spans and reports a termination. The
+        other arguments are those of `register`.
 
         Args:
-            finish_timeout: Longest that finishing may take, in seconds, also after a cancellation
-                during the register.
-            poll_interval: Seconds between looks for a termination; None for no looks.
+            finish_timeout: Seconds that finishing may take, also after a cancellation during the
+                registration.
+            poll_interval: Seconds between polls for a termination; None for no polling.
 
         Returns:
-            The context manager.
+            An async context manager. It yields the handle of the run.
         """
         key = self._executor.key(None)
         register = partial(

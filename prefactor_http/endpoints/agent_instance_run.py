@@ -1,4 +1,4 @@
-"""Blocks of code that are recorded: as an agent instance, and within it as spans."""
+"""Records a block of code as an agent instance, and blocks within it as spans."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from prefactor_http._http.clock import Clock
+from prefactor_http.endpoints._shield import run_shielded
 from prefactor_http.endpoints._span_block import SpanBlock
-from prefactor_http.endpoints._to_the_end import to_the_end
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.exceptions import PrefactorConflictError, PrefactorHttpError
 from prefactor_http.models.agent_instance import AgentInstance
@@ -46,9 +46,9 @@ class AgentInstanceRun:
     """The context manager of `AgentInstanceClient.run`, and the handle that it yields.
 
     Attributes:
-        instance: The instance as in the last response; set once the block is entered.
-        finish_status: How the instance ends when the block does not raise; the block may set it.
-        termination_reason: Why the instance was terminated, where a reason was given.
+        instance: The instance as of the last response; None before the block is entered.
+        finish_status: Final status if the block does not raise. The block may change it.
+        termination_reason: Reason of the termination, if one was given.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class AgentInstanceRun:
 
     @property
     def id(self) -> str:
-        """The instance's id."""
+        """Id of the instance."""
         if self.instance is None:
             raise RuntimeError("the run has no instance yet: use it as `async with run(...)`")
         return self.instance.id
 
     @property
     def terminated(self) -> bool:
-        """Whether the instance was terminated: the block should come to its end."""
+        """Whether the instance was terminated. If so, the block should end."""
         return self._termination.is_set()
 
     async def wait_until_terminated(self) -> None:
-        """Wait until the instance is terminated, which it may never be."""
+        """Wait until the instance is terminated."""
         await self._termination.wait()
 
     def span(
@@ -107,43 +107,44 @@ class AgentInstanceRun:
     ) -> AgentSpanRun:
         """Record a block as a span: ``async with run.span("tool", {...}) as span``.
 
-        The span is created ``active`` and finished when the block ends: ``complete`` with
-        ``span.result_payload``, or ``failed`` when the block raises or its task is cancelled. A
-        span within the block of another has that one as its parent, also in a task begun there.
+        Entering the block creates the span as ``active``. Leaving it finishes the span as
+        ``complete`` with ``span.result_payload``, or as ``failed`` if the block raises or its task
+        is cancelled. The parent is the innermost open span around the block, also in tasks that
+        were started there.
 
         Args:
-            schema_name: Its type, by the name in the instance's schema version.
-            payload: What the step is given.
-            id: Id for the span, made with `idempotency.new_id`; by default the API's.
-            parent_span_id: Span that it is part of, if not the one around it.
+            schema_name: Name of the span type in the instance's schema version.
+            payload: Input of the step; an empty object by default.
+            id: Id of the span, from `idempotency.new_id`; by default the API generates it.
+            parent_span_id: Parent of the span; by default the span around the block.
 
         Returns:
-            The context manager.
+            An async context manager. It yields the handle of the span.
         """
         return AgentSpanRun(self, schema_name, payload, id, parent_span_id)
 
     def note_termination(self, reason: str | None) -> None:
-        """Take note that the instance was terminated; spans' replies and the poll call this."""
+        """Record that the instance was terminated."""
         self.termination_reason = self.termination_reason or reason
         self._termination.set()
 
     def next_timestamp(self) -> datetime:
-        """Return the current time, or the run's latest timestamp if the clock was set back."""
+        """Return the current time, or the latest timestamp of the run if the clock was set back."""
         now = self._clock.utcnow()
         self._latest = now if self._latest is None else max(now, self._latest)
         return self._latest
 
     async def __aenter__(self) -> Self:
         if self.instance is not None:
-            raise RuntimeError("a run can be entered once")
-        self.instance = await self._registered()
+            raise RuntimeError("a run can be entered only once")
+        self.instance = await self._register_shielded()
         try:
             self.instance = await self._instances.start(self.id, self.next_timestamp())
         except BaseException as exc:
-            await to_the_end(self._abandon(exc))
+            await run_shielded(self._abandon(exc))
             raise
         if self._poll_interval is not None:
-            self._poll = asyncio.create_task(self._look_for_termination(self._poll_interval))
+            self._poll = asyncio.create_task(self._poll_termination(self._poll_interval))
         return self
 
     async def __aexit__(
@@ -154,22 +155,22 @@ class AgentInstanceRun:
     ) -> None:
         if self._poll is not None:
             self._poll.cancel()
-        await to_the_end(
+        await run_shielded(
             self._end(self.finish_status) if exc is None else self._end_failed("failed", exc)
         )
 
-    async def _registered(self) -> AgentInstance:
-        # In a task of its own: when this one is cancelled, the response still tells the id.
+    async def _register_shielded(self) -> AgentInstance:
+        # In a separate task: if this one is cancelled, the response still contains the id.
         registration = asyncio.ensure_future(self._register())
         try:
             return await asyncio.shield(registration)
         except asyncio.CancelledError as exc:
-            await to_the_end(self._withdraw(registration, exc))
+            await run_shielded(self._cancel_registration(registration, exc))
             raise
         finally:
-            del registration  # or an error and this frame would hold each other
+            del registration  # otherwise an error and this frame would refer to each other
 
-    async def _withdraw(
+    async def _cancel_registration(
         self, registration: asyncio.Future[AgentInstance], exc: asyncio.CancelledError
     ) -> None:
         """Cancel the instance that a cancelled registration may still create."""
@@ -189,7 +190,7 @@ class AgentInstanceRun:
             self._report_interrupted(exc, instance, error, "cancelled")
             raise
         except (TypeError, ValueError):
-            pass  # of an argument: nothing was sent
+            pass  # an invalid argument: nothing was sent
 
     def _report_interrupted(
         self,
@@ -198,7 +199,7 @@ class AgentInstanceRun:
         cancellation: BaseException | None,
         problem: str,
     ) -> None:
-        # A call that is cancelled says on the exception whether it may have been applied.
+        # The exception of a cancelled call says whether it may have been applied.
         if instance is not None or getattr(cancellation, "outcome_unknown", True):
             self._report_pending(exc, instance, problem)
 
@@ -211,16 +212,16 @@ class AgentInstanceRun:
         exc.add_note(text)
         _log.warning("%s", text)
 
-    async def _look_for_termination(self, interval: float) -> None:
-        """Poll: without spans there is no reply that could carry the signal (contract §8.1)."""
+    async def _poll_termination(self, interval: float) -> None:
+        """Poll, because only responses to span calls carry the signal (contract §8.1)."""
         while not self.terminated:
             await self._clock.sleep(interval)
             try:
-                self._note(await self._instances.get(self.id))
+                self._record_termination(await self._instances.get(self.id))
             except PrefactorHttpError as problem:
-                _log.debug("could not look at agent instance %s: %s", self.id, problem)
+                _log.debug("could not read agent instance %s: %s", self.id, problem)
 
-    def _note(self, instance: AgentInstance) -> None:
+    def _record_termination(self, instance: AgentInstance) -> None:
         if instance.status == "terminated":
             self.instance = instance
             self.note_termination(instance.termination_reason)
@@ -229,19 +230,19 @@ class AgentInstanceRun:
         if self._poll is not None:
             await asyncio.wait([self._poll])
         if self.terminated:
-            return  # it has ended, and nothing can be finished any more
+            return  # a terminated instance cannot be finished
         try:
             self.instance = await self._closing_instances.finish(
                 self.id, status, self.next_timestamp()
             )
         except PrefactorConflictError:
-            with suppress(PrefactorHttpError):  # the conflict says more
-                self._note(await self._closing_instances.get(self.id))
+            with suppress(PrefactorHttpError):  # the conflict is the better error
+                self._record_termination(await self._closing_instances.get(self.id))
             if not self.terminated:
                 raise
 
     async def _end_failed(self, status: FinishStatus, exc: BaseException) -> None:
-        """Finish after an exception, which must stay the one that comes out."""
+        """Finish after an exception, which is raised whatever happens here."""
         try:
             await self._end(status)
         except PrefactorHttpError as problem:
@@ -249,7 +250,7 @@ class AgentInstanceRun:
             _log.warning("agent instance %s was not finished %s: %s", self.id, status, problem)
 
     async def _abandon(self, exc: BaseException) -> None:
-        """End an instance whose start did not succeed, or did without our knowing."""
+        """End an instance whose start failed or has an unknown outcome."""
         try:
             await self._end("cancelled")
         except PrefactorConflictError:
@@ -263,10 +264,10 @@ class AgentSpanRun:
     """The context manager of `AgentInstanceRun.span`, and the handle that it yields.
 
     Attributes:
-        run: The run that it belongs to.
-        span: The span, as the API last told; set once the block is entered.
-        result_payload: What came out of the step; the block sets it.
-        finish_status: How the span ends when the block does not raise; the block may set it.
+        run: The run of the span.
+        span: The span as of the last response; None before the block is entered.
+        result_payload: Result of the step, set by the block.
+        finish_status: Final status if the block does not raise. The block may change it.
     """
 
     def __init__(
@@ -289,14 +290,14 @@ class AgentSpanRun:
 
     @property
     def id(self) -> str:
-        """The span's id."""
+        """Id of the span."""
         if self.span is None:
             raise RuntimeError("the span does not exist yet: use it as `async with run.span(...)`")
         return self.span.id
 
     async def __aenter__(self) -> Self:
         if self.span is not None:
-            raise RuntimeError("a span can be entered once")
+            raise RuntimeError("a span can be entered only once")
         self._block = SpanBlock(self.run)
         if self._parent_span_id is None:
             self._parent_span_id = await self._block.find_parent()
@@ -320,12 +321,12 @@ class AgentSpanRun:
         traceback: TracebackType | None,
     ) -> None:
         self._block.end()
-        await to_the_end(self._end_well() if exc is None else self._end_failed(exc))
+        await run_shielded(self._end_well() if exc is None else self._end_failed(exc))
 
     async def _end_well(self) -> None:
         try:
             await self._end()
-        except (TypeError, ValueError) as exc:  # the result is no JSON
+        except (TypeError, ValueError) as exc:  # the result has no JSON form
             self.result_payload = None
             await self._end_failed(exc)
             raise
@@ -340,11 +341,11 @@ class AgentSpanRun:
         )
 
     async def _end_failed(self, exc: BaseException) -> None:
-        """Finish after an exception, which must stay the one that comes out."""
+        """Finish after an exception, which is raised whatever happens here."""
         try:
             try:
                 await self._end("failed")
-            except (TypeError, ValueError) as problem:  # the result is no JSON: without it, then
+            except (TypeError, ValueError) as problem:  # the result has no JSON form
                 exc.add_note(f"span {self.id} was finished without its result: {problem}")
                 self.result_payload = None
                 await self._end("failed")

@@ -1,4 +1,4 @@
-"""Agent spans: create, finish and list the steps of an instance."""
+"""Agent spans: create, finish and read the steps of an instance."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from prefactor_http import _api
 from prefactor_http._http.clock import Clock
 from prefactor_http._values import iso
 from prefactor_http.endpoints._arguments import (
-    in_utc,
+    integer,
     json_object,
-    moment,
     one_of,
-    optional_moment,
     optional_text,
+    optional_timestamp,
     text,
+    timestamp_or_now,
+    to_utc,
 )
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
@@ -26,25 +27,26 @@ from prefactor_http.models.agent_span import (
     AgentSpan,
     AgentSpanReply,
     CreateAgentSpanRequest,
+    CreateTestSpansRequest,
     FinishSpanRequest,
 )
 from prefactor_http.models.base import DetailsRequest
 from prefactor_http.models.types import FinishStatus, SpanStatus
 
 ControlSignalCallback: TypeAlias = Callable[[str | None], None]
-"""Called with the reason, if any, when the API wants the agent to stop (contract §8.1)."""
+"""Called with the reason, if any, when the instance was terminated (contract §8.1)."""
 
 _STATUSES: tuple[str, ...] = get_args(SpanStatus)
 _FINISH_STATUSES: tuple[str, ...] = get_args(FinishStatus)
 
 
 class AgentSpanClient(EndpointClient):
-    """Calls on spans (contract §8); `PrefactorHttpClient.agent_spans` is one.
+    """Calls on spans (contract §8), available as `PrefactorHttpClient.agent_spans`.
 
-    Every write takes an ``idempotency_key`` (1 to 64 printable ASCII characters, no spaces) and
-    makes one when it is left out; it also takes a ``control_signal_callback``, which is called
-    when the reply says that the instance was terminated, before the call returns. Every call
-    raises `PrefactorHttpError` or one of its subclasses when it fails.
+    `create` and `finish` take an ``idempotency_key`` (1 to 64 printable ASCII characters, no
+    spaces), or create one. They also take a ``control_signal_callback``, which is called before the
+    call returns if the response says that the instance was terminated. Every call raises
+    `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
     async def create(
@@ -66,34 +68,34 @@ class AgentSpanClient(EndpointClient):
         """Create a span: ``POST /agent_spans`` (contract §8).
 
         Args:
-            agent_instance_id: Instance that it belongs to.
-            schema_name: Its type, by the name in the instance's schema version.
-            status: State that it starts in: ``active`` for a step under way, ``pending`` for one
-                to come, or a final one for a step that is over.
-            payload: What the step is given; an empty object by default.
-            result_payload: What came out of it, for a final status.
-            id: Id for the span; by default the API's.
-            parent_span_id: Span that it is part of.
-            started_at: When it started, with a time zone; for ``active``, ``complete`` and
-                ``failed`` by default the moment of this call.
-            finished_at: When it ended, with a time zone; for ``complete`` and ``failed`` by
-                default the moment of this call.
-            idempotency_key: The call's key.
+            agent_instance_id: Instance of the span.
+            schema_name: Name of the span type in the instance's schema version.
+            status: Initial status: ``active``, ``pending``, or a final status for a step that has
+                already finished.
+            payload: Input of the step; an empty object by default.
+            result_payload: Result of the step, for a final status.
+            id: Id of the span, from `idempotency.new_id`; by default the API generates it.
+            parent_span_id: Parent of the span.
+            started_at: When the step started, with a time zone; for ``active``, ``complete`` and
+                ``failed`` by default the time of this call.
+            finished_at: When the step finished, with a time zone; for ``complete`` and ``failed``
+                by default the time of this call.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
             control_signal_callback: Called with the reason if the instance was terminated.
             sensitive_encoding: Whether the payloads wrap sensitive values as
                 ``{"$sensitive": "string", "value": …}``.
 
         Returns:
-            The span.
+            The new span.
 
         Raises:
             TypeError: A payload is not a dict.
-            ValueError: The status or the key is not allowed, a text is blank, or a moment has no
-                zone.
-            PrefactorConflictError: The instance is over.
+            ValueError: The status or the idempotency key is not allowed, a text is blank, or a
+                timestamp has no time zone.
+            PrefactorConflictError: The instance has finished.
         """
         status = cast("SpanStatus", one_of(text(status, "status"), "status", _STATUSES))
-        started, finished = _moments(status, started_at, finished_at, self._executor.clock)
+        started, finished = _timestamps(status, started_at, finished_at, self._executor.clock)
         span = _signal(
             await self._executor.send(
                 _api.CREATE_SPAN,
@@ -132,12 +134,12 @@ class AgentSpanClient(EndpointClient):
         """Finish a span: ``POST /agent_spans/{id}/finish`` (contract §8).
 
         Args:
-            agent_span_id: The span.
-            status: ``complete`` (the API's default) or ``failed`` for an active span,
-                ``cancelled`` for a pending one.
-            result_payload: What came out of it.
-            timestamp: When it ended, with a time zone; by default the moment of this call.
-            idempotency_key: The call's key.
+            agent_span_id: Id of the span.
+            status: ``complete`` (default) or ``failed`` for an active span, ``cancelled`` for a
+                pending one.
+            result_payload: Result of the step.
+            timestamp: When the step finished, with a time zone; by default the time of this call.
+            idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
             control_signal_callback: Called with the reason if the instance was terminated.
             sensitive_encoding: Whether the result wraps sensitive values.
 
@@ -146,8 +148,9 @@ class AgentSpanClient(EndpointClient):
 
         Raises:
             TypeError: The result is not a dict.
-            ValueError: The status or the key is not allowed, or the timestamp has no zone.
-            PrefactorConflictError: The span's state does not allow it.
+            ValueError: The status or the idempotency key is not allowed, or the timestamp has no
+                time zone.
+            PrefactorConflictError: The state of the span does not allow it.
         """
         status = one_of(status, "status", _FINISH_STATUSES)
         span = _signal(
@@ -156,7 +159,7 @@ class AgentSpanClient(EndpointClient):
                 FinishSpanRequest(
                     status=UNSET if status is None else status,
                     result_payload=json_object(result_payload, "result_payload"),
-                    timestamp=moment(timestamp, self._executor.clock),
+                    timestamp=timestamp_or_now(timestamp, self._executor.clock),
                     sensitive_encoding=_flag(sensitive_encoding),
                     idempotency_key=self._executor.key(idempotency_key),
                 ),
@@ -170,10 +173,10 @@ class AgentSpanClient(EndpointClient):
     async def get(self, agent_span_id: str) -> AgentSpan:
         """Read a span: ``GET /agent_spans/{id}`` (contract §8).
 
-        The API's documentation does not list this call; a server may answer it with a 404.
+        The API does not document this call; a server may respond with 404.
 
         Args:
-            agent_span_id: The span.
+            agent_span_id: Id of the span.
 
         Returns:
             The span.
@@ -195,22 +198,22 @@ class AgentSpanClient(EndpointClient):
         """List spans of an instance or of an agent: ``GET /agent_spans`` (contract §2, §8).
 
         Args:
-            agent_instance_id: Only those of this instance.
-            agent_id: Only those of this agent.
-            start_time: Only those that started then or later, with a time zone.
-            end_time: Only those that started then or earlier, with a time zone.
-            include_summaries: Whether to render each span as text.
-            include_risk_level: Whether to say how risky each span is.
+            agent_instance_id: Only spans of this instance.
+            agent_id: Only spans of this agent.
+            start_time: Only spans that started at this time or later, with a time zone.
+            end_time: Only spans that started at this time or earlier, with a time zone.
+            include_summaries: Whether to include each span as text.
+            include_risk_level: Whether to include the risk level of each span.
             sorting: Field to sort by, ``-field`` for descending; by default oldest first.
-            offset: Items to skip, from 0.
-            page_size: Items on a page, 1 to 100; 50 by default.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page; ``async for`` over it goes through all later pages too.
+            The page. ``async for`` over it continues with all later pages.
 
         Raises:
-            ValueError: Neither id is given, a moment has no zone, or the offset or the page size
-                is out of range.
+            ValueError: Neither id is given, a timestamp has no time zone, or the offset or the page
+                size is out of range.
         """
         if agent_instance_id is None and agent_id is None:
             raise ValueError("agent_spans.list needs agent_instance_id or agent_id")
@@ -224,26 +227,57 @@ class AgentSpanClient(EndpointClient):
         }
         return await list_page(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
 
+    async def create_test_spans(
+        self,
+        agent_instance_id: str,
+        count: int | None = None,
+        parent_span_id: str | None = None,
+    ) -> None:
+        """Create spans for a test: ``POST /agent_spans/create_test_spans`` (contract §8).
 
-def _signal(reply: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:
-    if callback is not None and reply.control is not None and reply.control.terminate:
-        callback(reply.control.reason)
-    return reply.details
+        The API documents no idempotency key for this call, so it is not repeated after an attempt
+        with an unknown outcome. If the error has ``outcome_unknown``, count the spans of `list`
+        before calling it again. Its response is not documented: read the spans with `list`.
+
+        Args:
+            agent_instance_id: Instance of the spans.
+            count: Number of spans, 1 or more; by default the API's.
+            parent_span_id: Parent of the spans; by default they have none.
+
+        Raises:
+            TypeError: ``count`` is not an int, or an id is not a str.
+            ValueError: ``count`` is out of range, or an id is blank.
+        """
+        number = integer(count, "count", 1, None)
+        await self._executor.send(
+            _api.CREATE_TEST_SPANS,
+            CreateTestSpansRequest(
+                agent_instance_id=text(agent_instance_id, "agent_instance_id"),
+                count=UNSET if number is None else number,
+                parent_span_id=optional_text(parent_span_id, "parent_span_id"),
+            ),
+        )
 
 
-def _moments(
+def _signal(response: AgentSpanReply, callback: ControlSignalCallback | None) -> AgentSpan:
+    if callback is not None and response.control is not None and response.control.terminate:
+        callback(response.control.reason)
+    return response.details
+
+
+def _timestamps(
     status: SpanStatus, started_at: datetime | None, finished_at: datetime | None, clock: Clock
 ) -> tuple[datetime | UnsetType, datetime | UnsetType]:
-    """Say when a span started and ended where the API would say now: a retry may be late.
+    """Fill in the current time where the API would, so that a late retry does not move the span.
 
-    A pending span has neither moment, and what those of a cancelled one are is for the API to say.
+    A pending span has no timestamps, and the API sets those of a cancelled one.
     """
-    started = optional_moment(started_at, "started_at")
-    finished = optional_moment(finished_at, "finished_at")
+    started = optional_timestamp(started_at, "started_at")
+    finished = optional_timestamp(finished_at, "finished_at")
     if status in {"pending", "cancelled"}:
         return started, finished
     now = clock.utcnow()
-    # The two may not cross, whatever other clock the given one was read from.
+    # The finish must not precede the start, even if the caller read another clock.
     if started is UNSET:
         started = now if finished is UNSET else min(now, finished)
     if finished is UNSET and status != "active":
@@ -256,7 +290,7 @@ def _flag(given: bool | None) -> bool | UnsetType:
 
 
 def _as_text(given: datetime | None, name: str) -> str | None:
-    return None if given is None else iso(in_utc(given, name))
+    return None if given is None else iso(to_utc(given, name))
 
 
 __all__ = ["AgentSpanClient", "ControlSignalCallback"]

@@ -1,27 +1,61 @@
-"""Environments: read what agents can run in."""
+"""Environments: create, read, update and delete them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefactor_http import _api
+from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.page import Page, list_page
-from prefactor_http.models.environment import Environment
+from prefactor_http.models.base import DetailsRequest
+from prefactor_http.models.environment import (
+    Environment,
+    EnvironmentForCreate,
+    EnvironmentForUpdate,
+)
 
 
 class EnvironmentClient(EndpointClient):
-    """Reads of environments (contract §12); `PrefactorHttpClient.environments` is one.
+    """Calls on environments (contract §12), available as `PrefactorHttpClient.environments`.
 
-    Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
+    The API documents no idempotency keys for the writes, except as bulk items. Called directly,
+    they are not repeated after an attempt with an unknown outcome. Every call raises
+    `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def get(self, environment_id: str) -> Environment:
-        """Read one: ``GET /environment/{id}`` (contract §12).
+    async def create(self, details: EnvironmentForCreate | dict[str, Any]) -> Environment:
+        """Create an environment: ``POST /environment`` (contract §12).
+
+        If the error has ``outcome_unknown``, look for the name with `list` before creating it
+        again. As a bulk item (``environments/create``) the call has a key and is safe to repeat.
 
         Args:
-            environment_id: The environment.
+            details: The fields. A dict is sent unchanged.
+
+        Returns:
+            The new environment.
+
+        Raises:
+            TypeError: ``details`` is neither an ``EnvironmentForCreate`` nor a dict.
+            PrefactorValidationError: The API refused a field.
+        """
+        return await self._executor.send(
+            _api.CREATE_ENVIRONMENT,
+            DetailsRequest(details=resource_fields(details, "details", EnvironmentForCreate)),
+        )
+
+    async def get(self, environment_id: str) -> Environment:
+        """Read an environment: ``GET /environment/{id}`` (contract §12).
+
+        Args:
+            environment_id: Id of the environment.
 
         Returns:
             The environment.
+
+        Raises:
+            PrefactorNotFoundError: The environment does not exist.
         """
         return await self._executor.send(_api.GET_ENVIRONMENT, None, environment_id)
 
@@ -32,16 +66,16 @@ class EnvironmentClient(EndpointClient):
         offset: int | None = None,
         page_size: int | None = None,
     ) -> Page[Environment]:
-        """List them: ``GET /environment`` (contract §2, §12).
+        """List environments: ``GET /environment`` (contract §2, §12).
 
         Args:
-            account_id: Only those of this account.
+            account_id: Only environments of this account.
             sorting: Field to sort by, ``-field`` for descending; by default oldest first.
-            offset: Items to skip, from 0.
-            page_size: Items on a page, 1 to 100; 50 by default.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page; ``async for`` over it goes through all later pages too.
+            The page. ``async for`` over it continues with all later pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
@@ -50,6 +84,48 @@ class EnvironmentClient(EndpointClient):
         return await list_page(
             self._executor, _api.LIST_ENVIRONMENTS, filters, sorting, offset, page_size
         )
+
+    async def update(
+        self, environment_id: str, details: EnvironmentForUpdate | dict[str, Any]
+    ) -> Environment:
+        """Update an environment: ``PUT /environment/{id}`` (contract §12).
+
+        If the error has ``outcome_unknown``, read the environment with `get` and update it again
+        if the change is missing. As a bulk item (``environments/update``) the call has a key and
+        is safe to repeat.
+
+        Args:
+            environment_id: Id of the environment.
+            details: The changes. A dict is sent unchanged.
+
+        Returns:
+            The updated environment.
+
+        Raises:
+            TypeError: ``details`` is neither an ``EnvironmentForUpdate`` nor a dict.
+            PrefactorNotFoundError: The environment does not exist.
+            PrefactorValidationError: The API refused a field.
+        """
+        return await self._executor.send(
+            _api.UPDATE_ENVIRONMENT,
+            DetailsRequest(details=resource_fields(details, "details", EnvironmentForUpdate)),
+            environment_id,
+        )
+
+    async def delete(self, environment_id: str) -> None:
+        """Delete an environment: ``DELETE /environment/{id}`` (contract §12).
+
+        If the error has ``outcome_unknown``, call `get`: `PrefactorNotFoundError` means that the
+        environment is deleted.
+
+        Args:
+            environment_id: Id of the environment.
+
+        Raises:
+            PrefactorNotFoundError: The environment does not exist.
+            PrefactorConflictError: The environment cannot be deleted in its current state.
+        """
+        await self._executor.send(_api.DELETE_ENVIRONMENT, None, environment_id)
 
 
 __all__ = ["EnvironmentClient"]

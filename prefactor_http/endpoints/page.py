@@ -1,4 +1,4 @@
-"""One page of a list, which leads to all the others (contract §2)."""
+"""Pages of lists (contract §2)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Generic, NoReturn, Protocol, Self, TypeVar
 from prefactor_http._http.codec import GET
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Operation
-from prefactor_http.endpoints._arguments import filter_text, whole_number
+from prefactor_http.endpoints._arguments import filter_text, integer
 from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
 T = TypeVar("T")
 
-_LARGEST_PAGE = 100
-_DEFAULT_PAGE = 50
+_MAX_PAGE_SIZE = 100
+_DEFAULT_PAGE_SIZE = 50
 _MAX_OFFSET = 2**63 - 1
 _MAX_EMPTY_PAGES = 10
 
 
 class Page(list[T], Generic[T]):
-    """A page: a list of its items; ``async for`` goes on through all pages after it.
+    """One page of a list. ``async for`` continues with all later pages.
 
-    A page can be copied and pickled. One that was unpickled holds its items, but has no client to
-    read further pages with.
+    A page is a list of its items, and can be copied and pickled. An unpickled page has no client
+    and cannot read later pages.
 
     Attributes:
-        pagination: Where the page stands, or None where the API does not say.
-        sorting: How the list is sorted, or None where the API does not say.
+        pagination: Position of the page; None if the response does not contain it.
+        sorting: Sort order; None if the response does not contain it.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class Page(list[T], Generic[T]):
 
     @property
     def items(self) -> list[T]:
-        """The page's items."""
+        """The items of this page."""
         return list(self)
 
     async def next_page(self) -> Page[T] | None:
-        """Read the page after this one, at the offset that the API names.
+        """Read the next page, at the offset that the API returned.
 
         Returns:
-            The page, or None after the last.
+            The next page, or None after the last one.
 
         Raises:
             PrefactorHttpError: The call failed.
-            PrefactorResponseContractError: The offset does not lie after this page's, or there
-                were too many empty pages in a row.
+            PrefactorResponseContractError: The next offset is not greater than the current one, or
+                10 pages in a row were empty.
             PrefactorClientError: The page was unpickled.
         """
         pagination = self.pagination
@@ -64,21 +64,21 @@ class Page(list[T], Generic[T]):
         offset = pagination.next_page_offset
         is_last = pagination.item_end >= pagination.item_count
         if is_last and offset in {self._offset, pagination.page_offset}:
-            return None  # the other way to say that there is no page after this one
+            return None  # another way to say that this is the last page
         if not self._offset < offset <= _MAX_OFFSET:
-            raise self._source.breach(
+            raise self._source.contract_error(
                 f"next_page_offset is {offset} on the page at offset {self._offset}: "
-                f"expected more than that, and at most {_MAX_OFFSET}"
+                f"expected a greater offset, at most {_MAX_OFFSET}"
             )
         if self._empty_pages >= _MAX_EMPTY_PAGES:
-            raise self._source.breach(
-                f"{self._empty_pages} pages in a row, up to offset {self._offset}, have no items "
-                "but name a next page"
+            raise self._source.contract_error(
+                f"{self._empty_pages} pages in a row, up to offset {self._offset}, are empty but "
+                "have a next page"
             )
         return await self._source.page_at(offset, self._empty_pages)
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Go through this page's items, then through those of all later pages."""
+        """Iterate over the items of this page, then of all later pages."""
         page: Page[T] | None = self
         while page is not None:
             for item in page:
@@ -87,15 +87,15 @@ class Page(list[T], Generic[T]):
 
 
 class _Source(Protocol[T]):
-    """Where a page's successors come from."""
+    """Reads the later pages of a page."""
 
     async def page_at(self, offset: int, empty_pages: int) -> Page[T]: ...
 
-    def breach(self, problem: str) -> PrefactorResponseContractError: ...
+    def contract_error(self, problem: str) -> PrefactorResponseContractError: ...
 
 
 class _List(Generic[T]):
-    """A list as it was requested, except for the offset."""
+    """A list call without its offset."""
 
     def __init__(
         self,
@@ -118,18 +118,18 @@ class _List(Generic[T]):
         response = await self._executor.read(self._operation, params)
         return Page(response, self, offset, empty_pages)
 
-    def breach(self, problem: str) -> PrefactorResponseContractError:
-        return _breach(self._operation.name, self._operation.path_for(None), problem)
+    def contract_error(self, problem: str) -> PrefactorResponseContractError:
+        return _contract_error(self._operation.name, self._operation.path_for(None), problem)
 
     def __deepcopy__(self, memo: object) -> Self:
-        return self  # a copy in the same process reads on through the same client
+        return self  # a copy in the same process uses the same client
 
     def __reduce__(self) -> tuple[type[_Unpickled], tuple[str, str]]:
         return _Unpickled, (self._operation.name, self._operation.path_for(None))
 
 
 class _Unpickled:
-    """The list of an unpickled page, which has no client."""
+    """The list call of an unpickled page, which has no client."""
 
     def __init__(self, name: str, path: str) -> None:
         self._name = name
@@ -137,14 +137,15 @@ class _Unpickled:
 
     async def page_at(self, offset: int, _: int) -> NoReturn:
         raise PrefactorClientError(
-            f"an unpickled page cannot read on: call {self._name}(offset={offset}) on a client"
+            f"an unpickled page cannot read the next one: call {self._name}(offset={offset}) on a "
+            "client"
         )
 
-    def breach(self, problem: str) -> PrefactorResponseContractError:
-        return _breach(self._name, self._path, problem)
+    def contract_error(self, problem: str) -> PrefactorResponseContractError:
+        return _contract_error(self._name, self._path, problem)
 
 
-def _breach(name: str, path: str, problem: str) -> PrefactorResponseContractError:
+def _contract_error(name: str, path: str, problem: str) -> PrefactorResponseContractError:
     error = PrefactorResponseContractError(f"{name}: {problem}")
     error.method = GET
     error.path = path
@@ -159,29 +160,29 @@ async def list_page(
     offset: int | None,
     page_size: int | None,
 ) -> Page[T]:
-    """Read one page.
+    """Read one page of a list.
 
     Args:
-        executor: The client.
-        operation: The list.
-        filters: Query parameters; None leaves one out.
-        sorting: Field to sort by, ``-field`` for descending, or None for the API's order.
-        offset: Items to skip, from 0.
-        page_size: Items on a page, 1 to 100; 50 by default.
+        executor: Executor of the calls.
+        operation: The list operation.
+        filters: Query parameters. Those that are None are not sent.
+        sorting: Field to sort by, ``-field`` for descending; None for the API's default.
+        offset: Number of items to skip; 0 by default.
+        page_size: Items per page, 1 to 100; 50 by default.
 
     Returns:
         The page.
 
     Raises:
-        TypeError: A filter or the sorting is no text, or a number is no int.
-        ValueError: An offset or a size that cannot be.
+        TypeError: A filter or the sorting is not text, or a number is not an int.
+        ValueError: The offset or the page size is out of range.
     """
-    offset = whole_number(offset, "offset", 0, None)
-    page_size = whole_number(page_size, "page_size", 1, _LARGEST_PAGE)
+    offset = integer(offset, "offset", 0, None)
+    page_size = integer(page_size, "page_size", 1, _MAX_PAGE_SIZE)
     params = {
         name: filter_text(value, name)
         for name, value in {**filters, "sorting": sorting}.items()
         if value is not None
     }
-    pages = _List(executor, operation, params, page_size or _DEFAULT_PAGE)
+    pages = _List(executor, operation, params, page_size or _DEFAULT_PAGE_SIZE)
     return await pages.page_at(offset or 0)

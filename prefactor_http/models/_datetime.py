@@ -1,7 +1,7 @@
-"""The classes of `datetime` themselves, for types that msgspec is told of.
+"""The real classes of `datetime`, for the annotations that msgspec reads.
 
-While time is frozen, freezegun puts classes of its own in their place, which msgspec does not know;
-a program may import this package then.
+While freezegun freezes time, `datetime.datetime` is a class of its own that msgspec does not know.
+A program may import this package in that state.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Agents: what the API tells about them, and what is sent to it (contract §11)."""
+"""Agents (contract §11)."""
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -7,13 +7,13 @@ from prefactor_http.models._datetime import datetime
 
 
 class AgentAvailableActions(Struct, frozen=True, kw_only=True, gc=False):
-    """What may be done with an agent in its present state.
+    """The actions that the current state of an agent allows.
 
     Attributes:
-        update: Changing it.
-        retire: Retiring it.
-        reinstate: Taking it out of retirement.
-        delete: Deleting it.
+        update: Whether it can be updated.
+        retire: Whether it can be retired.
+        reinstate: Whether it can be reinstated.
+        delete: Whether it can be deleted.
     """
 
     update: bool = False
@@ -23,17 +23,17 @@ class AgentAvailableActions(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AgentInstanceCounts(Struct, frozen=True, kw_only=True, gc=False):
-    """How many instances an agent has.
+    """The number of instances of an agent, by status.
 
     Attributes:
-        total: All of them.
-        pending: Those not started.
-        active: Those that run.
-        complete: Those that ended well.
-        failed: Those that failed.
-        cancelled: Those cancelled before they started.
-        terminated: Those that were stopped from outside.
-        finished: Those that ended in any way.
+        total: All instances.
+        pending: Instances that have not started.
+        active: Running instances.
+        complete: Instances that succeeded.
+        failed: Instances that failed.
+        cancelled: Instances that were cancelled before they started.
+        terminated: Instances that were terminated.
+        finished: All instances that have ended.
     """
 
     total: int = 0
@@ -47,18 +47,19 @@ class AgentInstanceCounts(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AgentSummary(Struct, frozen=True, kw_only=True):
-    """An agent as lists show it.
+    """An agent in a list.
 
     Attributes:
         type: ``agent``.
-        id: Its id.
-        name: Its name for people.
-        status: ``pending``, ``active``, ``dormant``, ``retired`` or one that the API learned later.
-        description: What it does.
-        external_identifier: The caller's name for it, unique in the account.
-        owner_person_id: Person who answers for it.
-        team_id: Team that answers for it.
-        available_actions: What may be done with it now.
+        id: Id of the agent.
+        name: Display name.
+        status: ``pending``, ``active``, ``dormant`` or ``retired``, or a value that the API added
+            later.
+        description: Description.
+        external_identifier: The caller's name for the agent, unique per account.
+        owner_person_id: Person who owns the agent.
+        team_id: Team of the agent.
+        available_actions: Actions that the current state allows.
         inserted_at: When it was created.
         updated_at: When it last changed.
     """
@@ -77,11 +78,11 @@ class AgentSummary(Struct, frozen=True, kw_only=True):
 
 
 class Agent(AgentSummary, frozen=True, kw_only=True):
-    """An agent in full: what lists show, and the rest.
+    """An agent.
 
     Attributes:
-        risk_profile_id: Risk profile that applies to it.
-        instance_counts: How many instances it has; None unless asked for.
+        risk_profile_id: Risk profile of the agent.
+        instance_counts: Number of instances; None unless it was requested.
     """
 
     risk_profile_id: str | None = None
@@ -89,19 +90,20 @@ class Agent(AgentSummary, frozen=True, kw_only=True):
 
 
 class AgentForCreate(CheckedModel, frozen=True, kw_only=True):
-    """Fields of a new agent. What is left out is not sent.
+    """Fields of a new agent. Fields that are left out are not sent.
 
     Attributes:
-        name: Its name for people.
-        description: What it does.
-        external_identifier: The caller's name for it, unique in the account; it cannot be changed.
-        id: Id chosen by the caller, of the account's partition.
-        owner_person_id: Person who answers for it.
-        risk_profile_id: Risk profile that applies to it.
-        team_id: Team that answers for it.
+        name: Display name.
+        description: Description.
+        external_identifier: The caller's name for the agent, unique per account. It cannot be
+            changed later.
+        id: Id chosen by the caller, with the partition of the account.
+        owner_person_id: Person who owns the agent.
+        risk_profile_id: Risk profile of the agent.
+        team_id: Team of the agent.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     name: str
@@ -114,17 +116,17 @@ class AgentForCreate(CheckedModel, frozen=True, kw_only=True):
 
 
 class AgentForUpdate(CheckedModel, frozen=True, kw_only=True):
-    """Changes to an agent. What is left out stays as it is; None clears the field.
+    """Changes to an agent. Fields that are left out keep their value; None clears a field.
 
     Attributes:
-        name: Its name for people.
-        description: What it does.
-        owner_person_id: Person who answers for it.
-        risk_profile_id: Risk profile that applies to it.
-        team_id: Team that answers for it.
+        name: Display name.
+        description: Description.
+        owner_person_id: Person who owns the agent.
+        risk_profile_id: Risk profile of the agent.
+        team_id: Team of the agent.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     name: str | UnsetType | None = UNSET

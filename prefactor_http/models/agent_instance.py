@@ -1,9 +1,10 @@
-"""Agent instances: what the API tells about them, and what is sent to it (contract §7)."""
+"""Agent instances (contract §7)."""
 
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models._datetime import datetime
 from prefactor_http.models.data_risk import ActionProfile, DataCategories, DataRisk
 from prefactor_http.models.registration import (
@@ -18,16 +19,16 @@ from prefactor_http.models.types import FinishStatus, InstancePurpose
 
 
 class AgentInstanceSpanCounts(Struct, frozen=True, kw_only=True, gc=False):
-    """How many spans an instance has.
+    """The number of spans of an instance, by status.
 
     Attributes:
-        total: All of them.
-        pending: Those not started.
-        active: Those that run.
-        complete: Those that ended well.
-        failed: Those that failed.
-        cancelled: Those cancelled before they started.
-        finished: Complete, failed and cancelled ones together.
+        total: All spans.
+        pending: Spans that have not started.
+        active: Running spans.
+        complete: Spans that succeeded.
+        failed: Spans that failed.
+        cancelled: Spans that were cancelled before they started.
+        finished: All spans that have ended.
     """
 
     total: int = 0
@@ -44,26 +45,26 @@ class AgentInstance(Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         type: ``agent_instance``.
-        id: Its id.
-        account_id: Account that it belongs to.
-        agent_id: Agent that runs.
+        id: Id of the instance.
+        account_id: Account of the instance.
+        agent_id: Agent of the instance.
         agent_version_id: Version of the agent.
-        environment_id: Environment that it runs in.
-        status: State of the run, an ``AgentStatus`` or one that the API learned later.
+        environment_id: Environment of the instance.
+        status: An ``AgentStatus``, or a value that the API added later.
         inserted_at: When it was registered.
         updated_at: When it last changed.
-        agent_deployment_id: Deployment that it runs under; None in older replies.
-        started_at: When it started; None while it is pending.
-        finished_at: When it ended; None while it is open.
-        termination_reason: Why it was terminated.
-        external_identifier: The caller's name for it, unique for the agent.
-        purpose: Why it runs, an ``InstancePurpose`` or one that the API learned later.
-        span_counts: How many spans it has.
-        quality_payloads: Recorded payloads by the name of the quality schema.
-        quality_summaries: The same, rendered as text.
-        cost_breakdown: What the run cost.
-        span_schema_counts: Spans by their type.
-        risk_score: How risky the API takes the run to be.
+        agent_deployment_id: Deployment of the instance; None in older responses.
+        started_at: When it started; None while pending.
+        finished_at: When it finished; None while pending or active.
+        termination_reason: Reason of the termination.
+        external_identifier: The caller's name for the instance, unique per agent.
+        purpose: An ``InstancePurpose``, or a value that the API added later.
+        span_counts: Number of spans by status.
+        quality_payloads: Recorded payloads by the name of their quality schema.
+        quality_summaries: The payloads as text.
+        cost_breakdown: Cost of the run.
+        span_schema_counts: Number of spans by span type.
+        risk_score: Risk score of the run.
     """
 
     type: str
@@ -90,23 +91,23 @@ class AgentInstance(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class AgentInstanceSummary(Struct, frozen=True, kw_only=True, gc=False):
-    """An instance as lists show it; see :class:`AgentInstance` for the fields.
+    """An agent instance in a list; see `AgentInstance`.
 
     Attributes:
         type: ``agent_instance``.
-        id: Its id.
-        account_id: Account that it belongs to.
-        agent_id: Agent that runs.
+        id: Id of the instance.
+        account_id: Account of the instance.
+        agent_id: Agent of the instance.
         agent_version_id: Version of the agent.
-        environment_id: Environment that it runs in.
-        status: State of the run.
+        environment_id: Environment of the instance.
+        status: An ``AgentStatus``, or a value that the API added later.
         inserted_at: When it was registered.
         updated_at: When it last changed.
-        started_at: When it started; None while it is pending.
-        finished_at: When it ended; None while it is open.
-        termination_reason: Why it was terminated.
-        purpose: Why it runs.
-        risk_score: How risky the API takes the run to be.
+        started_at: When it started; None while pending.
+        finished_at: When it finished; None while pending or active.
+        termination_reason: Reason of the termination.
+        purpose: An ``InstancePurpose``, or a value that the API added later.
+        risk_score: Risk score of the run.
     """
 
     type: str
@@ -126,18 +127,18 @@ class AgentInstanceSummary(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RegisterAgentInstanceRequest(Struct, frozen=True, kw_only=True):
-    """Body of a register (contract §7.1). What is left out is not sent.
+    """Body of a register (contract §7.1). Fields that are left out are not sent.
 
     Attributes:
-        agent_id: Agent that runs; left out with a deployment's token.
-        environment_id: Environment that it runs in; left out with a deployment's token.
-        agent_version: Version of the agent, also as a dict or as JSON already encoded.
-        agent_schema_version: Types of its spans, also as a dict or as JSON already encoded.
-        id: Id chosen by the caller.
-        external_identifier: The caller's name for the instance, unique for the agent.
-        purpose: Why it runs.
-        update_current_version: Whether the deployment is to run this version from now on.
-        idempotency_key: The call's key.
+        agent_id: Agent of the instance; left out with a deployment token.
+        environment_id: Environment of the instance; left out with a deployment token.
+        agent_version: Version of the agent, as a Struct, a dict or encoded JSON.
+        agent_schema_version: Span types, as a Struct, a dict or encoded JSON.
+        id: Id chosen by the caller, with the partition of the account.
+        external_identifier: The caller's name for the instance, unique per agent.
+        purpose: Purpose of the instance; the API's default is ``live``.
+        update_current_version: Whether to pin this version on the deployment.
+        idempotency_key: Idempotency key of the call.
     """
 
     agent_id: str | UnsetType | None = UNSET
@@ -151,12 +152,52 @@ class RegisterAgentInstanceRequest(Struct, frozen=True, kw_only=True):
     idempotency_key: str | UnsetType = UNSET
 
 
+class AgentContext(Struct, frozen=True, kw_only=True):
+    """Debugging export of an instance.
+
+    Attributes:
+        body: The export, in whatever form the API sent it.
+    """
+
+    body: Any = None
+
+
+class AgentContextResponse(Struct, frozen=True, kw_only=True):
+    """Response to a read of an instance's agent context.
+
+    Attributes:
+        status: ``success``.
+        agent_context: The export.
+    """
+
+    status: str = "success"
+    agent_context: AgentContext
+
+    @property
+    def result(self) -> AgentContext:
+        """The export."""
+        return self.agent_context
+
+
+class AgentInstanceForUpdate(CheckedModel, frozen=True, kw_only=True):
+    """Fields of the older quality write, which replaces all recorded payloads.
+
+    Attributes:
+        quality_payload: The payload.
+
+    Raises:
+        ValueError: The payload is not a dict.
+    """
+
+    quality_payload: dict[str, Any]
+
+
 class TimestampRequest(Struct, frozen=True, kw_only=True, gc=False):
     """Body of a start (contract §7.2).
 
     Attributes:
-        timestamp: When it happened, ISO 8601 with its zone.
-        idempotency_key: The call's key.
+        timestamp: When it happened; as text, ISO 8601 with a time zone.
+        idempotency_key: Idempotency key of the call.
     """
 
     timestamp: str | datetime | UnsetType | None = UNSET
@@ -167,9 +208,9 @@ class FinishInstanceRequest(Struct, frozen=True, kw_only=True, gc=False):
     """Body of a finish (contract §7.2).
 
     Attributes:
-        status: How it ended; the API takes ``complete`` where nothing is said.
-        timestamp: When it happened, ISO 8601 with its zone.
-        idempotency_key: The call's key.
+        status: Final status; the API's default is ``complete``.
+        timestamp: When it happened; as text, ISO 8601 with a time zone.
+        idempotency_key: Idempotency key of the call.
     """
 
     status: FinishStatus | UnsetType | None = UNSET
@@ -181,8 +222,8 @@ class TerminateInstanceRequest(Struct, frozen=True, kw_only=True, gc=False):
     """Body of a terminate (contract §7.2).
 
     Attributes:
-        reason: Why, not blank.
-        idempotency_key: The call's key.
+        reason: Reason of the termination; not blank.
+        idempotency_key: Idempotency key of the call.
     """
 
     reason: str
@@ -194,8 +235,8 @@ class AgentInstanceRecordQuality(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Name of the quality schema.
-        payload: The payload; None removes the one recorded under this name.
-        idempotency_key: The call's key.
+        payload: The payload. None removes the recorded payload of this name.
+        idempotency_key: Idempotency key of the call.
     """
 
     name: str
@@ -205,7 +246,10 @@ class AgentInstanceRecordQuality(Struct, frozen=True, kw_only=True):
 
 __all__ = [
     "ActionProfile",
+    "AgentContext",
+    "AgentContextResponse",
     "AgentInstance",
+    "AgentInstanceForUpdate",
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
     "AgentInstanceSummary",

@@ -1,4 +1,4 @@
-"""Spans: what the API tells about them, and what is sent to it (contract §8)."""
+"""Agent spans (contract §8)."""
 
 from typing import Any
 
@@ -14,26 +14,26 @@ class AgentSpan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         type: ``agent_span``.
-        id: Its id.
-        agent_instance_id: Instance that it belongs to.
-        schema_name: Its type, by the name in the instance's schema version.
-        status: State of the step, a ``SpanStatus`` or one that the API learned later.
-        account_id: Account that it belongs to; None where the reply does not say.
-        agent_id: Agent that runs; None where the reply does not say.
-        parent_span_id: Span that it is part of; None at the root.
-        schema_title: Its type, named for people.
-        payload: What the step was given.
-        result_payload: What came out of it; None while it is open.
-        summary: The step rendered as text.
-        started_at: When it started; None while it is pending.
-        finished_at: When it ended; None while it is open.
-        inserted_at: When it was created; None where the reply does not say.
-        updated_at: When it last changed; None where the reply does not say.
-        purpose: Why its instance runs; in lists.
-        risk_level: ``low``, ``medium``, ``high`` or ``critical``; in lists.
-        risk_score: How risky the API takes the step to be; in lists.
-        sensitive_encoding: Whether its payloads wrap sensitive values; in lists.
-        payload_byte_size_estimate: About how large its payloads are, in bytes; in lists.
+        id: Id of the span.
+        agent_instance_id: Instance of the span.
+        schema_name: Name of the span type in the instance's schema version.
+        status: A ``SpanStatus``, or a value that the API added later.
+        account_id: Account of the span; None if the response does not contain it.
+        agent_id: Agent of the span; None if the response does not contain it.
+        parent_span_id: Parent of the span; None for a root span.
+        schema_title: Display name of the span type.
+        payload: Input of the step.
+        result_payload: Result of the step; None while pending or active.
+        summary: The span as text.
+        started_at: When it started; None while pending.
+        finished_at: When it finished; None while pending or active.
+        inserted_at: When it was created; None if the response does not contain it.
+        updated_at: When it last changed; None if the response does not contain it.
+        purpose: Purpose of the instance; only in lists.
+        risk_level: ``low``, ``medium``, ``high`` or ``critical``; only in lists.
+        risk_score: Risk score of the step; only in lists.
+        sensitive_encoding: Whether the payloads wrap sensitive values; only in lists.
+        payload_byte_size_estimate: Estimated size of the payloads in bytes; only in lists.
     """
 
     type: str
@@ -60,12 +60,12 @@ class AgentSpan(Struct, frozen=True, kw_only=True):
 
 
 class AgentSpanReply(Struct, frozen=True, kw_only=True):
-    """Reply to a span's create or finish: the span, and what the API wants of its agent (§8.1).
+    """Response to a create or finish of a span, with the control signal (contract §8.1).
 
     Attributes:
         status: ``success``.
         details: The span.
-        control: Control signal; None where the reply had none.
+        control: Control signal; None if the response does not contain one.
     """
 
     status: str = "success"
@@ -74,25 +74,25 @@ class AgentSpanReply(Struct, frozen=True, kw_only=True):
 
     @property
     def result(self) -> "AgentSpanReply":
-        """The reply itself: the signal in it is half of the result."""
+        """The response itself: the control signal is part of the result."""
         return self
 
 
 class CreateAgentSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Fields of a new span; they go out inside ``details``, with the call's key beside it.
+    """Fields of a new span. They are sent as ``details``, beside the idempotency key.
 
     Attributes:
-        agent_instance_id: Instance that it belongs to.
-        schema_name: Its type.
-        status: State that it starts in, mostly ``active``.
-        payload: What the step is given.
-        result_payload: What came out of it, for a span that is created finished.
-        id: Id chosen by the caller.
-        parent_span_id: Span that it is part of.
-        started_at: When it started, ISO 8601 with its zone; the API takes now if left out.
-        finished_at: When it ended, ISO 8601 with its zone.
-        sensitive_encoding: Whether its payloads wrap sensitive values.
-        idempotency_key: Left out by this client, whose key is a :class:`DetailsRequest`'s.
+        agent_instance_id: Instance of the span.
+        schema_name: Name of the span type in the instance's schema version.
+        status: Initial status.
+        payload: Input of the step.
+        result_payload: Result of the step, for a final status.
+        id: Id chosen by the caller, with the partition of the account.
+        parent_span_id: Parent of the span.
+        started_at: When it started; as text, ISO 8601 with a time zone. The API's default is now.
+        finished_at: When it finished; as text, ISO 8601 with a time zone.
+        sensitive_encoding: Whether the payloads wrap sensitive values.
+        idempotency_key: Not used by this client, which sends the key of the `DetailsRequest`.
     """
 
     agent_instance_id: str
@@ -108,15 +108,43 @@ class CreateAgentSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaul
     idempotency_key: str | UnsetType = UNSET
 
 
-class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Body of a span's finish.
+class CreateTestSpansRequest(Struct, frozen=True, kw_only=True, gc=False):
+    """Body of a create_test_spans.
 
     Attributes:
-        status: How it ended; the API takes ``complete`` where nothing is said.
-        result_payload: What came out of it.
-        timestamp: When it ended, ISO 8601 with its zone.
+        agent_instance_id: Instance of the spans.
+        count: Number of spans.
+        parent_span_id: Parent of the spans.
+    """
+
+    agent_instance_id: str
+    count: int | UnsetType = UNSET
+    parent_span_id: str | UnsetType = UNSET
+
+
+class CreateTestSpansResponse(Struct, frozen=True, kw_only=True, gc=False):
+    """Response of a create_test_spans; its other fields are not documented.
+
+    Attributes:
+        status: ``success``.
+    """
+
+    status: str = "success"
+
+    @property
+    def result(self) -> None:
+        """Nothing."""
+
+
+class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """Body of a finish of a span (contract §8).
+
+    Attributes:
+        status: Final status; the API's default is ``complete``.
+        result_payload: Result of the step.
+        timestamp: When it finished; as text, ISO 8601 with a time zone.
         sensitive_encoding: Whether the result wraps sensitive values.
-        idempotency_key: The call's key.
+        idempotency_key: Idempotency key of the call.
     """
 
     status: FinishStatus | UnsetType | None = UNSET
@@ -126,4 +154,11 @@ class FinishSpanRequest(Struct, frozen=True, kw_only=True, repr_omit_defaults=Tr
     idempotency_key: str | UnsetType = UNSET
 
 
-__all__ = ["AgentSpan", "AgentSpanReply", "CreateAgentSpanRequest", "FinishSpanRequest"]
+__all__ = [
+    "AgentSpan",
+    "AgentSpanReply",
+    "CreateAgentSpanRequest",
+    "CreateTestSpansRequest",
+    "CreateTestSpansResponse",
+    "FinishSpanRequest",
+]

@@ -1,25 +1,26 @@
-"""Agent versions and schema versions, as the API keeps them (contract §7.1, §12)."""
+"""Agent versions and schema versions (contract §7.1, §12)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
+from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models._datetime import datetime
-from prefactor_http.models.registration import QualitySchemaDetails
+from prefactor_http.models.registration import AgentSchemaVersionForRegister, QualitySchemaDetails
 
 
 class AgentVersion(Struct, frozen=True, kw_only=True):
     """A version of an agent.
 
     Attributes:
-        id: Its id.
-        agent_id: Agent that it is a version of.
-        type: ``agent_version``; None where the reply does not say.
-        account_id: Account that it belongs to.
-        external_identifier: The caller's name of the version.
-        name: Its name for people.
-        description: What it is.
-        runtime_environment: What it runs on, as the API sent it.
+        id: Id of the agent version.
+        agent_id: Agent of the version.
+        type: ``agent_version``; None if the response does not contain it.
+        account_id: Account of the version.
+        external_identifier: The caller's name for the version.
+        name: Display name.
+        description: Description.
+        runtime_environment: Runtime environment, as the API sent it.
         inserted_at: When it was first registered.
         updated_at: When it last changed.
     """
@@ -36,18 +37,35 @@ class AgentVersion(Struct, frozen=True, kw_only=True):
     updated_at: datetime | None = None
 
 
-class SpanTypeSchemaDetails(Struct, frozen=True, kw_only=True):
-    """One type of span of a schema version.
+class AgentVersionForCreate(CheckedModel, frozen=True, kw_only=True):
+    """Fields of a new agent version.
 
     Attributes:
-        name: The type's name; None where it is only the key in the map.
-        title: The type's name for people.
-        description: What such a span does.
-        params_schema: JSON schema of a span's payload.
-        result_schema: JSON schema of its result.
-        template: Template that renders a payload.
-        result_template: Template that renders a result.
-        data_risk: How risky such spans are, as the API sent it.
+        agent_id: Agent of the version.
+        external_identifier: The caller's name for the version, such as ``v1.0.0``.
+
+    Raises:
+        ValueError: A field has the wrong type or is blank.
+    """
+
+    _not_blank: ClassVar[tuple[str, ...]] = ("agent_id", "external_identifier")
+
+    agent_id: str
+    external_identifier: str
+
+
+class SpanTypeSchemaDetails(Struct, frozen=True, kw_only=True):
+    """A span type of a schema version.
+
+    Attributes:
+        name: Name of the span type; None if it is only the key in the map.
+        title: Display name.
+        description: Description.
+        params_schema: JSON schema of the payload.
+        result_schema: JSON schema of the result.
+        template: Template that renders the payload.
+        result_template: Template that renders the result.
+        data_risk: Data risk, as the API sent it.
     """
 
     name: str | None = None
@@ -61,18 +79,18 @@ class SpanTypeSchemaDetails(Struct, frozen=True, kw_only=True):
 
 
 class AgentSchemaVersion(Struct, frozen=True, kw_only=True):
-    """A version of the types of spans that an agent makes.
+    """A version of the span types and quality schemas of an agent.
 
     Attributes:
-        id: Its id.
-        agent_id: Agent that it belongs to.
-        type: ``agent_schema_version``; None where the reply does not say.
-        account_id: Account that it belongs to.
-        external_identifier: The caller's name of the version.
+        id: Id of the schema version.
+        agent_id: Agent of the schema version.
+        type: ``agent_schema_version``; None if the response does not contain it.
+        account_id: Account of the schema version.
+        external_identifier: The caller's name for the schema version.
         external_identifier_repeats: How often that name was used for other content.
-        current_agent_deployment_refs: Deployments that use it now.
-        span_type_schemas: The types of spans by name.
-        quality_schemas: The kinds of quality payloads, in a list or by name.
+        current_agent_deployment_refs: Deployments that currently use it.
+        span_type_schemas: Span types by name.
+        quality_schemas: Quality schemas, as a list or by name.
         inserted_at: When it was first registered.
     """
 
@@ -88,4 +106,25 @@ class AgentSchemaVersion(Struct, frozen=True, kw_only=True):
     inserted_at: datetime | None = None
 
 
-__all__ = ["AgentSchemaVersion", "AgentVersion", "SpanTypeSchemaDetails"]
+class AgentSchemaVersionForCreate(AgentSchemaVersionForRegister, frozen=True, kw_only=True):
+    """Fields of a new schema version: those of a registration, and the agent.
+
+    Attributes:
+        agent_id: Agent of the schema version.
+
+    Raises:
+        ValueError: A field has the wrong type or is blank, or both forms of span types are given.
+    """
+
+    _not_blank: ClassVar[tuple[str, ...]] = ("agent_id", "external_identifier")
+
+    agent_id: str
+
+
+__all__ = [
+    "AgentSchemaVersion",
+    "AgentSchemaVersionForCreate",
+    "AgentVersion",
+    "AgentVersionForCreate",
+    "SpanTypeSchemaDetails",
+]

@@ -1,4 +1,4 @@
-"""Envelopes that every reply comes in, and those that some requests go out in (contract §2)."""
+"""Envelopes of responses and requests (contract §2)."""
 
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, overload
@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class Control(Struct, frozen=True, kw_only=True):
-    """What the API wants of the agent, sent beside a span's details (contract §8.1).
+    """The control signal, which tells an agent to stop (contract §8.1).
 
     Attributes:
-        terminate: True when the instance was terminated and the agent should stop.
-        reason: Why, where a reason was given.
+        terminate: Whether the instance was terminated, so that the agent should stop.
+        reason: Reason of the termination, if one was given.
     """
 
     terminate: bool = False
@@ -21,12 +21,12 @@ class Control(Struct, frozen=True, kw_only=True):
 
 
 class ApiResponse(Struct, Generic[T], frozen=True, kw_only=True):
-    """Reply that holds one resource.
+    """Response with one resource.
 
     Attributes:
         status: ``success``.
         details: The resource.
-        control: Control signal; None where the reply had none.
+        control: Control signal; None if the response does not contain one.
     """
 
     status: str = "success"
@@ -40,18 +40,18 @@ class ApiResponse(Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class PaginationOutput(Struct, frozen=True, kw_only=True, gc=False):
-    """Where a page stands in its list.
+    """Position of a page in its list.
 
     Attributes:
-        item_count: Items in the whole list.
-        item_start: Position of the page's first item, from one.
-        item_end: Position of its last item, from one.
-        page_count: Pages in the whole list.
-        page_index: Position of the page, from one.
-        page_offset: Items before the page.
-        page_size: Items on a full page.
-        next_page_offset: ``offset`` of the next page; None on the last one.
-        previous_page_offset: ``offset`` of the previous page; None on the first one.
+        item_count: Number of items in the list.
+        item_start: Position of the first item of the page, from 1.
+        item_end: Position of the last item of the page, from 1.
+        page_count: Number of pages in the list.
+        page_index: Position of the page, from 1.
+        page_offset: Number of items before the page.
+        page_size: Maximum number of items per page.
+        next_page_offset: Offset of the next page; None on the last page.
+        previous_page_offset: Offset of the previous page; None on the first page.
     """
 
     item_count: int
@@ -66,10 +66,10 @@ class PaginationOutput(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Sorting(Struct, frozen=True, kw_only=True, gc=False):
-    """How a list is sorted.
+    """Sort order of a list.
 
     Attributes:
-        field: Field that decides the order.
+        field: Field that the list is sorted by.
         direction: ``asc`` or ``desc``.
     """
 
@@ -78,13 +78,13 @@ class Sorting(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ListResponse(Struct, Generic[T], frozen=True, kw_only=True):
-    """Reply that holds one page of a list; it can be used like a sequence of its items.
+    """Response with one page of a list. It can be used like a sequence of its items.
 
     Attributes:
         status: ``success``.
-        summaries: The page's items, as the API calls them.
-        pagination: Where the page stands in the list; None where the reply does not say.
-        sorting: How the list is sorted; None where the reply does not say.
+        summaries: Items of the page.
+        pagination: Position of the page; None if the response does not contain it.
+        sorting: Sort order; None if the response does not contain it.
     """
 
     status: str = "success"
@@ -94,7 +94,7 @@ class ListResponse(Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def items(self) -> list[T]:
-        """The page's items."""
+        """The items of the page."""
         return self.summaries
 
     @property
@@ -119,12 +119,12 @@ class ListResponse(Struct, Generic[T], frozen=True, kw_only=True):
 
 
 class ApiError(Struct, frozen=True, kw_only=True):
-    """Reply that says what went wrong (contract §3).
+    """Error response (contract §3).
 
     Attributes:
         status: ``error``.
-        code: The API's code, such as ``not_found``; empty where the reply has none.
-        message: What happened, for a person; None where the reply has none.
+        code: Error code, such as ``not_found``; empty if the response does not contain one.
+        message: Error message; None if the response does not contain one.
     """
 
     status: str = "error"
@@ -133,31 +133,31 @@ class ApiError(Struct, frozen=True, kw_only=True):
 
 
 class DetailedApiError(ApiError, frozen=True, kw_only=True):
-    """Reply that also says which fields were wrong.
+    """Error response with the problems of each field.
 
     Attributes:
-        errors: Problems by field, in whatever shape the API sent them.
+        errors: Problems by field, as the API sent them.
     """
 
     errors: Any = None
 
 
 class ActionRequest(Struct, frozen=True, kw_only=True, gc=False):
-    """Body of an action that needs nothing but its key.
+    """Body of an action without fields of its own.
 
     Attributes:
-        idempotency_key: The call's key.
+        idempotency_key: Idempotency key of the call; left out if the API documents none.
     """
 
     idempotency_key: str | UnsetType = UNSET
 
 
 class DetailsRequest(Struct, Generic[T], frozen=True, kw_only=True):
-    """Body of a create or update: the key stands beside the fields (contract §2, §10).
+    """Body of a create or update: the key is beside the fields (contract §2, §10).
 
     Attributes:
-        details: The resource's fields.
-        idempotency_key: The call's key.
+        details: Fields of the resource.
+        idempotency_key: Idempotency key of the call; left out if the API documents none.
     """
 
     details: T

@@ -1,4 +1,4 @@
-"""Bulk: many calls in one request, and what became of them (contract §9)."""
+"""Bulk requests and responses (contract §9)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -13,16 +13,16 @@ from prefactor_http.models.bulk_output import BulkOutput, OutputReader, Received
 class BulkItem:
     """One call of a bulk request.
 
-    Its fields can be read as attributes: ``item.agent_id``.
+    Its fields are available as attributes: ``item.agent_id``.
 
     Args:
-        _type: The call, such as ``agent_instances/register``; read it as ``type``.
-        idempotency_key: The call's key, 8 to 64 printable ASCII characters without spaces.
-        **fields: The ids in the call's path, and what its body holds.
+        _type: Type of the call, such as ``agent_instances/register``; available as ``type``.
+        idempotency_key: Idempotency key, 8 to 64 printable ASCII characters without spaces.
+        **fields: The ids that a direct call has in its path, and the fields of its body.
 
     Raises:
         TypeError: The key is not a str.
-        ValueError: The type is no text, or the key's length or a character of it is not allowed.
+        ValueError: The type is blank or not text, or the key is not allowed.
     """
 
     idempotency_key: str
@@ -32,7 +32,7 @@ class BulkItem:
         if not kind:
             raise ValueError(f"_type must be a call such as 'agents/list', not {_type!r:.60}")
         key = check_key(idempotency_key, min_length=MIN_LENGTH_IN_BULK)
-        # The attributes are the item as it goes out, so that none is copied to encode it.
+        # The attributes are the item as it is sent, so encoding it copies nothing.
         self.__dict__ = {"_type": kind, "idempotency_key": key, **fields}
 
     if TYPE_CHECKING:
@@ -41,28 +41,28 @@ class BulkItem:
 
     @property
     def type(self) -> str:
-        """The call."""
+        """Type of the call."""
         return cast("str", self._type)
 
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if isinstance(other, BulkItem) else NotImplemented
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment] # equal today is not equal for ever
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # its attributes can change
 
     def __repr__(self) -> str:
         return f"BulkItem({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
 class BulkRequest(Struct, kw_only=True):
-    """Calls that go out in one request and are carried out in order.
+    """Calls that are sent in one request and run in order.
 
     Attributes:
-        items: The calls, at least one, each with a key of its own; a dict of an item's arguments
-            is made one.
+        items: The calls, at least one, each with its own key. A dict with the arguments of a
+            `BulkItem` becomes one.
 
     Raises:
-        TypeError: An item is not one, or lacks an argument.
-        ValueError: There is no item, one is not valid, or two have the same key.
+        TypeError: An item is neither a `BulkItem` nor a dict, or lacks an argument.
+        ValueError: There is no item, an item is invalid, or two items have the same key.
     """
 
     items: list[BulkItem]
@@ -79,21 +79,21 @@ class BulkRequest(Struct, kw_only=True):
 
     @property
     def body(self) -> dict[str, list[dict[str, Any]]]:
-        """The request as it goes out."""
+        """The request as it is sent."""
         return {"items": [vars(item) for item in self.items]}
 
 
 class BulkResponse(Struct, frozen=True, kw_only=True):
-    """What became of a bulk request.
+    """Result of a bulk request.
 
     Attributes:
-        status: ``success``: the request was worked on, whatever its calls met with.
-        outputs: Outputs by idempotency key; the API stops after the first that failed.
-        not_attempted: Keys of the calls after that, in order. They were not applied, and can be
-            sent again as they are.
-        unknown: Keys of the calls that have no output but may have been applied: an earlier attempt
-            of the request was lost, or the response lacks their outputs. Send them again with the
-            same keys to find out.
+        status: ``success``. The request was processed, whatever the results of its calls.
+        outputs: Outputs by idempotency key. The API stops after the first call that fails.
+        not_attempted: Keys of the later calls, in order. They were not applied and can be sent
+            again unchanged.
+        unknown: Keys of the calls that have no output but may have been applied, because an earlier
+            attempt of the request was lost or the response lacks their outputs. Send them again
+            with the same keys to find out.
     """
 
     status: str = "success"
@@ -103,7 +103,7 @@ class BulkResponse(Struct, frozen=True, kw_only=True):
 
 
 class BulkReply(Struct, frozen=True, kw_only=True):
-    """A reply of the bulk endpoint as it comes, its outputs still encoded.
+    """Response of the bulk endpoint with outputs that are not decoded yet.
 
     Attributes:
         status: ``success``.
@@ -115,17 +115,17 @@ class BulkReply(Struct, frozen=True, kw_only=True):
 
     @property
     def result(self) -> "BulkReply":
-        """The reply itself."""
+        """The response itself."""
         return self
 
     def to_response(self, readers: Mapping[str, OutputReader | None]) -> BulkResponse:
-        """Match the outputs with what was asked.
+        """Match the outputs with the items of the request.
 
         Args:
-            readers: How each item's output is read, by the keys of all items, in order.
+            readers: Function that reads the output of each item, by the keys of all items in order.
 
         Returns:
-            The response.
+            The result of the request.
         """
         outputs: dict[str, BulkOutput] = {
             key: ReceivedOutput(raw, readers.get(key)) for key, raw in self.outputs.items()

@@ -1,4 +1,4 @@
-"""What became of one call of a bulk request (contract §9)."""
+"""Output of one call of a bulk request (contract §9)."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -11,21 +11,21 @@ from prefactor_http.exceptions import PrefactorApiError, PrefactorResponseContra
 
 T = TypeVar("T")
 
-_HTTP_STATUS_OF_BULK_REPLIES = 200
+_BULK_HTTP_STATUS = 200
 
 
 class BulkOutput:
-    """What became of one call of a bulk request.
+    """Output of one call of a bulk request.
 
-    Whatever the API sent can be read as an attribute: ``output.details``, ``output.control``.
+    The fields that the API sent are available as attributes, such as ``output.details``.
 
     Args:
         status: ``success`` or ``error``.
-        **fields: The rest, such as ``details``, or ``code`` and ``message``.
+        **fields: The other fields, such as ``details``, or ``code`` and ``message``.
 
     Raises:
         TypeError: A field has no JSON form.
-        ValueError: ``status`` is neither.
+        ValueError: ``status`` is neither ``success`` nor ``error``.
     """
 
     def __init__(self, *, status: Literal["success", "error"], **fields: Any) -> None:
@@ -34,7 +34,7 @@ class BulkOutput:
         self._raw: bytes | Raw = msgspec.json.encode({"status": status, **fields}, enc_hook=plain)
         self._read: OutputReader = read_untyped
 
-    # Kept by hand: `cached_property` takes a lock on Python 3.11, for as long as the decoding.
+    # Not a `cached_property`, which holds a lock while it decodes on Python 3.11.
     _fields: dict[str, Any] | None = None
     _known: "_Outcome | None" = None
 
@@ -53,7 +53,7 @@ class BulkOutput:
 
     @property
     def status(self) -> Literal["success", "error"]:
-        """How the call ended."""
+        """``success`` or ``error``."""
         return self._outcome.status
 
     @property
@@ -68,29 +68,29 @@ class BulkOutput:
 
     @property
     def code(self) -> str | None:
-        """The API's error code; None where the call succeeded."""
+        """The API's error code; None if the call succeeded."""
         return self._outcome.code
 
     @property
     def message(self) -> str | None:
-        """What went wrong, for a person; None where the call succeeded."""
+        """The API's error message; None if the call succeeded."""
         return self._outcome.message
 
     @property
     def errors(self) -> Any:
-        """Problems by field, as the API sent them; None where it sent none."""
+        """Problems by field, as the API sent them; None if it sent none."""
         return self._outcome.errors
 
     def decode(self) -> Any:
-        """Read the call's result.
+        """Decode the result of the call.
 
         Returns:
-            What the call returns when it is made on its own, such as an ``AgentInstance``; the
-            output as a dict where nothing is known about the call.
+            The result of the direct call, such as an ``AgentInstance``; the output as a dict if the
+            client does not know the type of the call.
 
         Raises:
             PrefactorApiError: The call failed.
-            PrefactorResponseContractError: The output is not what the API promises.
+            PrefactorResponseContractError: The output breaks the API's contract.
         """
         return self._read(self)
 
@@ -102,7 +102,7 @@ class BulkOutput:
         return known
 
     def __getattr__(self, name: str) -> Any:
-        # A copy that is being built has no fields yet, and is asked for names like these.
+        # `copy` and `pickle` look up private names before the fields exist.
         if not name.startswith("_"):
             fields = self.fields
             if name in fields:
@@ -112,24 +112,24 @@ class BulkOutput:
     def __eq__(self, other: object) -> bool:
         return self.fields == other.fields if isinstance(other, BulkOutput) else NotImplemented
 
-    __hash__: ClassVar[None] = None  # type: ignore[assignment] # equal today is not equal for ever
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # as of `BulkItem`
 
     def __repr__(self) -> str:
         return f"BulkOutput({', '.join(f'{k}={v!r}' for k, v in self.fields.items())})"
 
 
 OutputReader: TypeAlias = Callable[[BulkOutput], Any]
-"""Reads the result of a call from its output, or raises the error that the output tells of."""
+"""Decodes the result of a call from its output, or raises the error in it."""
 
 
 class ReceivedOutput(BulkOutput):
-    """An output as the API sent it, decoded when it is looked at.
+    """An output as the API sent it, decoded on access.
 
-    Looking at it raises `PrefactorResponseContractError` where it is not what the API promises.
+    Access raises `PrefactorResponseContractError` if the output breaks the API's contract.
 
     Args:
-        raw: The output, encoded.
-        read: How its call's result is read; None where nothing is known about the call.
+        raw: The encoded output.
+        read: Decodes the result of the call; None if the type of the call is unknown.
     """
 
     def __init__(self, raw: bytes | Raw, read: OutputReader | None = None) -> None:
@@ -149,22 +149,20 @@ _read_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def read_untyped(output: BulkOutput) -> dict[str, Any]:
-    """Read an output where nothing is known about its call.
+    """Read the output of a call of an unknown type.
 
     Args:
         output: The output.
 
     Returns:
-        Its fields.
+        The fields of the output.
 
     Raises:
         PrefactorApiError: The call failed.
     """
     if output.failed:
         code = output.code or "unknown"
-        raise PrefactorApiError(
-            output.message or code, code, _HTTP_STATUS_OF_BULK_REPLIES, output.errors
-        )
+        raise PrefactorApiError(output.message or code, code, _BULK_HTTP_STATUS, output.errors)
     return output.fields
 
 
@@ -173,8 +171,8 @@ def _decode(raw: bytes | Raw, read: Callable[[bytes | Raw], T]) -> T:
         return read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         problem = f"a bulk output breaks the API's contract: {exc}"
-    error = PrefactorResponseContractError(problem, status_code=_HTTP_STATUS_OF_BULK_REPLIES)
-    error.outcome_unknown = True  # nothing is known about the call
+    error = PrefactorResponseContractError(problem, status_code=_BULK_HTTP_STATUS)
+    error.outcome_unknown = True  # the output does not say whether the call was applied
     raise error
 
 

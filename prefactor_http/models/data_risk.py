@@ -1,24 +1,24 @@
-"""What spans of a type may do, and what data they may hold (contract §7.1, ``data_risk``)."""
+"""Data risk of span types and quality schemas (contract §7.1, ``data_risk``)."""
 
 from prefactor_http.models._checked import CheckedModel
 from prefactor_http.models.types import ActionPermission, DataClassification, DataPresence
 
 
 class ActionProfile(CheckedModel, frozen=True, kw_only=True):
-    """Which actions spans of a type may take.
+    """The actions that spans of a type may take.
 
     Each is ``unknown``, ``allowed`` or ``disallowed``.
 
     Attributes:
-        create_data: Creating data.
-        read_data: Reading data.
-        update_data: Changing data.
-        destroy_data: Deleting data.
-        financial_transactions: Moving money.
-        external_communication: Writing to people or systems outside.
+        create_data: Create data.
+        read_data: Read data.
+        update_data: Update data.
+        destroy_data: Delete data.
+        financial_transactions: Transfer money.
+        external_communication: Communicate with external people or systems.
 
     Raises:
-        ValueError: A value is not one of the three.
+        ValueError: A value is not one of these.
     """
 
     create_data: ActionPermission = "unknown"
@@ -30,21 +30,21 @@ class ActionProfile(CheckedModel, frozen=True, kw_only=True):
 
 
 class DataCategories(CheckedModel, frozen=True, kw_only=True):
-    """Which kinds of data a payload holds, and how confidential it is.
+    """The kinds of data in a payload, and its classification.
 
     Each category is ``unknown``, ``included`` or ``excluded``.
 
     Attributes:
-        personal_identifiers: Names, identity numbers and the like.
-        contact_information: Addresses, phone numbers.
-        financial_information: Accounts, cards, income.
-        health_and_medical: State of health, treatment.
-        criminal_justice: Offences, proceedings.
-        authentication_and_secrets: Passwords, tokens, keys.
-        organisational_confidential: An organisation's internal matters.
+        personal_identifiers: Names and identity numbers.
+        contact_information: Addresses and phone numbers.
+        financial_information: Accounts, cards and income.
+        health_and_medical: Health and treatment.
+        criminal_justice: Offences and proceedings.
+        authentication_and_secrets: Passwords, tokens and keys.
+        organisational_confidential: Internal information of an organisation.
         minors_data: Data about children.
-        location_and_tracking: Whereabouts, movements.
-        behavioural_and_inferred: Behaviour, and what is concluded from it.
+        location_and_tracking: Locations and movements.
+        behavioural_and_inferred: Behaviour and data inferred from it.
         gdpr_racial_or_ethnic_origin: A GDPR special category.
         gdpr_political_opinions: A GDPR special category.
         gdpr_religious_or_philosophical_beliefs: A GDPR special category.
@@ -56,7 +56,7 @@ class DataCategories(CheckedModel, frozen=True, kw_only=True):
             or ``secret``.
 
     Raises:
-        ValueError: A value is not one of those.
+        ValueError: A value is not one of these.
     """
 
     personal_identifiers: DataPresence = "unknown"
@@ -80,17 +80,17 @@ class DataCategories(CheckedModel, frozen=True, kw_only=True):
 
 
 class DataRisk(CheckedModel, frozen=True, kw_only=True):
-    """How risky spans of a type, or quality payloads of a name, are.
+    """Data risk of a span type or quality schema.
 
-    Keys that the API learns later can be sent as a plain dict in place of this model.
+    To send keys that this model does not have, pass a dict instead.
 
     Attributes:
-        action_profile: What the spans may do.
-        params_data_categories: What their payload holds.
-        result_data_categories: What their result holds.
+        action_profile: Actions that the spans may take.
+        params_data_categories: Data in the payload.
+        result_data_categories: Data in the result.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     action_profile: ActionProfile

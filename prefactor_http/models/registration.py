@@ -1,4 +1,4 @@
-"""The agent version and the schema version that an instance registers with (contract §7.1)."""
+"""Agent version and schema version of a registration (contract §7.1)."""
 
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class RuntimeEnvironment(CheckedModel, frozen=True, kw_only=True):
-    """What an agent version runs on.
+    """Runtime environment of an agent version.
 
     Attributes:
         agent_sdk: Packages of the agent framework, such as ``prefactor-langchain@0.2.7``.
@@ -20,7 +20,7 @@ class RuntimeEnvironment(CheckedModel, frozen=True, kw_only=True):
         runtime: Language runtime, such as ``cpython@3.11``.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     agent_sdk: list[str] | UnsetType | None = UNSET
@@ -30,16 +30,16 @@ class RuntimeEnvironment(CheckedModel, frozen=True, kw_only=True):
 
 
 class AgentVersionForRegister(CheckedModel, frozen=True, kw_only=True):
-    """The version of an agent.
+    """Version of an agent.
 
     Attributes:
-        external_identifier: The caller's name of the version, such as ``v1.0.0``.
-        name: Its name for people.
-        description: What it is.
-        runtime_environment: What it runs on.
+        external_identifier: The caller's name for the version, such as ``v1.0.0``.
+        name: Display name.
+        description: Description.
+        runtime_environment: Runtime environment.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     external_identifier: str | UnsetType | None = UNSET
@@ -49,20 +49,20 @@ class AgentVersionForRegister(CheckedModel, frozen=True, kw_only=True):
 
 
 class SpanTypeSchemaForCreate(CheckedModel, frozen=True, kw_only=True):
-    """One type of span that an agent makes.
+    """A span type of an agent.
 
     Attributes:
-        name: The type's name, which spans give as ``schema_name``.
-        params_schema: JSON schema of a span's payload.
-        result_schema: JSON schema of its result.
-        title: The type's name for people.
-        description: What such a span does.
-        template: Liquid template that renders a span's payload.
-        result_template: Liquid template that renders its result.
-        data_risk: How risky such spans are.
+        name: Name of the span type, which spans send as ``schema_name``.
+        params_schema: JSON schema of the payload.
+        result_schema: JSON schema of the result.
+        title: Display name.
+        description: Description.
+        template: Liquid template that renders the payload.
+        result_template: Liquid template that renders the result.
+        data_risk: Data risk of the span type.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     name: str
@@ -76,7 +76,7 @@ class SpanTypeSchemaForCreate(CheckedModel, frozen=True, kw_only=True):
 
 
 class _SchemaKeyword(StructMeta):
-    """Takes ``schema_`` for ``schema`` in the constructor, as releases before 1.0 did."""
+    """Accepts ``schema_`` for ``schema`` in the constructor, as releases before 1.0 did."""
 
     def __call__(cls: type[T], *args: Any, **kwargs: Any) -> T:  # noqa: N805 # an instance is a class
         if "schema_" in kwargs and "schema" not in kwargs:
@@ -85,18 +85,18 @@ class _SchemaKeyword(StructMeta):
 
 
 class QualitySchemaForCreate(CheckedModel, frozen=True, kw_only=True, metaclass=_SchemaKeyword):
-    """One kind of quality payload that instances are evaluated with.
+    """A quality schema: the form of quality payloads that are recorded under a name.
 
     Attributes:
-        name: The name that payloads are recorded under.
-        schema: JSON schema of a payload; the constructor takes it as ``schema_`` too.
-        title: The name for people; the API takes ``name`` where there is none.
-        description: What is evaluated.
+        name: Name of the quality schema.
+        schema: JSON schema of the payload; the constructor also accepts it as ``schema_``.
+        title: Display name; the API's default is ``name``.
+        description: Description.
         template: Template that renders a payload as its summary.
-        data_risk: How risky such payloads are.
+        data_risk: Data risk of the payload.
 
     Raises:
-        ValueError: A field is not of its type.
+        ValueError: A field has the wrong type.
     """
 
     name: str
@@ -108,21 +108,21 @@ class QualitySchemaForCreate(CheckedModel, frozen=True, kw_only=True, metaclass=
 
     @property
     def schema_(self) -> dict[str, Any]:
-        """``schema``, by its name in releases before 1.0."""
+        """``schema``, under its name in releases before 1.0."""
         return self.schema
 
 
 class QualitySchemaDetails(Struct, frozen=True, kw_only=True, metaclass=_SchemaKeyword):
-    """A quality schema as the API keeps it.
+    """A quality schema in a response.
 
     Attributes:
-        name: The name that payloads are recorded under.
-        title: The name for people.
-        schema: JSON schema of a payload; the constructor takes it as ``schema_`` too.
-        description: What is evaluated.
+        name: Name of the quality schema.
+        title: Display name.
+        schema: JSON schema of the payload; the constructor also accepts it as ``schema_``.
+        description: Description.
         template: Template that renders a payload as its summary.
-        data_risk: How risky such payloads are, as the API sent it.
-        schema_validation: What the API found when it checked the schema.
+        data_risk: Data risk of the payload, as the API sent it.
+        schema_validation: Result of the API's validation of the schema.
     """
 
     name: str
@@ -135,24 +135,24 @@ class QualitySchemaDetails(Struct, frozen=True, kw_only=True, metaclass=_SchemaK
 
     @property
     def schema_(self) -> dict[str, Any]:
-        """``schema``, by its name in releases before 1.0."""
+        """``schema``, under its name in releases before 1.0."""
         return self.schema
 
 
 class AgentSchemaVersionForRegister(CheckedModel, frozen=True, kw_only=True):
-    """The types of spans that an agent makes, under one version.
+    """Version of the span types and quality schemas of an agent.
 
-    Span types come as ``span_type_schemas`` or, in the older form, as ``span_schemas``.
+    Span types are given as ``span_type_schemas`` or, in the older form, as ``span_schemas``.
 
     Attributes:
-        external_identifier: The caller's name of the version.
-        span_type_schemas: The span types.
-        span_schemas: JSON schemas of payloads by the span type's name.
-        span_result_schemas: JSON schemas of results by name, beside ``span_schemas``.
-        quality_schemas: The kinds of quality payloads.
+        external_identifier: The caller's name for the schema version.
+        span_type_schemas: Span types.
+        span_schemas: JSON schemas of payloads by the name of the span type.
+        span_result_schemas: JSON schemas of results by name, together with ``span_schemas``.
+        quality_schemas: Quality schemas.
 
     Raises:
-        ValueError: A field is not of its type, or both forms are mixed.
+        ValueError: A field has the wrong type, or both forms are used.
     """
 
     external_identifier: str | UnsetType | None = UNSET

@@ -1,7 +1,7 @@
-"""Values that the API defines today.
+"""Enums of the API.
 
-Requests take these alone. Replies may hold values that were added later: there the fields are
-plain ``str``, and a comparison with these values simply fails.
+Requests accept only these values. Responses may contain values that the API added later, so their
+fields are plain ``str``.
 """
 
 from typing import Literal, TypeAlias
@@ -9,34 +9,42 @@ from typing import Literal, TypeAlias
 AgentStatus: TypeAlias = Literal[
     "pending", "active", "complete", "failed", "cancelled", "terminated"
 ]
-"""States of an agent instance (contract §7.3)."""
+"""Statuses of an agent instance (contract §7.3)."""
 
 SpanStatus: TypeAlias = Literal["pending", "active", "complete", "failed", "cancelled"]
-"""States of a span (contract §8): those of an instance but ``terminated``."""
+"""Statuses of a span (contract §8): those of an instance except ``terminated``."""
 
 FinishStatus: TypeAlias = Literal["complete", "failed", "cancelled"]
-"""How an instance or a span may be finished."""
+"""Final statuses that a finish may set."""
+
+EnvironmentPurpose: TypeAlias = Literal["development", "staging", "testing", "production"]
+"""What an environment is used for (contract §12)."""
+
+TokenScope: TypeAlias = Literal["account", "agent_deployment", "environment"]
+"""What an API token covers (contract §1)."""
 
 InstancePurpose: TypeAlias = Literal["live", "smoke_test", "eval"]
-"""Why an instance runs; the API takes ``live`` where nothing is said."""
+"""Purposes of an instance; the API's default is ``live``."""
 
 ActionPermission: TypeAlias = Literal["unknown", "allowed", "disallowed"]
-"""Whether spans of a type may act in some way."""
+"""Whether spans of a type may take an action."""
 
 DataPresence: TypeAlias = Literal["unknown", "included", "excluded"]
-"""Whether a payload holds data of some category."""
+"""Whether a payload contains data of a category."""
 
 DataClassification: TypeAlias = Literal[
     "unknown", "public", "internal", "confidential", "restricted", "secret"
 ]
-"""How confidential a payload is."""
+"""Classification of a payload."""
 
 __all__ = [
     "ActionPermission",
     "AgentStatus",
     "DataClassification",
     "DataPresence",
+    "EnvironmentPurpose",
     "FinishStatus",
     "InstancePurpose",
     "SpanStatus",
+    "TokenScope",
 ]

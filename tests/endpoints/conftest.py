@@ -1,4 +1,4 @@
-"""A local API, a client of it, and an instance that runs."""
+"""A local API, a client of it, and an active instance."""
 
 import pytest
 from event_loops import LOOPS
@@ -16,7 +16,7 @@ def pytest_asyncio_loop_factories(config, item):
 
 @pytest.fixture
 def policy():
-    """How the server treats keys; a test may ask for another way."""
+    """Idempotency policy of the local API; tests may override it."""
 
 
 @pytest.fixture

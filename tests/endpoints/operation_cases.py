@@ -1,7 +1,9 @@
-"""Every call of the API, made in full, and what it is on the wire."""
+"""Every operation: a call with all its arguments, and its exact form on the wire."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
+from types import NoneType
 from typing import Any, NamedTuple
 
 from prefactor_http import (
@@ -18,15 +20,28 @@ from prefactor_http._bulk.operation import REGISTER_MANY, STREAM
 from prefactor_http._http.operation import Operation
 from prefactor_http.models import (
     Account,
+    AccountForUpdate,
     Agent,
+    AgentContext,
     AgentDeployment,
+    AgentDeploymentForCreate,
+    AgentDeploymentForUpdate,
     AgentForCreate,
     AgentForUpdate,
+    AgentInstanceForUpdate,
     AgentInstanceSummary,
     AgentSchemaVersion,
+    AgentSchemaVersionForCreate,
     AgentSummary,
     AgentVersion,
+    AgentVersionForCreate,
+    ApiToken,
+    ApiTokenForCreate,
+    CreatedApiToken,
     Environment,
+    EnvironmentForCreate,
+    EnvironmentForUpdate,
+    RiskProfile,
 )
 
 ODD_ID = "a/b?c#d%e é"
@@ -40,21 +55,30 @@ PAGE = "pagination[offset]=0&pagination[page_size]=50"
 
 
 class Case(NamedTuple):
-    """One call, and what it is on the wire."""
+    """One call, and its form on the wire.
+
+    Verb, path, body and ``bulk`` are literals: nothing here is read from the operation.
+    """
 
     operation: Operation[Any]
     call: Callable[[PrefactorHttpClient], Awaitable[Any]]
     request_line: str
     body: bytes
     result: type[Any]
+    bulk: str | None = None
+    answer: dict[str, Any] | None = None  # where it is not the resource in its usual envelope
 
 
-def get(operation, call, path, result):
-    return Case(operation, call, f"GET /api/v1{path}", b"", result)
+def get(operation, call, path, result, bulk=None, answer=None):
+    return Case(operation, call, f"GET /api/v1{path}", b"", result, bulk, answer)
 
 
-def post(operation, call, path, body, result, verb="POST"):
-    return Case(operation, call, f"{verb} /api/v1{path}", body, result)
+def post(operation, call, path, body, result, bulk=None, answer=None, verb="POST"):
+    return Case(operation, call, f"{verb} /api/v1{path}", body, result, bulk, answer)
+
+
+put = partial(post, verb="PUT")
+delete = partial(post, verb="DELETE")
 
 
 async def only(stream):
@@ -70,12 +94,14 @@ CASES = [
         lambda c: c.agent_instances.get(ODD_ID),
         f"/agent_instance/{QUOTED}",
         AgentInstance,
+        bulk="agent_instances/show",
     ),
     get(
         _api.LIST_INSTANCES,
         lambda c: c.agent_instances.list(agent_id=ODD_VALUE, agent_version_id="v-1"),
         f"/agent_instance?agent_id={QUOTED_VALUE}&agent_version_id=v-1&{PAGE}",
         AgentInstanceSummary,
+        bulk="agent_instances/list",
     ),
     post(
         _api.REGISTER,
@@ -95,6 +121,7 @@ CASES = [
         b'"agent_schema_version":{"external_identifier":"s1","span_type_schemas":[]},"id":"i-1",'
         b'"external_identifier":"mine","purpose":"eval","update_current_version":false,' + END,
         AgentInstance,
+        bulk="agent_instances/register",
     ),
     post(
         _api.START,
@@ -102,6 +129,7 @@ CASES = [
         f"/agent_instance/{QUOTED}/start",
         b'{"timestamp":"2024-05-01T12:00:00Z",' + END,
         AgentInstance,
+        bulk="agent_instances/start",
     ),
     post(
         _api.FINISH,
@@ -109,6 +137,7 @@ CASES = [
         f"/agent_instance/{QUOTED}/finish",
         b'{"status":"failed","timestamp":"2024-05-01T12:00:00Z",' + END,
         AgentInstance,
+        bulk="agent_instances/finish",
     ),
     post(
         _api.TERMINATE,
@@ -116,6 +145,7 @@ CASES = [
         f"/agent_instance/{QUOTED}/terminate",
         b'{"reason":"enough",' + END,
         AgentInstance,
+        bulk="agent_instances/terminate",
     ),
     post(
         _api.RECORD_QUALITY,
@@ -123,6 +153,23 @@ CASES = [
         f"/agent_instance/{QUOTED}/record_quality",
         b'{"name":"score","payload":null,' + END,
         AgentInstance,
+        bulk="agent_instances/record_quality",
+    ),
+    put(
+        _api.UPDATE_INSTANCE,
+        lambda c: c.agent_instances.update(
+            ODD_ID, AgentInstanceForUpdate(quality_payload={"score": 1})
+        ),
+        f"/agent_instance/{QUOTED}",
+        b'{"details":{"quality_payload":{"score":1}}}',
+        AgentInstance,
+    ),
+    get(
+        _api.GET_AGENT_CONTEXT,
+        lambda c: c.agent_instances.agent_context(ODD_ID),
+        f"/agent_instance/{QUOTED}/agent_context",
+        AgentContext,
+        answer={"agent_context": {"body": {"a": 1}}},
     ),
     # Agent spans
     get(
@@ -139,6 +186,7 @@ CASES = [
         f"/agent_spans?agent_instance_id={QUOTED_VALUE}&agent_id=a-1&start_time=2024-05-01T12:00:00Z"
         "&end_time=2024-05-01T12:00:00Z&include_summaries=true&include_risk_level=true&" + PAGE,
         AgentSpan,
+        bulk="agent_spans/list",
     ),
     post(
         _api.CREATE_SPAN,
@@ -152,6 +200,7 @@ CASES = [
         b'"started_at":"2024-05-01T12:00:00Z","finished_at":"2024-05-01T12:00:00Z",'
         b'"sensitive_encoding":true},' + END,
         AgentSpan,
+        bulk="agent_spans/create",
     ),
     post(
         _api.FINISH_SPAN,
@@ -162,6 +211,14 @@ CASES = [
         b'{"status":"failed","result_payload":{"a":null},"timestamp":"2024-05-01T12:00:00Z",'
         b'"sensitive_encoding":false,' + END,
         AgentSpan,
+        bulk="agent_spans/finish",
+    ),
+    post(
+        _api.CREATE_TEST_SPANS,
+        lambda c: c.agent_spans.create_test_spans("i-1", 3, "s-1"),
+        "/agent_spans/create_test_spans",
+        b'{"agent_instance_id":"i-1","count":3,"parent_span_id":"s-1"}',
+        NoneType,
     ),
     # Bulk
     post(
@@ -216,6 +273,7 @@ CASES = [
         f"/agent/show?external_identifier={QUOTED_VALUE}&environment_id=e-1&include_counts=true"
         "&include_risk_rollup=true",
         Agent,
+        bulk="agents/show",
     ),
     get(
         _api.LIST_AGENTS,
@@ -223,6 +281,7 @@ CASES = [
         f"/agent?risk_profile_id=r-1&team_id=t-1&owner_person_id={QUOTED_VALUE}&sorting=-name"
         "&pagination[offset]=100&pagination[page_size]=20",
         AgentSummary,
+        bulk="agents/list",
     ),
     post(
         _api.CREATE_AGENT,
@@ -230,14 +289,15 @@ CASES = [
         "/agent",
         b'{"details":{"name":"n","team_id":null},' + END,
         Agent,
+        bulk="agents/create",
     ),
-    post(
+    put(
         _api.UPDATE_AGENT,
         lambda c: c.agents.update(ODD_ID, AgentForUpdate(name="n", team_id=None), KEY),
         f"/agent/{QUOTED}",
         b'{"details":{"name":"n","team_id":null},' + END,
         Agent,
-        verb="PUT",
+        bulk="agents/update",
     ),
     post(
         _api.RETIRE_AGENT,
@@ -245,6 +305,7 @@ CASES = [
         f"/agent/{QUOTED}/retire",
         b"{" + END,
         Agent,
+        bulk="agents/retire",
     ),
     post(
         _api.REINSTATE_AGENT,
@@ -252,28 +313,31 @@ CASES = [
         f"/agent/{QUOTED}/reinstate",
         b"{" + END,
         Agent,
+        bulk="agents/reinstate",
     ),
-    post(
+    delete(
         _api.DELETE_AGENT,
         lambda c: c.agents.delete(ODD_ID, KEY),
         f"/agent/{QUOTED}",
         b"{" + END,
         Agent,
-        verb="DELETE",
+        bulk="agents/delete",
     ),
-    # What else a registering client may look at
+    # Other resources
     get(_api.GET_ACCOUNT, lambda c: c.accounts.get(ODD_ID), f"/account/{QUOTED}", Account),
     get(
         _api.GET_ENVIRONMENT,
         lambda c: c.environments.get(ODD_ID),
         f"/environment/{QUOTED}",
         Environment,
+        bulk="environments/show",
     ),
     get(
         _api.LIST_ENVIRONMENTS,
         lambda c: c.environments.list(ODD_VALUE),
         f"/environment?account_id={QUOTED_VALUE}&{PAGE}",
         Environment,
+        bulk="environments/list",
     ),
     get(
         _api.GET_DEPLOYMENT,
@@ -310,5 +374,157 @@ CASES = [
         lambda c: c.agent_schema_versions.list(ODD_VALUE),
         f"/agent_schema_version?agent_id={QUOTED_VALUE}&{PAGE}",
         AgentSchemaVersion,
+    ),
+    get(
+        _api.LIST_ACCOUNTS,
+        lambda c: c.accounts.list("-name", 10, 20),
+        "/account?sorting=-name&pagination[offset]=10&pagination[page_size]=20",
+        Account,
+    ),
+    put(
+        _api.UPDATE_ACCOUNT,
+        lambda c: c.accounts.update(ODD_ID, AccountForUpdate(name="n")),
+        f"/account/{QUOTED}",
+        b'{"details":{"name":"n"}}',
+        Account,
+    ),
+    post(
+        _api.CREATE_ENVIRONMENT,
+        lambda c: c.environments.create(
+            EnvironmentForCreate(account_id="acc-1", name="n", purpose="staging", description=None)
+        ),
+        "/environment",
+        b'{"details":{"account_id":"acc-1","name":"n","purpose":"staging","description":null}}',
+        Environment,
+        bulk="environments/create",
+    ),
+    put(
+        _api.UPDATE_ENVIRONMENT,
+        lambda c: c.environments.update(ODD_ID, EnvironmentForUpdate(description=None)),
+        f"/environment/{QUOTED}",
+        b'{"details":{"description":null}}',
+        Environment,
+        bulk="environments/update",
+    ),
+    delete(
+        _api.DELETE_ENVIRONMENT,
+        lambda c: c.environments.delete(ODD_ID),
+        f"/environment/{QUOTED}",
+        b"",
+        NoneType,
+    ),
+    post(
+        _api.CREATE_DEPLOYMENT,
+        lambda c: c.agent_deployments.create(
+            AgentDeploymentForCreate(
+                agent_id="a-1", environment_id="e-1", current_version_id="v-1", id="d-1"
+            )
+        ),
+        "/agent_deployment",
+        b'{"details":{"agent_id":"a-1","environment_id":"e-1","current_version_id":"v-1",'
+        b'"id":"d-1"}}',
+        AgentDeployment,
+    ),
+    put(
+        _api.UPDATE_DEPLOYMENT,
+        lambda c: c.agent_deployments.update(
+            ODD_ID, AgentDeploymentForUpdate(current_version_id=None)
+        ),
+        f"/agent_deployment/{QUOTED}",
+        b'{"details":{"current_version_id":null}}',
+        AgentDeployment,
+    ),
+    delete(
+        _api.DELETE_DEPLOYMENT,
+        lambda c: c.agent_deployments.delete(ODD_ID),
+        f"/agent_deployment/{QUOTED}",
+        b"",
+        NoneType,
+    ),
+    post(
+        _api.CREATE_VERSION,
+        lambda c: c.agent_versions.create(
+            AgentVersionForCreate(agent_id="a-1", external_identifier="v1")
+        ),
+        "/agent_version",
+        b'{"details":{"agent_id":"a-1","external_identifier":"v1"}}',
+        AgentVersion,
+    ),
+    post(
+        _api.CREATE_SCHEMA_VERSION,
+        lambda c: c.agent_schema_versions.create(
+            AgentSchemaVersionForCreate(
+                agent_id="a-1", external_identifier="s1", span_schemas={"llm": {}}
+            )
+        ),
+        "/agent_schema_version",
+        b'{"details":{"external_identifier":"s1","span_schemas":{"llm":{}},"agent_id":"a-1"}}',
+        AgentSchemaVersion,
+    ),
+    post(
+        _api.CREATE_API_TOKEN,
+        lambda c: c.api_tokens.create(
+            ApiTokenForCreate(
+                token_scope="agent_deployment",
+                account_id="acc-1",
+                agent_id="a-1",
+                environment_id="e-1",
+                expires_at=THEN,
+            )
+        ),
+        "/api_token",
+        b'{"details":{"token_scope":"agent_deployment","account_id":"acc-1","agent_id":"a-1",'
+        b'"environment_id":"e-1","expires_at":"2024-05-01T12:00:00Z"}}',
+        CreatedApiToken,
+        answer={"details": {"id": "t-1"}, "token": "a-new-secret"},
+    ),
+    post(
+        _api.SUSPEND_API_TOKEN,
+        lambda c: c.api_tokens.suspend(ODD_ID),
+        f"/api_token/{QUOTED}/suspend",
+        b"{}",
+        ApiToken,
+    ),
+    post(
+        _api.ACTIVATE_API_TOKEN,
+        lambda c: c.api_tokens.activate(ODD_ID),
+        f"/api_token/{QUOTED}/activate",
+        b"{}",
+        ApiToken,
+    ),
+    post(
+        _api.REVOKE_API_TOKEN,
+        lambda c: c.api_tokens.revoke(ODD_ID),
+        f"/api_token/{QUOTED}/revoke",
+        b"{}",
+        ApiToken,
+    ),
+    delete(
+        _api.DELETE_API_TOKEN,
+        lambda c: c.api_tokens.delete(ODD_ID),
+        f"/api_token/{QUOTED}",
+        b"",
+        NoneType,
+    ),
+    post(
+        _api.GENERATE_PFIDS,
+        lambda c: c.pfid.generate(2, "acc-1"),
+        "/pfid/generate",
+        b'{"count":2,"account_id":"acc-1"}',
+        list,
+        answer={"details": {"pfids": ["p-1", "p-2"]}},
+    ),
+    get(
+        _api.LIST_RISK_PROFILES,
+        lambda c: c.risk_profiles.list(ODD_VALUE),
+        f"/risk_profile?account_id={QUOTED_VALUE}&{PAGE}",
+        RiskProfile,
+    ),
+    get(
+        _api.COUNT_ALERTS,
+        lambda c: c.alerts.count(),
+        "/alerts/count",
+        int,
+        answer={"count": 3},
     ),
 ]

@@ -1,4 +1,4 @@
-"""Spans: their moments, their control signal, their finish after a lost reply, their lists."""
+"""Spans: timestamps, control signal, finishes after a lost response, and lists."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -17,7 +17,7 @@ SPAN = {
 }
 THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
 LATER = THEN + timedelta(minutes=1)
-NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # what is refused
+NAIVE = datetime(2024, 5, 1, 12)  # noqa: DTZ001 # the refused value
 INVALID_ACTION = reply(409, {"status": "error", "code": "invalid_action", "message": "not now"})
 
 
@@ -32,7 +32,7 @@ async def details_sent(raw_server, raw_client, *args, **kwargs):
     return raw_server.request.json["details"]
 
 
-async def test_a_payload_left_out_is_an_empty_object(raw_server, raw_client):
+async def test_an_omitted_payload_is_sent_as_an_empty_object(raw_server, raw_client):
     sent = await details_sent(raw_server, raw_client, "pending")
     assert sent == {
         "agent_instance_id": "i-1",
@@ -42,7 +42,7 @@ async def test_a_payload_left_out_is_an_empty_object(raw_server, raw_client):
     }
 
 
-async def test_the_key_stands_beside_the_details(raw_server, raw_client):
+async def test_the_key_is_sent_beside_the_details(raw_server, raw_client):
     answer_with_a_span(raw_server)
     await raw_client.agent_spans.create("i-1", "agent:llm", "pending", idempotency_key="k")
     assert raw_server.request.json["idempotency_key"] == "k"
@@ -54,9 +54,7 @@ def is_now(text):
 
 
 @pytest.mark.parametrize("status", ["active", "complete", "failed"])
-async def test_a_span_that_has_begun_starts_at_the_moment_of_the_call(
-    raw_server, raw_client, status
-):
+async def test_a_started_span_has_the_time_of_the_call_by_default(raw_server, raw_client, status):
     sent = await details_sent(raw_server, raw_client, status)
     assert is_now(sent["started_at"])
     assert sent["started_at"].endswith("Z")
@@ -64,14 +62,14 @@ async def test_a_span_that_has_begun_starts_at_the_moment_of_the_call(
 
 
 @pytest.mark.parametrize("status", ["pending", "cancelled"])
-async def test_a_span_that_never_began_has_no_moment_of_the_clients_making(
+async def test_a_pending_or_cancelled_span_has_no_default_timestamps(
     raw_server, raw_client, status
 ):
     sent = await details_sent(raw_server, raw_client, status)
     assert not {"started_at", "finished_at"} & sent.keys()
 
 
-async def test_moments_given_go_out_in_utc(raw_server, raw_client):
+async def test_timestamps_are_sent_in_utc(raw_server, raw_client):
     zone = timezone(timedelta(hours=2))
     sent = await details_sent(
         raw_server,
@@ -84,18 +82,18 @@ async def test_moments_given_go_out_in_utc(raw_server, raw_client):
     assert sent["finished_at"] == "2024-05-01T12:01:00Z"
 
 
-async def test_a_span_given_its_end_alone_does_not_start_after_it(raw_server, raw_client):
+async def test_the_default_start_is_not_after_the_given_finish(raw_server, raw_client):
     sent = await details_sent(raw_server, raw_client, "complete", finished_at=THEN)
     assert sent["started_at"] == sent["finished_at"] == "2024-05-01T12:00:00Z"
 
 
-async def test_a_span_given_a_start_to_come_does_not_end_before_it(raw_server, raw_client):
+async def test_the_default_finish_is_not_before_the_given_start(raw_server, raw_client):
     to_come = datetime.now(UTC) + timedelta(hours=1)
     sent = await details_sent(raw_server, raw_client, "failed", started_at=to_come)
     assert sent["started_at"] == sent["finished_at"]
 
 
-async def test_a_finish_without_a_timestamp_means_the_moment_of_the_call(raw_server, raw_client):
+async def test_a_finish_has_the_time_of_the_call_by_default(raw_server, raw_client):
     answer_with_a_span(raw_server, status="complete")
     await raw_client.agent_spans.finish("s-1")
     sent = raw_server.request.json
@@ -123,7 +121,7 @@ async def test_a_finish_without_a_timestamp_means_the_moment_of_the_call(raw_ser
     ],
     ids=str,
 )
-async def test_a_span_that_cannot_be_right_is_not_sent(
+async def test_a_span_with_invalid_arguments_is_not_sent(
     raw_server, raw_client, arguments, error, message
 ):
     span = {"agent_instance_id": "i-1", "schema_name": "agent:llm", "status": "active"}
@@ -143,7 +141,7 @@ async def test_a_span_that_cannot_be_right_is_not_sent(
     ],
     ids=str,
 )
-async def test_a_finish_that_cannot_be_right_is_not_sent(
+async def test_a_finish_with_invalid_arguments_is_not_sent(
     raw_server, raw_client, arguments, error, message
 ):
     with pytest.raises(error, match=message):
@@ -161,7 +159,7 @@ async def test_a_finish_that_cannot_be_right_is_not_sent(
         (None, []),
     ],
 )
-async def test_the_callback_hears_of_a_termination_and_of_nothing_else(
+async def test_the_callback_is_called_only_for_a_termination(
     raw_server, raw_client, control, heard
 ):
     reasons = []
@@ -173,12 +171,14 @@ async def test_the_callback_hears_of_a_termination_and_of_nothing_else(
     assert reasons == heard * 2
 
 
-async def test_a_signal_without_a_callback_is_no_error(raw_server, raw_client):
+async def test_a_control_signal_without_a_callback_is_ignored(raw_server, raw_client):
     answer_with_a_span(raw_server, "complete", control={"terminate": True})
     assert (await raw_client.agent_spans.finish("s-1")).id == "s-1"
 
 
-async def test_spans_of_a_terminated_instance_are_recorded_and_signal(client, instance):
+async def test_spans_of_a_terminated_instance_are_recorded_and_carry_the_control_signal(
+    client, instance
+):
     reasons = []
     span = await client.agent_spans.create(instance.id, "agent:llm", "active")
     await client.agent_instances.terminate(instance.id, "out of bounds")
@@ -190,7 +190,9 @@ async def test_spans_of_a_terminated_instance_are_recorded_and_signal(client, in
 
 
 @pytest.mark.parametrize("status", [None, "complete", "failed"])
-async def test_a_finish_that_had_succeeded_is_a_success(raw_server, raw_client, status):
+async def test_a_refused_finish_succeeds_if_a_lost_attempt_was_applied(
+    raw_server, raw_client, status
+):
     ended = {**SPAN, "status": status or "complete"}
     raw_server.script(b"", INVALID_ACTION, reply(body={"status": "success", "details": ended}))
     assert (await raw_client.agent_spans.finish("s-1", status)).status == ended["status"]
@@ -199,7 +201,7 @@ async def test_a_finish_that_had_succeeded_is_a_success(raw_server, raw_client, 
 
 
 @pytest.mark.parametrize("policy", [IdempotencyPolicy(forget_when_lost={"agent_spans.finish"})])
-async def test_a_finish_whose_key_was_forgotten_is_settled_all_the_same(api, client, instance):
+async def test_a_finish_is_reconciled_although_the_api_forgot_its_key(api, client, instance):
     span = await client.agent_spans.create(instance.id, "agent:llm", "active")
     api.fail_next(Fault(FaultKind.APPLIED_THEN_RESET))
     ended = await client.agent_spans.finish(span.id, "failed", {"why": "broken"})
@@ -207,7 +209,9 @@ async def test_a_finish_whose_key_was_forgotten_is_settled_all_the_same(api, cli
     assert [r.method for r in api.requests[-3:]] == ["POST", "POST", "GET"]
 
 
-async def test_a_finish_that_ended_otherwise_is_a_conflict_of_known_outcome(raw_server, raw_client):
+async def test_a_finish_that_was_not_applied_is_a_conflict_with_known_outcome(
+    raw_server, raw_client
+):
     ended = {**SPAN, "status": "failed"}
     raw_server.script(b"", INVALID_ACTION, reply(body={"status": "success", "details": ended}))
     with pytest.raises(PrefactorConflictError) as caught:
@@ -215,7 +219,7 @@ async def test_a_finish_that_ended_otherwise_is_a_conflict_of_known_outcome(raw_
     assert not caught.value.outcome_unknown
 
 
-async def test_a_finish_of_a_span_that_cannot_be_read_stays_unknown(raw_server, raw_client):
+async def test_the_outcome_stays_unknown_if_the_span_cannot_be_read(raw_server, raw_client):
     raw_server.script(b"", INVALID_ACTION, reply(404, {"status": "error", "code": "not_found"}))
     with pytest.raises(PrefactorConflictError) as caught:
         await raw_client.agent_spans.finish("s-1")
@@ -229,13 +233,13 @@ async def test_a_refused_finish_is_a_conflict(client, instance):
     assert (await client.agent_spans.finish(span.id, "cancelled")).status == "cancelled"
 
 
-async def test_a_reply_without_a_span_breaks_the_contract(raw_server, raw_client):
+async def test_a_response_without_a_span_breaks_the_contract(raw_server, raw_client):
     raw_server.script(reply(body={"status": "success", "control": {"terminate": True}}))
     with pytest.raises(PrefactorResponseContractError, match="details"):
         await raw_client.agent_spans.create("i-1", "agent:llm", "active")
 
 
-async def test_a_list_goes_through_all_pages(api, client, instance):
+async def test_iterating_a_list_reads_all_pages(api, client, instance):
     created = [
         await client.agent_spans.create(instance.id, "agent:llm", "active", {"number": number})
         for number in range(5)
@@ -247,7 +251,7 @@ async def test_a_list_goes_through_all_pages(api, client, instance):
     assert [span.id for span in of_agent] == [span.id for span in reversed(created)]
 
 
-async def test_a_list_can_be_bounded_in_time_and_told_more(client, instance):
+async def test_a_list_can_be_filtered_by_time_and_include_more_fields(client, instance):
     for minutes in range(3):
         started = THEN + timedelta(minutes=minutes)
         await client.agent_spans.create(instance.id, "agent:llm", "active", started_at=started)
@@ -268,7 +272,7 @@ async def test_a_list_can_be_bounded_in_time_and_told_more(client, instance):
     ],
     ids=str,
 )
-async def test_a_list_that_cannot_be_right_is_not_asked_for(
+async def test_a_list_with_invalid_arguments_is_not_requested(
     raw_server, raw_client, arguments, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -277,7 +281,7 @@ async def test_a_list_that_cannot_be_right_is_not_asked_for(
 
 
 @pytest.mark.parametrize("fault", [FaultKind.APPLIED_THEN_RESET, FaultKind.APPLIED_THEN_500])
-async def test_each_span_takes_effect_once_though_replies_are_lost(api, client, instance, fault):
+async def test_each_span_is_applied_once_although_responses_are_lost(api, client, instance, fault):
     for number in range(10):
         api.fail_next(fault)
         span = await client.agent_spans.create(instance.id, "agent:llm", "active", {"n": number})

@@ -1,4 +1,4 @@
-"""Agents: their whole life, what is cleared and what is kept, what is refused."""
+"""Agents: life cycle, updates, arguments and reconciliation."""
 
 import pytest
 from raw_server import reply
@@ -42,7 +42,7 @@ async def test_an_update_keeps_what_is_left_out_and_clears_what_is_none(client):
     assert (updated.name, updated.description, updated.team_id) == ("Two", "Does things", None)
 
 
-async def test_details_may_be_a_dict_that_goes_out_as_it_is(raw_server, raw_client):
+async def test_a_dict_of_details_is_sent_unchanged(raw_server, raw_client):
     fields = {"name": "One", "field_of_tomorrow": [None]}
     answer_with_an_agent(raw_server)
     answer_with_an_agent(raw_server)
@@ -58,44 +58,44 @@ async def test_details_of_another_type_are_refused(raw_server, raw_client, detai
     assert raw_server.requests == []
 
 
-async def test_the_details_of_an_update_are_not_those_of_a_creation(raw_server, raw_client):
+async def test_an_update_refuses_the_details_of_a_creation(raw_server, raw_client):
     with pytest.raises(TypeError, match="details must be a dict or AgentForUpdate, not"):
         await raw_client.agents.update("a-1", AgentForCreate(name="One"))
     assert raw_server.requests == []
 
 
 @pytest.mark.parametrize("ids", [{}, {"agent_id": "a", "external_identifier": "b"}], ids=str)
-async def test_an_agent_is_shown_by_exactly_one_of_its_names(raw_server, raw_client, ids):
+async def test_show_takes_exactly_one_of_id_and_external_identifier(raw_server, raw_client, ids):
     with pytest.raises(ValueError, match="exactly one of agent_id and external_identifier"):
         await raw_client.agents.show(**ids)
     assert raw_server.requests == []
 
 
 @pytest.mark.parametrize("name", ["agent_id", "external_identifier"])
-async def test_an_agent_is_not_shown_by_a_blank_name(raw_server, raw_client, name):
+async def test_show_refuses_a_blank_identifier(raw_server, raw_client, name):
     with pytest.raises(ValueError, match=f"{name} must not be blank"):
         await raw_client.agents.show(**{name: ""})
     assert raw_server.requests == []
 
 
-async def test_what_is_not_asked_for_is_not_sent(raw_server, raw_client):
+async def test_omitted_options_are_not_sent(raw_server, raw_client):
     answer_with_an_agent(raw_server)
     await raw_client.agents.show(agent_id="a-1")
     assert raw_server.request.target == "/api/v1/agent/show?agent_id=a-1"
 
 
-async def test_instances_are_counted_when_asked_for(api, client, instance):
+async def test_instances_are_counted_on_request(api, client, instance):
     agent = await client.agents.show(agent_id=api.agent_id, include_counts=True)
     assert agent.instance_counts.active == agent.instance_counts.total == 1
 
 
-async def test_a_field_that_the_api_refuses_is_named(client):
+async def test_an_error_names_the_refused_field(client):
     with pytest.raises(PrefactorValidationError) as caught:
         await client.agents.create(AgentForCreate(name="One", id="not-a-pfid"))
     assert "details.id" in caught.value.errors
 
 
-async def test_a_list_goes_through_all_pages(client):
+async def test_iterating_a_list_reads_all_pages(client):
     for number in range(4):
         await client.agents.create(AgentForCreate(name=f"Agent {number}", team_id="t-1"))
     page = await client.agents.list_agents(team_id="t-1", sorting="-name", page_size=3)
@@ -106,7 +106,7 @@ FORGETFUL = IdempotencyPolicy(forget_when_lost=frozenset({"agents.retire", "agen
 
 
 @pytest.mark.parametrize("policy", [FORGETFUL])
-async def test_a_retirement_that_had_succeeded_is_a_success(api, client):
+async def test_a_refused_retirement_succeeds_if_a_lost_attempt_was_applied(api, client):
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
     assert (await client.agents.retire(api.agent_id)).status == "retired"
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
@@ -115,7 +115,7 @@ async def test_a_retirement_that_had_succeeded_is_a_success(api, client):
 
 
 @pytest.mark.parametrize(("call", "status"), [("retire", "active"), ("reinstate", "retired")])
-async def test_a_retirement_that_may_have_been_taken_back_stays_unknown(
+async def test_a_retirement_that_may_have_been_reversed_stays_unknown(
     raw_server, raw_client, call, status
 ):
     raw_server.script(b"", INVALID_ACTION)
@@ -135,7 +135,7 @@ async def test_a_retirement_that_may_have_been_taken_back_stays_unknown(
         lambda agents, key: agents.delete("a-1", key),
     ],
 )
-async def test_a_key_is_made_for_each_call_or_checked(raw_server, raw_client, call):
+async def test_a_key_is_created_for_each_call_or_checked(raw_server, raw_client, call):
     answer_with_an_agent(raw_server)
     answer_with_an_agent(raw_server)
     await call(raw_client.agents, None)

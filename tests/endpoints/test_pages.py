@@ -1,4 +1,4 @@
-"""Pages: how they lead to the next one, and what they are as a copy."""
+"""Pages: reading the next one, and copying and pickling them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raw_server import reply
 
 from prefactor_http import PrefactorClientError, PrefactorHttpError, PrefactorResponseContractError
 
-MOMENT = "2026-01-01T00:00:00Z"
+TIMESTAMP = "2026-01-01T00:00:00Z"
 
 
 def page(offset, following, *, items=1, count=9):
@@ -22,8 +22,8 @@ def page(offset, following, *, items=1, count=9):
             "id": f"e{offset}-{number}",
             "account_id": "a",
             "name": "n",
-            "inserted_at": MOMENT,
-            "updated_at": MOMENT,
+            "inserted_at": TIMESTAMP,
+            "updated_at": TIMESTAMP,
         }
         for number in range(items)
     ]
@@ -49,7 +49,7 @@ def offsets(raw_server):
     return [int(parse_qs(query)["pagination[offset]"][0]) for query in queries]
 
 
-async def test_pages_are_read_at_the_offsets_that_the_api_names(raw_server, raw_client):
+async def test_pages_are_read_at_the_offsets_that_the_api_returns(raw_server, raw_client):
     raw_server.script(page(0, 3), page(3, 7), page(7, None))
     assert await read_all(raw_client) == ["e0-0", "e3-0", "e7-0"]
     assert offsets(raw_server) == [0, 3, 7]
@@ -73,27 +73,27 @@ async def test_an_offset_that_does_not_increase_breaks_the_contract(
     assert len(raw_server.requests) == 2
 
 
-async def test_a_page_that_lies_about_its_own_offset_leads_to_no_circle(raw_server, raw_client):
+async def test_a_page_with_a_wrong_offset_of_its_own_causes_no_endless_loop(raw_server, raw_client):
     raw_server.script(page(7, 1), page(7, 1), page(7, 1))
     with pytest.raises(PrefactorResponseContractError):
         await read_all(raw_client)
     assert len(raw_server.requests) == 2
 
 
-async def test_empty_pages_that_name_a_next_one_are_bounded(raw_server, raw_client):
+async def test_the_number_of_consecutive_empty_pages_is_limited(raw_server, raw_client):
     raw_server.script(*(page(offset, offset + 1, items=0) for offset in range(100)))
     with pytest.raises(PrefactorResponseContractError, match="10 pages in a row, up to offset 9"):
         await read_all(raw_client)
     assert len(raw_server.requests) == 10
 
 
-async def test_some_empty_pages_are_no_obstacle(raw_server, raw_client):
+async def test_some_empty_pages_are_skipped(raw_server, raw_client):
     pages = [page(number, number + 1, items=number % 9 == 0) for number in range(30)]
     raw_server.script(*pages, page(30, None))
     assert len(await read_all(raw_client)) == 5
 
 
-async def test_a_copy_in_the_same_process_reads_on(raw_server, raw_client):
+async def test_a_copy_in_the_same_process_reads_the_next_page(raw_server, raw_client):
     raw_server.script(page(0, 1), page(1, None), page(1, None))
     first = await raw_client.environments.list()
     for duplicate in (copy.copy(first), copy.deepcopy(first)):
@@ -133,7 +133,7 @@ async def test_a_page_can_be_sent_to_another_process(raw_server, raw_client):
         assert pool.apply(len, (listed,)) == 3
 
 
-async def test_a_page_that_cannot_be_read_raises_its_own_error(raw_server, raw_client):
+async def test_an_error_while_reading_the_next_page_is_raised(raw_server, raw_client):
     raw_server.script(page(0, 1), reply(404, {"status": "error", "code": "not_found"}))
     with pytest.raises(PrefactorHttpError, match="404"):
         await read_all(raw_client)

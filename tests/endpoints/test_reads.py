@@ -1,4 +1,4 @@
-"""What else a registering client may look at: accounts, environments, deployments, versions."""
+"""Reads of accounts, environments, deployments and versions."""
 
 import pytest
 
@@ -22,7 +22,7 @@ async def test_deployments_can_be_read(api, client):
     assert await client.agent_deployments.get(api.deployment_id) == deployment
 
 
-async def test_the_versions_that_a_registration_made_can_be_read(api, client, instance):
+async def test_the_versions_of_a_registration_can_be_read(api, client, instance):
     (version,) = await client.agent_versions.list(api.agent_id)
     assert version.id == instance.agent_version_id
     assert await client.agent_versions.get(version.id) == version
@@ -32,7 +32,7 @@ async def test_the_versions_that_a_registration_made_can_be_read(api, client, in
 
 
 @pytest.mark.parametrize("resource", ["environments", "agent_deployments", "agent_versions"])
-async def test_a_filter_left_out_is_not_sent(api, client, instance, resource):
+async def test_an_omitted_filter_is_not_sent(api, client, instance, resource):
     page = await getattr(client, resource).list(page_size=10)
     assert len(page) == 1
     assert [name for name, _ in api.requests[-1].query] == [
@@ -45,6 +45,6 @@ async def test_a_filter_left_out_is_not_sent(api, client, instance, resource):
     "resource",
     ["accounts", "environments", "agent_deployments", "agent_versions", "agent_schema_versions"],
 )
-async def test_what_is_not_there_is_not_found(client, resource):
+async def test_reading_an_unknown_id_raises_not_found(client, resource):
     with pytest.raises(PrefactorNotFoundError):
         await getattr(client, resource).get("nowhere")

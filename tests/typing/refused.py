@@ -1,7 +1,9 @@
-"""What a type checker refuses: just the lines that say so; ``test_typing.py`` holds them to it."""
+"""Calls with wrong arguments; ``test_typing.py`` checks that the marked lines are errors."""
 
 from prefactor_http import AgentVersionForRegister, BulkItem, HttpClientConfig, PrefactorHttpClient
 from prefactor_http.models.agent import AgentForCreate
+from prefactor_http.models.api_token import ApiTokenForCreate
+from prefactor_http.models.environment import EnvironmentForCreate
 
 VERSION = AgentVersionForRegister(name="Triage")
 SHOW = BulkItem(_type="agents/show", idempotency_key="show-agent-1", agent_id="id")
@@ -29,6 +31,8 @@ async def misspelt(client: PrefactorHttpClient) -> None:
     await client.bulk.execute(items=[])  # refused
     await client.environments.list(account="id")  # refused
     await client.agent_versions.list(agent="id")  # refused
+    await client.pfid.generate(3, account="id")  # refused
+    EnvironmentForCreate(account="id", name="Staging")  # refused
 
 
 async def of_the_wrong_type(client: PrefactorHttpClient) -> None:
@@ -43,6 +47,8 @@ async def of_the_wrong_type(client: PrefactorHttpClient) -> None:
     await client.agent_spans.finish("id", "active")  # refused
     await client.agents.get(7)  # refused
     await client.bulk.execute([SHOW])  # refused
+    await client.environments.create("Staging")  # refused
+    ApiTokenForCreate(token_scope="everything")  # refused
 
 
 async def left_out(client: PrefactorHttpClient) -> None:
@@ -51,4 +57,5 @@ async def left_out(client: PrefactorHttpClient) -> None:
     await client.agent_instances.terminate("id")  # refused
     await client.agent_spans.create("id", "llm")  # refused
     AgentForCreate()  # refused
+    ApiTokenForCreate()  # refused
     BulkItem(_type="agents/list")  # refused

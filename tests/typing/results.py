@@ -1,4 +1,4 @@
-"""What a type checker infers of each call; ``test_typing.py`` lets two of them read it."""
+"""The inferred type of each call; ``test_typing.py`` runs mypy and pyright on this file."""
 
 from datetime import UTC, datetime
 from typing import Any, assert_type
@@ -21,13 +21,32 @@ from prefactor_http import (
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.page import Page
 from prefactor_http.idempotency import derive_key, new_id, new_key
-from prefactor_http.models.account import Account
+from prefactor_http.models.account import Account, AccountForUpdate
 from prefactor_http.models.agent import Agent, AgentForCreate, AgentForUpdate, AgentSummary
-from prefactor_http.models.agent_deployment import AgentDeployment
-from prefactor_http.models.agent_instance import AgentInstanceSummary
-from prefactor_http.models.agent_version import AgentSchemaVersion, AgentVersion
+from prefactor_http.models.agent_deployment import (
+    AgentDeployment,
+    AgentDeploymentForCreate,
+    AgentDeploymentForUpdate,
+)
+from prefactor_http.models.agent_instance import (
+    AgentContext,
+    AgentInstanceForUpdate,
+    AgentInstanceSummary,
+)
+from prefactor_http.models.agent_version import (
+    AgentSchemaVersion,
+    AgentSchemaVersionForCreate,
+    AgentVersion,
+    AgentVersionForCreate,
+)
+from prefactor_http.models.api_token import ApiToken, ApiTokenForCreate, CreatedApiToken
 from prefactor_http.models.base import PaginationOutput
-from prefactor_http.models.environment import Environment
+from prefactor_http.models.environment import (
+    Environment,
+    EnvironmentForCreate,
+    EnvironmentForUpdate,
+)
+from prefactor_http.models.risk_profile import RiskProfile
 from prefactor_http.testing import LocalPrefactor
 
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -120,8 +139,44 @@ async def bulk(client: PrefactorHttpClient) -> None:
     assert_type(response.outputs["show-agent-1"].ok, bool)
 
 
-async def reads(client: PrefactorHttpClient) -> None:
+async def resources(client: PrefactorHttpClient) -> None:
     assert_type(await client.accounts.get("id"), Account)
+    assert_type(await client.accounts.list(), Page[Account])
+    assert_type(await client.accounts.update("id", AccountForUpdate(name="Ours")), Account)
+    environment = EnvironmentForCreate(account_id="id", name="Staging", purpose="staging")
+    assert_type(await client.environments.create(environment), Environment)
+    assert_type(
+        await client.environments.update("id", EnvironmentForUpdate(description=None)), Environment
+    )
+    deployment = AgentDeploymentForCreate(agent_id="id", environment_id="id")
+    assert_type(await client.agent_deployments.create(deployment), AgentDeployment)
+    assert_type(
+        await client.agent_deployments.update(
+            "id", AgentDeploymentForUpdate(current_version_id=None)
+        ),
+        AgentDeployment,
+    )
+    version = AgentVersionForCreate(agent_id="id", external_identifier="v1")
+    assert_type(await client.agent_versions.create(version), AgentVersion)
+    schema = AgentSchemaVersionForCreate(agent_id="id", external_identifier="s1")
+    assert_type(await client.agent_schema_versions.create(schema), AgentSchemaVersion)
+    created = await client.api_tokens.create(
+        ApiTokenForCreate(token_scope="account", expires_at=MOMENT)
+    )
+    assert_type(created, CreatedApiToken)
+    assert_type(created.token, str)
+    assert_type(created.details, ApiToken)
+    assert_type(await client.api_tokens.suspend("id"), ApiToken)
+    assert_type(await client.api_tokens.activate("id"), ApiToken)
+    assert_type(await client.api_tokens.revoke("id"), ApiToken)
+    assert_type(await client.pfid.generate(3), list[str])
+    assert_type(await client.risk_profiles.list("account"), Page[RiskProfile])
+    assert_type(await client.alerts.count(), int)
+    assert_type(await client.agent_instances.agent_context("id"), AgentContext)
+    assert_type(
+        await client.agent_instances.update("id", AgentInstanceForUpdate(quality_payload={})),
+        AgentInstance,
+    )
     assert_type(await client.environments.get("id"), Environment)
     assert_type(await client.environments.list("account"), Page[Environment])
     assert_type(await client.agent_deployments.get("id"), AgentDeployment)

@@ -32,6 +32,8 @@ class Account:
         self.environments: Table = {}
         self.agents: Table = {}
         self.deployments: Table = {}
+        self.api_tokens: Table = {}
+        self.risk_profiles: Table = {}
         self.agent_versions: Table = {}
         self.schema_versions: Table = {}
         self.instances: Table = {}
@@ -42,6 +44,16 @@ class Account:
         self.account_id: str = self.new_id()
         self.accounts[self.account_id] = self.stamped(
             {"type": "account", "id": self.account_id, "name": "Local account"}
+        )
+        risk_profile_id = self.new_id()
+        self.risk_profiles[risk_profile_id] = self.stamped(
+            {
+                "type": "risk_profile",
+                "id": risk_profile_id,
+                "account_id": self.account_id,
+                "name": "Local risk profile",
+                "description": None,
+            }
         )
 
     def new_id(self) -> str:
@@ -54,6 +66,10 @@ class Account:
         else:
             self._last_id = (last_time, last_random + 1)
         return _pfid.encode(self._last_id[0], self.partition, self._last_id[1])
+
+    def new_secret(self) -> str:
+        """Make the secret of an API token."""
+        return f"local-{self._random.getrandbits(160):040x}"
 
     def id_for(self, fields: Fields, table: Table) -> str:
         """Return the id that the caller supplied, or a new one."""

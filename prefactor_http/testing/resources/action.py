@@ -9,7 +9,7 @@ from prefactor_http.testing.resources.account import Account
 from prefactor_http.testing.resources.deployments import Deployments
 from prefactor_http.testing.resources.fields import Fields
 from prefactor_http.testing.resources.response import Success
-from prefactor_http.testing.resources.tokens import Token
+from prefactor_http.testing.resources.tokens import Token, TokenRing
 from prefactor_http.testing.resources.versions import Versions
 
 
@@ -21,12 +21,14 @@ class Context:
         account: The resources.
         versions: Finds agent and schema versions.
         deployments: Finds deployments.
-        token: Whom the request speaks for.
+        tokens: The tokens of the account.
+        token: The token of the request.
     """
 
     account: Account
     versions: Versions
     deployments: Deployments
+    tokens: TokenRing
     token: Token
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefactor_http.testing.resources.account import Account, find
 from prefactor_http.testing.resources.lists import page
-from prefactor_http.testing.resources.response import JsonObject, Success, details
+from prefactor_http.testing.resources.response import JsonObject, Success, details, invalid_action
 
 if TYPE_CHECKING:
     from prefactor_http.testing.resources.action import Context
@@ -63,6 +63,16 @@ def update(context: Context, fields: Fields) -> Success:
     fields.check()
     environment.update(changes)
     context.account.touch(environment)
+    return details(environment)
+
+
+def delete(context: Context, fields: Fields) -> Success:
+    """``DELETE /environment/{id}``: possible while no agent is deployed there."""
+    environment = _environment(context, fields)
+    deployments = context.account.deployments.values()
+    if any(row["environment_id"] == environment["id"] for row in deployments):
+        raise invalid_action("The environment has deployments.")
+    del context.account.environments[environment["id"]]
     return details(environment)
 
 

@@ -27,7 +27,7 @@ class ServerState:
         self, seed: int, *, close_spans_on_terminate: bool, refuse_version_clashes: bool
     ) -> None:
         self.account: Account = Account(seed, close_spans_on_terminate=close_spans_on_terminate)
-        self.tokens: TokenRing = TokenRing()
+        self.tokens: TokenRing = TokenRing(self.account)
         self._versions = Versions(self.account, refuse_clashes=refuse_version_clashes)
         self._deployments = Deployments(self.account)
         self.environment: JsonObject = add_environment(self.account, "Local")
@@ -38,4 +38,4 @@ class ServerState:
 
     def context(self, token: Token) -> Context:
         """Return what the actions of a request work with."""
-        return Context(self.account, self._versions, self._deployments, token)
+        return Context(self.account, self._versions, self._deployments, self.tokens, token)

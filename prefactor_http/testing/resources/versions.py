@@ -78,13 +78,16 @@ class Versions:
         return version
 
     def _create(self, agent_id: str, agent_version: JsonObject, schema: JsonObject) -> Version:
-        schema_row = self._schemas.get((agent_id, _canonical(schema)))
-        if schema_row is None:
-            schema_row = self._add_schema(agent_id, schema)
-        return Version(self._add_agent_version(agent_id, agent_version, schema_row), schema_row)
+        schema_row = self.find_or_create_schema(agent_id, schema)
+        return Version(self.add(agent_id, agent_version, schema_row["id"]), schema_row)
 
-    def _add_agent_version(
-        self, agent_id: str, fields: JsonObject, schema_row: JsonObject
+    def find_or_create_schema(self, agent_id: str, schema: JsonObject) -> JsonObject:
+        """Return the details of the schema version with this content."""
+        row = self._schemas.get((agent_id, _canonical(schema)))
+        return self._add_schema(agent_id, schema) if row is None else row
+
+    def add(
+        self, agent_id: str, fields: JsonObject, schema_version_id: str | None = None
     ) -> JsonObject:
         external_identifier = fields.get("external_identifier")
         row = self._account.stamped(
@@ -93,7 +96,7 @@ class Versions:
                 "id": self._account.new_id(),
                 "account_id": self._account.account_id,
                 "agent_id": agent_id,
-                "agent_schema_version_id": schema_row["id"],
+                "agent_schema_version_id": schema_version_id,
                 "name": fields.get("name"),
                 "description": fields.get("description"),
                 "external_identifier": external_identifier,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from urllib.parse import unquote
 
+from prefactor_http.testing.resources import accounts, agents, api_tokens, environments
+from prefactor_http.testing.resources import agent_deployments as deployments
 from prefactor_http.testing.resources import agent_instances as instances
 from prefactor_http.testing.resources import agent_spans as spans
-from prefactor_http.testing.resources import agents, environments, reads
+from prefactor_http.testing.resources import agent_versions as versions
 from prefactor_http.testing.resources.action import Action
 from prefactor_http.testing.server import services
 
@@ -20,7 +22,11 @@ _instance_write = partial(_instance, writes=True)
 _agent = partial(Action, id_field="agent_id")
 _agent_write = partial(_agent, writes=True)
 _environment = partial(Action, id_field="environment_id")
+_deployment = partial(Action, id_field="agent_deployment_id")
+_account = partial(Action, id_field="account_id")
 _list = partial(Action, account_only=True)
+_admin_write = partial(_list, writes=True)
+_token_write = partial(_admin_write, id_field="api_token_id")
 
 ROUTES: dict[tuple[str, str], Action] = {
     ("GET", "ping"): Action("ping", services.ping),
@@ -69,22 +75,44 @@ ROUTES: dict[tuple[str, str], Action] = {
     ("PUT", "environment/{id}"): _environment(
         "environments.update", environments.update, writes=True, wraps=True
     ),
-    ("GET", "agent_deployment/{id}"): Action(
-        "agent_deployments.get", reads.show_deployment, id_field="agent_deployment_id"
+    ("DELETE", "environment/{id}"): _environment(
+        "environments.delete", environments.delete, writes=True, account_only=True
     ),
-    ("GET", "agent_deployment"): _list("agent_deployments.list", reads.list_deployments),
-    ("GET", "account/{id}"): Action("accounts.get", reads.show_account, id_field="account_id"),
-    ("GET", "account"): _list("accounts.list", reads.list_accounts),
+    ("POST", "agent_deployment"): _admin_write(
+        "agent_deployments.create", deployments.create, wraps=True
+    ),
+    ("GET", "agent_deployment/{id}"): _deployment("agent_deployments.get", deployments.show),
+    ("GET", "agent_deployment"): _list("agent_deployments.list", deployments.list_deployments),
+    ("PUT", "agent_deployment/{id}"): _deployment(
+        "agent_deployments.update", deployments.update, writes=True, wraps=True, account_only=True
+    ),
+    ("DELETE", "agent_deployment/{id}"): _deployment(
+        "agent_deployments.delete", deployments.delete, writes=True, account_only=True
+    ),
+    ("GET", "account/{id}"): _account("accounts.get", accounts.show),
+    ("GET", "account"): _list("accounts.list", accounts.list_accounts),
+    ("PUT", "account/{id}"): _account(
+        "accounts.update", accounts.update, writes=True, wraps=True, account_only=True
+    ),
+    ("POST", "agent_version"): _admin_write("agent_versions.create", versions.create, wraps=True),
     ("GET", "agent_version/{id}"): Action(
-        "agent_versions.get", reads.show_agent_version, id_field="agent_version_id"
+        "agent_versions.get", versions.show, id_field="agent_version_id"
     ),
-    ("GET", "agent_version"): _list("agent_versions.list", reads.list_agent_versions),
+    ("GET", "agent_version"): _list("agent_versions.list", versions.list_versions),
+    ("POST", "agent_schema_version"): _admin_write(
+        "agent_schema_versions.create", versions.create_schema, wraps=True
+    ),
     ("GET", "agent_schema_version/{id}"): Action(
-        "agent_schema_versions.get", reads.show_schema_version, id_field="agent_schema_version_id"
+        "agent_schema_versions.get", versions.show_schema, id_field="agent_schema_version_id"
     ),
-    ("GET", "agent_schema_version"): _list(
-        "agent_schema_versions.list", reads.list_schema_versions
-    ),
+    ("GET", "agent_schema_version"): _list("agent_schema_versions.list", versions.list_schemas),
+    ("POST", "api_token"): _admin_write("api_tokens.create", api_tokens.create, wraps=True),
+    ("POST", "api_token/{id}/suspend"): _token_write("api_tokens.suspend", api_tokens.suspend),
+    ("POST", "api_token/{id}/activate"): _token_write("api_tokens.activate", api_tokens.activate),
+    ("POST", "api_token/{id}/revoke"): _token_write("api_tokens.revoke", api_tokens.revoke),
+    ("DELETE", "api_token/{id}"): _token_write("api_tokens.delete", api_tokens.delete),
+    ("GET", "risk_profile"): _list("risk_profiles.list", accounts.list_risk_profiles),
+    ("GET", "alerts/count"): Action("alerts.count", accounts.count_alerts, account_only=True),
 }
 # A bulk item of type `show` is the client's `get`.
 BULK_TYPES = {

@@ -1,4 +1,4 @@
-"""Work that must be completed although the task around it is cancelled."""
+"""Awaiting work to its end although the surrounding task is cancelled."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from prefactor_http.exceptions import PrefactorHttpError
 _log = logging.getLogger("prefactor_http")
 
 
-async def to_the_end(work: Awaitable[None]) -> None:
-    """Await work that is bounded in itself; a cancellation meanwhile is raised after it.
+async def run_shielded(work: Awaitable[None]) -> None:
+    """Await work to its end, then raise a cancellation that arrived in the meantime.
 
     Args:
-        work: What to do; it may raise `PrefactorHttpError`.
+        work: The work. It limits its own duration, and may raise `PrefactorHttpError`.
 
     Raises:
-        PrefactorHttpError: The work's own error, unless the task was cancelled: then it is logged.
+        PrefactorHttpError: The error of the work. If the task was cancelled, it is only logged.
     """
     task = asyncio.ensure_future(work)
     cancellation: asyncio.CancelledError | None = None
@@ -34,7 +34,7 @@ async def to_the_end(work: Awaitable[None]) -> None:
                     break
                 cancellation = exc
             except PrefactorHttpError:
-                break  # the work's own, raised below
+                break  # raised below
     if cancellation is not None:
         if not task.cancelled() and task.exception() is not None:
             _log.warning("finishing failed while the task was cancelled: %s", task.exception())
@@ -48,7 +48,7 @@ async def to_the_end(work: Awaitable[None]) -> None:
 def _shielded_from_anyio() -> AbstractContextManager[object]:
     """Keep a cancelled anyio scope from cancelling the task again in each loop iteration.
 
-    anyio is no dependency: who uses it has imported it.
+    anyio is not a dependency. A program that uses it has imported it.
     """
     anyio = sys.modules.get("anyio")
     if anyio is None:

@@ -252,8 +252,36 @@ def test_something_that_is_no_api_is_not_called_a_refusal(run):
 def test_where_patience_ends_the_next_step_is_named(run, parts, tmp_path, out, options, said):
     path = write(tmp_path, "rows.jsonl", named(3))
     options = [*options, str(out)] if "--out" in options else options
-    quick = ["--max_outage", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
+    quick = ["--max-outage", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
     result = run("register", path, *parts, *options, *quick)
     assert result.exit_code == 3
     assert said in result.stderr
     assert "Check the network" in result.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_patience_still_works_and_warns(run, parts, tmp_path, as_json):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    quick = ["--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
+    options = ["--patience", "0", *(["--json"] if as_json else [])]
+    result = run("register", path, *parts, *options, *quick)
+    assert result.exit_code == 3
+    warning = "--patience is deprecated, use --max-outage"
+    if as_json:
+        assert json.loads(result.stderr)["warnings"] == [warning]
+    else:
+        assert result.stderr.splitlines()[0] == f"Warning: {warning}"
+
+
+def test_patience_and_max_outage_together_are_wrong_usage(run, parts, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    result = run("register", path, *parts, "--patience", "1", "--max-outage", "1")
+    assert result.exit_code == 2
+    assert "give --max-outage alone" in result.stderr
+
+
+def test_help_shows_max_outage_and_hides_patience(run):
+    said = run("register", "--help").stdout
+    assert "--max-outage SECONDS" in said
+    assert "300" in said
+    assert "patience" not in said

@@ -73,7 +73,7 @@ def test_rows_of_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
     for _ in range(8):
         api.fail_next(FaultKind.APPLIED_THEN_RESET)
     path = write(tmp_path, "rows.jsonl", named(3))
-    options = ["--job", "j", "--max-retries", "1", "--max_outage", "0"]
+    options = ["--job", "j", "--max-retries", "1", "--max-outage", "0"]
     result = run("register", path, *shared, *options)
     assert result.exit_code == 3
     said = "3 rows (unknown; lines 1, 2, 3): may be registered: the attempt failed: "

@@ -60,7 +60,7 @@ def test_an_api_away_ends_the_run_with_3_and_burns_no_row(api, run, shared, tmp_
         dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
-    result = run(*command, "--api-url", dead, "--max_outage", "0", "--max-retries", "0")
+    result = run(*command, "--api-url", dead, "--max-outage", "0", "--max-retries", "0")
     assert result.exit_code == 3
     assert out.read_bytes() == b""
     assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
@@ -72,7 +72,7 @@ def test_an_unknown_outcome_is_written_as_such_and_tried_again(api, run, shared,
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
-    result = run(*command, "--max_outage", "0", "--max-retries", "0")
+    result = run(*command, "--max-outage", "0", "--max-retries", "0")
     assert result.exit_code == 3
     assert [line["ok"] for line in last_words(out).values()] == [None, None, None]
     assert run(*command).exit_code == 0
@@ -224,7 +224,7 @@ def test_a_row_refused_for_the_moment_is_tried_again_by_the_next_run(
     api.fail_next_item("rate_limited")
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
-    result = run(*command, "--max_outage", "0")
+    result = run(*command, "--max-outage", "0")
     assert result.exit_code == 3
     assert "1 row may be registered or not." in result.stderr
     assert run(*command).exit_code == 0

@@ -190,7 +190,7 @@ def test_a_blank_name_is_wrong_usage(api, run, shared, tmp_path, option, value):
     assert not api.requests
 
 
-@pytest.mark.parametrize("option", ["--max_outage", "--deadline"])
+@pytest.mark.parametrize("option", ["--max-outage", "--deadline"])
 def test_nan_is_no_number_of_seconds(api, run, shared, tmp_path, option):
     path = write(tmp_path, "rows.jsonl", named(1))
     result = run("register", path, *shared, option, "nan")

@@ -16,6 +16,8 @@ from prefactor_http.cli.register.rows import on_disk, unpacked
 from prefactor_http.cli.register.unknown_keys import KeyCheck
 from prefactor_http.idempotency import check_key, new_key
 
+DEFAULT_MAX_OUTAGE = 300.0
+
 _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 
 
@@ -66,13 +68,13 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
     "--max-failures", type=click.IntRange(min=1), metavar="N", help="Stop after N refused rows."
 )
 @click.option(
-    "--max_outage",
+    "--max-outage",
     type=Seconds(),
-    default=300.0,
-    show_default=True,
+    show_default=f"{DEFAULT_MAX_OUTAGE:g}",
     metavar="SECONDS",
-    help="Longest time that the API may be away.",
+    help="Longest time to wait for an API that is down.",
 )
+@click.option("--patience", type=Seconds(), hidden=True)
 @click.option("--dry-run", is_flag=True, help="Check the rows, and send nothing.")
 @click.option(
     "--allow-unknown",
@@ -97,7 +99,8 @@ def register(
     out: str | None,
     concurrency: int,
     max_failures: int | None,
-    max_outage: float,
+    max_outage: float | None,
+    patience: float | None,
     dry_run: bool,
     allow_unknown: bool,
     idempotency_key: str | None,
@@ -124,6 +127,7 @@ def register(
     Ctrl-C, SIGTERM and SIGHUP let requests in flight be answered, for 5 seconds at most; a second
     one stops at once. `prefactor-http --help` lists the exit codes.
     """
+    max_outage = _max_outage(connection, max_outage, patience)
     name = name_of(file)
     for option, text in (("--job", job), ("--out", out)):
         if text is not None and not text.strip():
@@ -155,6 +159,15 @@ def register(
     bounds = Bounds(concurrency, max_failures, max_outage, connection.deadline, dry_run)
     request = JobRequest(on_disk(file), name, kind, shared, job, out, key_check, bounds)
     register_rows(connection, request)
+
+
+def _max_outage(connection: Connection, max_outage: float | None, patience: float | None) -> float:
+    if patience is None:
+        return DEFAULT_MAX_OUTAGE if max_outage is None else max_outage
+    if max_outage is not None:
+        raise WrongUsage("--patience is the old name of --max-outage: give --max-outage alone.")
+    connection.output.warn("--patience is deprecated, use --max-outage")
+    return patience
 
 
 def _kind_of(name: str) -> str | None:

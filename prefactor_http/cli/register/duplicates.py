@@ -77,8 +77,10 @@ class DuplicateCheck:
             first = self._seen.find(name, row.index, content)
             if first is not None and first.index != row.index:
                 return self._duplicate(field, fields, first.index, is_same=first.is_same)
-        self._lines.extend([0] * (row.index - len(self._lines)))
-        self._lines.append(row.line)
+        lines = self._lines
+        while len(lines) < row.index:  # invalid rows and duplicates
+            lines.append(0)
+        lines.append(row.line)
         return None
 
     def _scoped_name(self, field: str, fields: dict[str, Any]) -> str:

@@ -1,10 +1,8 @@
-"""Checks whether a row can be sent, derives its key, and encodes its objects."""
+"""Checks whether a row can be sent, and derives its key."""
 
 from __future__ import annotations
 
 from typing import Any
-
-from msgspec import Raw
 
 from prefactor_http._bulk.row_key import KEY, RowKeys
 from prefactor_http._http.encoding import canonical
@@ -52,11 +50,7 @@ class RowValidator:
             if own_key is not None:
                 row.has_own_key = True
                 check_key(own_key, min_length=MIN_LENGTH_IN_BULK)
-            # Encoded here once; `register_many` copies the bytes.
-            for field in PARTS:
-                if field in fields:
-                    fields[field] = Raw(canonical(fields[field]))
-            content = canonical(fields)
+            content = canonical(fields)  # for the key and for the duplicate check
             key = own_key or self._new_key(row.index, fields, content)
         except (TypeError, ValueError) as exc:
             row.error = error_message(exc)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from prefactor_http.cli.connection import Connection
-from prefactor_http.cli.error_messages import MAYBE, Advice, command_error
+from prefactor_http.cli.error_messages import MAYBE, Advice, command_error, without_call
 from prefactor_http.cli.errors import InputError, StoppedError
 from prefactor_http.cli.signals import Stopped, run_until_stopped
 from prefactor_http.client import PrefactorHttpClient
@@ -45,7 +45,7 @@ def call_api(
     except PrefactorHttpError as error:
         raise command_error(error, advice) from None
     except ValueError as exc:  # a malformed id
-        raise InputError(f"{exc}.", "Nothing was sent.") from None
+        raise InputError(f"{without_call(str(exc))}.", "Nothing was sent.") from None
     except Stopped as stopped:
         further = () if advice.if_unknown is None else (MAYBE, advice.if_unknown)
         raise StoppedError(

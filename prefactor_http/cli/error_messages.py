@@ -55,8 +55,13 @@ def error_text(error: Exception | None) -> str:
     if isinstance(error, PrefactorApiError) and error.from_api:
         return text
     if isinstance(error, PrefactorResponseContractError):
-        text = _CALL.sub("", text)
+        text = without_call(text)
     return _OPTION.sub("", text).replace("api_url", "PREFACTOR_API_URL")
+
+
+def without_call(text: str) -> str:
+    """Remove the name of the Python method from the start of a message."""
+    return _CALL.sub("", text)
 
 
 def error_group(error: Exception | None) -> Hashable:

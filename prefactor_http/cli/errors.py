@@ -30,25 +30,25 @@ class CommandError(click.ClickException):
 class RefusedError(CommandError):
     """The API refused the call, or rows of a file."""
 
-    exit_code = ExitCode.REFUSED
+    exit_code: int = ExitCode.REFUSED
 
 
 class InputError(CommandError):
     """The command line, a file or the environment is wrong; nothing was sent."""
 
-    exit_code = ExitCode.USAGE
+    exit_code: int = ExitCode.USAGE
 
 
 class RetryLaterError(CommandError):
     """The outcome is unknown, or the API cannot be reached: a later run may succeed."""
 
-    exit_code = ExitCode.UNKNOWN
+    exit_code: int = ExitCode.UNKNOWN
 
 
 class InvalidRowsError(CommandError):
     """A dry run found rows that cannot be registered."""
 
-    exit_code = ExitCode.INVALID_ROWS
+    exit_code: int = ExitCode.INVALID_ROWS
 
 
 class StoppedError(CommandError):

@@ -9,7 +9,7 @@ from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.error_messages import Advice
 
 
-@click.command()
+@click.command(short_help="Check the address and the token.")
 @api_options
 def ping(connection: Connection) -> None:
     """Check that the API is reachable and accepts the token."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 
@@ -11,7 +12,7 @@ from prefactor_http.cli.signals import on_signals
 from prefactor_http.testing import LocalPrefactor
 
 
-@click.command()
+@click.command(short_help="Run a local Prefactor API.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -37,7 +38,7 @@ def serve(port: int, faults: float, seed: int) -> None:
         asyncio.run(_serve(api, faults, seed))
     except OSError as exc:
         raise InputError(
-            f"cannot listen on port {port}: {exc.strerror or exc}.",
+            f"cannot listen on port {port}: {os.strerror(exc.errno) if exc.errno else exc}.",
             "Choose another port, or leave out --port to use a free one.",
         ) from None
     click.echo(_summary(api))

@@ -118,7 +118,7 @@ def test_an_invalid_boolean_is_refused_with_the_allowed_values(run, shared, tmp_
         (b'"external_identifier,purpose\na,live\n', "a quote is never closed"),
         (b"extrenal_identifier\na\n", "did you mean `external_identifier`?"),
         (b"version\na\n", "did you mean `agent_version`?"),
-        (b"colour\na\n", "unknown column 'colour'; Allowed are agent_version, "),
+        (b"colour\na\n", "unknown column 'colour'. Allowed are agent_version, "),
         (gzip.compress(HEAD * 100, mtime=0)[:20], "cannot be read: Compressed file ended"),
     ],
 )

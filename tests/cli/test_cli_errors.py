@@ -153,7 +153,7 @@ def test_with_json_standard_error_is_only_json(api, registration):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show", ".."], "is not an id"),
+        (["show", ".."], "Error: '..' is not an id"),
         (["ping", "--api-url", "http://example.com"], "https"),
         (["ping", "--deadline", "0"], "--deadline"),
         (["finish", "x", "--status", "done"], "'done' is not one of"),

@@ -283,5 +283,5 @@ def test_patience_and_max_outage_together_are_wrong_usage(run, parts, tmp_path):
 def test_help_shows_max_outage_and_hides_patience(run):
     said = run("register", "--help").stdout
     assert "--max-outage SECONDS" in said
-    assert "300" in said
+    assert "[default: 300]" in " ".join(said.split())
     assert "patience" not in said

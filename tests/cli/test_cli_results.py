@@ -98,7 +98,7 @@ def test_refused_rows_are_not_sent_again_until_they_are_corrected(api, run, comm
     assert again.exit_code == 1
     assert "1 row registered (1 before), 2 refused" in again.stdout
     assert (
-        "2 of them were refused in earlier runs and not sent again. Correct them, or "
+        "Refused in earlier runs and not sent again: 2. Correct these rows, or remove "
         in again.stderr
     )
     assert len(api.requests) == requests

@@ -126,7 +126,7 @@ def test_json_schemas_are_not_checked(api, run, command):
     [
         ({"external_idenifier": "x"}, "did you mean `external_identifier`?"),
         ({"Purpose": "eval"}, "did you mean `purpose`?"),
-        ({"colour": "red"}, "contains unknown field `colour`; Allowed are agent_version, "),
+        ({"colour": "red"}, "contains unknown field `colour`. Allowed are agent_version, "),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])

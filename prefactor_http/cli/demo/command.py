@@ -41,7 +41,7 @@ ANIMATED = DemoSpeed(0.28, 0.3, 0.5)
 FAST = DemoSpeed(0.0, 0.02, 0.3)
 
 
-@click.command()
+@click.command(short_help="Watch agents run while calls fail.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the random faults.")
 @click.pass_context
 def demo(context: click.Context, seed: int) -> None:

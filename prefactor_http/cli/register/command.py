@@ -78,9 +78,8 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 @click.option(
     "--max-outage",
     type=Seconds(),
-    show_default=f"{DEFAULT_MAX_OUTAGE:g}",
     metavar="SECONDS",
-    help="How long to wait for an API that is down.",
+    help=f"How long to wait for an API that is down.  [default: {DEFAULT_MAX_OUTAGE:g}]",
 )
 @click.option("--patience", type=Seconds(), hidden=True)
 @click.option("--dry-run", is_flag=True, help="Check the rows and send nothing.")

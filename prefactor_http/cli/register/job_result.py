@@ -113,11 +113,11 @@ def _row_errors(stats: JobStats, request: JobRequest) -> Generator[CommandError,
     if refused:
         if stats.refused_before:
             further = (
-                f"{stats.refused_before:,} of them were refused in earlier runs and not sent again."
-                f" Correct them, or remove their lines from {request.out}."
+                f"Refused in earlier runs and not sent again: {stats.refused_before:,}. "
+                f"Correct these rows, or remove their lines from {request.out}."
             )
         else:
-            further = f"Correct the rows that are listed above. {request.next_step}"
+            further = f"Correct the rows. {request.next_step}"
         yield RefusedError(f"{_rows(refused)} refused.", further)
     if stats.changed_duplicates:
         yield RefusedError(

@@ -31,7 +31,7 @@ def suggestion(key: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown key: the similar name and the allowed ones."""
     names = list(known)
     meant = closest(key, names)
-    hint = ";" if meant is None else f"; did you mean `{meant}`?"
+    hint = "." if meant is None else f"; did you mean `{meant}`?"
     return f"{hint} Allowed are {', '.join(names)}."
 
 

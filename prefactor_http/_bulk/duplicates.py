@@ -56,6 +56,15 @@ class Duplicates:
             return None
         return Duplicate(table.indexes[slot], table.checksums[slot] == checksum)
 
+    def get(self, name: str, content: bytes) -> Duplicate | None:
+        """Find the first row with a name, and remember nothing."""
+        digest = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") or 1
+        table = self._tables[digest % _TABLES]
+        slot = table.slot_of(digest)
+        if not table.digests[slot]:
+            return None
+        return Duplicate(table.indexes[slot], table.checksums[slot] == crc32(content))
+
 
 class _Table:
     """Hashes with the index and checksum of their rows; 0 marks a free slot. At most 80 % full."""

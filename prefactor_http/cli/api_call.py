@@ -1,4 +1,4 @@
-"""One call to the API, and its error explained to the person who typed the command."""
+"""Makes one call to the API and turns its error into an error of the command."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from prefactor_http.cli.connection import Connection
-from prefactor_http.cli.errors import Interrupted, WrongUsage
-from prefactor_http.cli.explanations import MAYBE, Advice, problem_of
+from prefactor_http.cli.error_messages import MAYBE, Advice, command_error, without_call
+from prefactor_http.cli.errors import InputError, StoppedError
 from prefactor_http.cli.signals import Stopped, run_until_stopped
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.exceptions import PrefactorHttpError
@@ -22,19 +22,16 @@ def call_api(
     advice: Advice = Advice(),  # noqa: B008 # frozen
     idempotency_key: str | None = None,
 ) -> T:
-    """Make a call.
+    """Make a call and return its result.
 
     Args:
         connection: How to reach the API.
         call: Makes the call.
-        advice: What to do when it fails.
-        idempotency_key: The key that the call carries, if it is known here.
-
-    Returns:
-        The result.
+        advice: What to do if it fails.
+        idempotency_key: The call's key, if it is known here.
 
     Raises:
-        Problem: It failed.
+        CommandError: The call failed.
     """
     config = connection.config()
     connection.output.has_sent = True
@@ -46,12 +43,12 @@ def call_api(
     try:
         return run_until_stopped(within_client)
     except PrefactorHttpError as error:
-        raise problem_of(error, advice) from None
+        raise command_error(error, advice) from None
     except ValueError as exc:  # a malformed id
-        raise WrongUsage(f"{exc}.") from None
+        raise InputError(f"{without_call(str(exc))}.", "Nothing was sent.") from None
     except Stopped as stopped:
         further = () if advice.if_unknown is None else (MAYBE, advice.if_unknown)
-        raise Interrupted(
+        raise StoppedError(
             stopped,
             f"interrupted by {stopped.name} before the API answered.",
             *further,

@@ -1,4 +1,4 @@
-"""The command: its subcommands, and how each of them ends."""
+"""The command and its subcommands; every way to end goes through here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from prefactor_http._version import __version__
 from prefactor_http.cli.demo.command import demo
-from prefactor_http.cli.errors import Interrupted, Problem
+from prefactor_http.cli.errors import CommandError, StoppedError
 from prefactor_http.cli.instances import finish, show, start
 from prefactor_http.cli.output import Output, captured_output
 from prefactor_http.cli.ping import ping
@@ -22,7 +22,7 @@ from prefactor_http.cli.signals import Stopped, on_signals, raise_stopped
 
 
 class _Command(click.Group):
-    """Lists its commands in the order in which they are needed, and ends without tracebacks."""
+    """Lists its subcommands in the order of their use, and never prints a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -37,19 +37,9 @@ class _Command(click.Group):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Run the command and exit.
-
-        Args:
-            args: The arguments; by default those of the process.
-            prog_name: Name of the command in messages.
-            complete_var: As of click.
-            standalone_mode: As of click, but always true.
-            windows_expand_args: As of click.
-            extra: As of click.
-        """
         del standalone_mode
         with captured_output() as output:
-            # Before the option is read: whatever is wrong with the others is reported as asked.
+            # Before click parses: an error in another option is then reported as JSON, too.
             output.as_json = "--json" in (sys.argv if args is None else args)
             try:
                 with on_signals(raise_stopped):
@@ -66,9 +56,9 @@ class _Command(click.Group):
             except click.ClickException as exc:
                 output.fail(exc)
                 if isinstance(exc, click.UsageError) and exc.ctx is not None:
-                    exc.ctx.close()  # click leaves open what earlier options have opened
-                code = exc.code if isinstance(exc, Problem) else exc.exit_code
-            except (Stopped, click.Abort) as exc:  # while the arguments were read
+                    exc.ctx.close()  # click does not close the files of other options
+                code = exc.code if isinstance(exc, CommandError) else exc.exit_code
+            except (Stopped, click.Abort) as exc:  # while click was parsing
                 code = getattr(exc.__cause__ or exc, "exit_code", 1)
             with on_signals(_exit_now):
                 code = output.finish(code)
@@ -80,7 +70,7 @@ class _Command(click.Group):
         except Stopped as stopped:
             output: Output = ctx.obj
             further = ("Nothing was sent.",) if output.has_sent is False else ()
-            raise Interrupted(stopped, f"interrupted by {stopped.name}.", *further) from None
+            raise StoppedError(stopped, f"interrupted by {stopped.name}.", *further) from None
 
 
 def _exit_now(signum: int) -> NoReturn:
@@ -93,24 +83,24 @@ def _exit_now(signum: int) -> NoReturn:
 )
 @click.version_option(__version__, package_name="prefactor-http")
 def command() -> None:
-    """Register, start and finish agent instances of the Prefactor API, safely.
+    """Register, start and finish agent instances of the Prefactor API.
 
-    The API's address and token come from PREFACTOR_API_URL and PREFACTOR_API_TOKEN. `demo` and
-    `serve` need neither: they bring an API of their own. HTTPS_PROXY, HTTP_PROXY, NO_PROXY,
-    SSL_CERT_FILE and SSL_CERT_DIR are honoured.
+    Set PREFACTOR_API_URL and PREFACTOR_API_TOKEN to the address of the API and a token. `demo` and
+    `serve` need neither: they run a local API. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and
+    SSL_CERT_DIR are respected.
 
     \b
     Exit codes:
       0    done
-      1    refused by the API, or rows of the file were refused
+      1    the API refused the call, or rows of the file
       2    wrong usage; nothing was sent
-      3    outcome unknown, API away, or ended by SIGTERM or SIGHUP;
-           the message says how to go on
+      3    outcome unknown, API unreachable, or stopped by
+           SIGTERM or SIGHUP; the message says what to do
       4    --dry-run found rows that cannot be registered
       5    done, but the output could not be written
       130  interrupted by Ctrl-C
-    """  # noqa: D301 # click's mark for lines that are not wrapped
-    # The package warns through logging, too; unconfigured, that would end up among our errors.
+    """  # noqa: D301 # \b tells click not to wrap the lines
+    # The package logs warnings. Without a handler, Python would print them among our messages.
     logging.getLogger("prefactor_http").addHandler(logging.NullHandler())
 
 

@@ -1,4 +1,4 @@
-"""How the API is reached: options and environment variables of every command that calls it."""
+"""How to reach the API: options and environment variables of every command that calls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 from msgspec import Struct
 
 from prefactor_http._hosts import Reach, plain_http_reach
-from prefactor_http.cli.errors import WrongUsage
+from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.output import Output
 from prefactor_http.config import DEFAULT_API_URL, HttpClientConfig
 
@@ -24,8 +24,6 @@ _URL, _TOKEN = "PREFACTOR_API_URL", "PREFACTOR_API_TOKEN"  # names of variables
 
 
 class Seconds(click.FloatRange):
-    """A number of seconds, at least 0."""
-
     name = "seconds"
 
     def __init__(self, *, min_open: bool = False) -> None:
@@ -34,7 +32,6 @@ class Seconds(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Read a number; NaN is none."""
         seconds: float = super().convert(value, param, ctx)
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
@@ -45,10 +42,10 @@ class Connection(Struct, frozen=True):
     """How the API is called.
 
     Attributes:
-        output: Where the command writes.
-        api_url: Base URL, or None for that of the environment.
-        max_retries: Attempts after the first, or None for the default.
-        deadline: Seconds for the whole call, or None for no limit.
+        output: The output of the command.
+        api_url: Base URL; None for that of the environment.
+        max_retries: Attempts after the first; None for the default.
+        deadline: Seconds for the whole call; None for no limit.
     """
 
     output: Output
@@ -58,22 +55,21 @@ class Connection(Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """Base URL of the API, from the option or the environment."""
         if self.api_url is not None:
             return self.api_url
         return os.environ.get(_URL) or DEFAULT_API_URL
 
     def config(self) -> HttpClientConfig:
-        """Configure the client.
+        """Return the configuration of the client.
 
         Raises:
-            WrongUsage: There is no token, or a value is not allowed.
+            InputError: There is no token, or a value is not allowed.
         """
         token = os.environ.get(_TOKEN, "").strip()
         if not token:
-            raise WrongUsage(
+            raise InputError(
                 f"{_TOKEN} is not set.",
-                "Export an API token of yours, or let `prefactor-http serve` print a local one.",
+                "Set it to your API token. To try a local API instead, run `prefactor-http serve`.",
             )
         self.output.redact(token)
         url = self.url
@@ -85,38 +81,41 @@ class Connection(Struct, frozen=True):
         except ValueError as exc:
             raise self._wrong_usage(url, exc) from None
         if _http_reach(url) is Reach.PRIVATE_NETWORK and not config.allow_insecure_http:
-            self.output.warn(f"{url} sends the token unencrypted through the private network.")
+            self.output.warn(f"the token is sent unencrypted to {url}, in a private network.")
         _check_proxy(url)
         return config
 
-    def _wrong_usage(self, url: str, error: ValueError) -> WrongUsage:
+    def _wrong_usage(self, url: str, error: ValueError) -> InputError:
         if _http_reach(url) is Reach.ANYWHERE and _has_host(url):
-            return WrongUsage(
-                f"{url} would send the token unencrypted.",
+            return InputError(
+                f"the token would be sent unencrypted to {url}.",
                 "Use https://, or set PREFACTOR_ALLOW_INSECURE_HTTP=1 to allow it.",
             )
-        # The client's message begins with the name of its own option.
+        # The client's message starts with the name of its own option.
         source = _URL if self.api_url is None else "--api-url"
         text = str(error).replace("api_url", source).replace("api_token", _TOKEN)
-        return WrongUsage(f"{text}.")
+        return InputError(f"{text}.", "Nothing was sent.")
 
 
 def api_options(
     command: Callable[Concatenate[Connection, P], None],
 ) -> Callable[..., None]:
-    """Give a command the options of every command that calls the API."""
+    """Add the options of every command that calls the API, and pass them as a `Connection`."""
 
     @click.option("--api-url", metavar="URL", help="Base URL of the API. [env: PREFACTOR_API_URL]")
     @click.option(
-        "--max-retries", type=click.IntRange(min=0), metavar="N", help="Attempts after the first."
+        "--max-retries",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Retries after the first attempt.",
     )
     @click.option(
         "--deadline",
         type=Seconds(min_open=True),
         metavar="SECONDS",
-        help="Longest time that the whole call may take.",
+        help="Time limit for the whole command.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Write the result and errors as JSON.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the result and errors as JSON.")
     @click.pass_obj
     @functools.wraps(command)
     def with_connection(
@@ -137,7 +136,7 @@ def api_options(
 
 
 def _http_reach(url: str) -> Reach | None:
-    """Tell how far the token can go unencrypted; None for https, and for what is not a URL."""
+    """Return how far the token would travel unencrypted; None for https and for an invalid URL."""
     try:
         return plain_http_reach(url)
     except ValueError:
@@ -145,26 +144,26 @@ def _http_reach(url: str) -> Reach | None:
 
 
 def _uses_proxy(url: str) -> bool:
-    """Tell whether proxy variables apply: not for this machine, on which `serve` runs."""
+    """Return whether proxy variables apply: not to this machine, where `serve` runs."""
     _, colon, rest = url.partition("://")
     return _http_reach(f"http{colon}{rest}") is not Reach.THIS_MACHINE
 
 
 def _check_proxy(url: str) -> None:
-    """Refuse a proxy that the client would have to ignore.
+    """Check that the client supports the proxy; it would ignore another one.
 
     Raises:
-        WrongUsage: The proxy is not an ``http://`` one.
+        InputError: The URL of the proxy does not start with ``http://``.
     """
     scheme = urlsplit(url).scheme
     proxy = getproxies().get(scheme)
     if not proxy or not _uses_proxy(url) or proxy_bypass(_host_of(url)):
         return
-    # Its value is not shown: it may contain a password.
+    # The message does not contain the value: it may have a password.
     if not (proxy.lower().startswith("http://") and _has_host(proxy)):
-        raise WrongUsage(
+        raise InputError(
             f"{scheme.upper()}_PROXY must be a URL that starts with http://.",
-            "Only HTTP proxies are supported. NO_PROXY lists hosts to reach without one.",
+            "Other proxies are not supported. To bypass the proxy, add the host to NO_PROXY.",
         )
 
 

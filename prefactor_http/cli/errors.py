@@ -1,22 +1,25 @@
-"""Why the command failed, and the code that it exits with."""
+"""Errors that end the command, each with its exit code."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import click
 
+from prefactor_http.cli.exit_codes import ExitCode
 from prefactor_http.cli.signals import Stopped
 
 
-class Problem(click.ClickException):
-    """Why the command failed; subclasses say how it exits.
+class CommandError(click.ClickException):
+    """The command failed; subclasses set the exit code.
 
     Args:
         message: What happened.
-        further: What it means and what to do next, a line each.
-        fields: More for machines.
+        further: What it means and what to do next, one line each.
+        fields: Additional fields of the JSON report.
 
     Attributes:
-        code: The code to exit with.
+        code: The exit code.
     """
 
     def __init__(self, message: str, *further: str, **fields: object) -> None:
@@ -26,44 +29,40 @@ class Problem(click.ClickException):
         self.fields = fields
 
 
-class Refused(Problem):
+class RefusedError(CommandError):
     """The API refused the call, or rows of a file."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = ExitCode.REFUSED
 
 
-class WrongUsage(Problem):
+class InputError(CommandError):
     """The command line, a file or the environment is wrong; nothing was sent."""
 
-    exit_code = 2
+    exit_code: ClassVar[int] = ExitCode.USAGE
 
 
-class Unsettled(Problem):
-    """The outcome is unknown, or the API cannot be reached: a later try may succeed."""
+class RetryLaterError(CommandError):
+    """The outcome is unknown, or the API cannot be reached: a later run may succeed."""
 
-    exit_code = 3
+    exit_code: ClassVar[int] = ExitCode.UNKNOWN
 
 
-class Invalid(Problem):
+class InvalidRowsError(CommandError):
     """A dry run found rows that cannot be registered."""
 
-    exit_code = 4
+    exit_code: ClassVar[int] = ExitCode.INVALID_ROWS
 
 
-class Interrupted(Problem):
+class StoppedError(CommandError):
     """A signal ended the command.
 
     Args:
         stopped: The signal.
         message: What happened.
-        further: As of `Problem`.
-        fields: As of `Problem`.
+        further: See `CommandError`.
+        fields: See `CommandError`.
     """
 
     def __init__(self, stopped: Stopped, message: str, *further: str, **fields: object) -> None:
         super().__init__(message, *further, **fields)
         self.code: int = stopped.exit_code
-
-
-OUTPUT_LOST = 5
-"""Exit code of a command that succeeded, but could not write its output."""

@@ -1,7 +1,7 @@
-"""Makes text from the API and from files safe to show.
+"""Makes text from the API and from files safe to print.
 
-A terminal obeys control characters: an error message could clear the screen, set the title of the
-window, or pretend to be another line. Each is shown as an escape instead.
+A terminal interprets control characters: an error message could clear the screen, set the title of
+the window, or imitate another line. Each is printed as an escape sequence instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def escape(text: str) -> str:
-    r"""Write each control character as an escape such as ``\x1b``; line breaks are among them."""
+    r"""Replace control characters, line breaks included, with escapes such as ``\x1b``."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -33,15 +33,10 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def to_json(value: object, *, ascii_only: bool = False) -> str:
-    """Write a value as a line of JSON without control characters.
-
-    Args:
-        value: A Struct, or plain values.
-        ascii_only: Whether to escape everything that is not ASCII.
-    """
+    """Encode a value as one line of JSON without control characters."""
     try:
         text = _encode(value).decode()
-    except UnicodeEncodeError:  # half a surrogate pair: a file name that is not UTF-8
+    except UnicodeEncodeError:  # a lone surrogate: a file name that is not UTF-8
         text = json.dumps(msgspec.to_builtins(value))
     if text.isascii() and "\x7f" not in text:
         return text

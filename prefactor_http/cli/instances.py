@@ -1,4 +1,4 @@
-"""``prefactor-http start``, ``finish`` and ``show``."""
+"""``prefactor-http start``, ``finish`` and ``show``: one agent instance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from prefactor_http.cli.api_call import call_api
 from prefactor_http.cli.connection import Connection, api_options
-from prefactor_http.cli.explanations import Advice
+from prefactor_http.cli.error_messages import Advice
 from prefactor_http.cli.output import instance_lines
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.models.agent_instance import AgentInstance
@@ -21,7 +21,7 @@ from prefactor_http.models.types import FinishStatus
 @api_options
 def start(connection: Connection, id: str) -> None:
     """Start the pending agent instance ID."""
-    call_and_show(connection, lambda client: client.agent_instances.start(id), _look(id))
+    call_and_show(connection, lambda client: client.agent_instances.start(id), _check(id))
 
 
 @click.command()
@@ -31,13 +31,13 @@ def start(connection: Connection, id: str) -> None:
     type=click.Choice(get_args(FinishStatus)),
     default="complete",
     show_default=True,
-    help="How it ended; only a pending instance can be cancelled.",
+    help="How the run ended. Only a pending instance can be cancelled.",
 )
 @api_options
 def finish(connection: Connection, id: str, status: str) -> None:
     """Finish the agent instance ID."""
     ended = cast("FinishStatus", status)
-    call_and_show(connection, lambda client: client.agent_instances.finish(id, ended), _look(id))
+    call_and_show(connection, lambda client: client.agent_instances.finish(id, ended), _check(id))
 
 
 @click.command()
@@ -48,8 +48,8 @@ def show(connection: Connection, id: str) -> None:
     call_and_show(connection, lambda client: client.agent_instances.get(id), None)
 
 
-def _look(instance_id: str) -> str:
-    return f"See its state: prefactor-http show {instance_id}"
+def _check(instance_id: str) -> str:
+    return f"To check its status, run: prefactor-http show {instance_id}"
 
 
 def call_and_show(
@@ -58,13 +58,13 @@ def call_and_show(
     if_unknown: str | None,
     idempotency_key: str | None = None,
 ) -> None:
-    """Make a call, and write the instance that it returns.
+    """Make a call and print the instance that it returns.
 
     Args:
         connection: How to reach the API.
         call: Makes the call.
-        if_unknown: For a write, what to do when its outcome is unknown.
-        idempotency_key: The key that the call carries, if it is known here.
+        if_unknown: For a write, what to do if its outcome is unknown.
+        idempotency_key: The call's key, if it is known here.
     """
     advice = Advice(if_unknown)
     instance = call_api(connection, call, advice=advice, idempotency_key=idempotency_key)

@@ -1,4 +1,4 @@
-"""What one run of the command writes: its result, its messages, and at the end what went wrong."""
+"""The output of one run of the command: its result, its messages, and its error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import IO, Any, cast
 import click
 
 from prefactor_http._http.redaction import Redactor
-from prefactor_http.cli.errors import OUTPUT_LOST, Problem
+from prefactor_http.cli.errors import CommandError
 from prefactor_http.cli.escape import escape, to_json
+from prefactor_http.cli.exit_codes import ExitCode
 from prefactor_http.cli.streams import Stream
 from prefactor_http.models.agent_instance import AgentInstance
 
@@ -19,15 +20,15 @@ from prefactor_http.models.agent_instance import AgentInstance
 class Output:
     """The command's standard output and standard error.
 
-    People get lines; control characters in them are escaped. Machines (``--json``) get one JSON
-    object on standard output, and one on standard error where there is something to report.
+    By default it prints lines of text with control characters escaped. With ``--json`` it prints
+    one JSON object to standard output, and one to standard error if there is something to report.
 
     Args:
         out: Standard output.
         err: Standard error.
 
     Attributes:
-        as_json: Whether a machine reads.
+        as_json: Whether to print JSON.
         has_sent: Whether a request may have been sent; None for a command that sends none.
     """
 
@@ -38,57 +39,49 @@ class Output:
         self.has_sent: bool | None = None
         self._redactor = Redactor()
         self._warnings: list[str] = []
-        self._problem: click.ClickException | None = None
+        self._error: click.ClickException | None = None
         self._result: tuple[Sequence[str], object] | None = None
 
     def redact(self, secret: str) -> None:
-        """Write a placeholder instead of a secret from now on."""
+        """Replace a secret with a placeholder from now on."""
         self._redactor.add(secret)
 
     def line(self, text: str) -> str:
-        """Make text fit to be shown: one line, without control characters and the secret."""
+        """Return text as one line, without control characters and secrets."""
         return self._redactor.text(escape(text))
 
     def json_line(self, value: object, *, ascii_only: bool = False) -> str:
-        """Write a value as one line of JSON, without control characters and the secret."""
+        """Encode a value as one line of JSON, without control characters and secrets."""
         return self._redactor.text(to_json(value, ascii_only=ascii_only))
 
-    def show(self, lines: Sequence[str], reply: object) -> None:
-        """Write the command's result to standard output.
-
-        Args:
-            lines: The result for people.
-            reply: The same for machines.
-        """
-        self._result = (lines, reply)
-        self._write(self.out, [self._encoded(self.out, reply)] if self.as_json else lines)
+    def show(self, lines: Sequence[str], value: object) -> None:
+        """Print the result to standard output: the lines, or the value as JSON."""
+        self._result = (lines, value)
+        self._write(self.out, [self._encoded(self.out, value)] if self.as_json else lines)
 
     def say(self, *lines: str) -> None:
-        """Write messages to standard error, if people read."""
+        """Print messages to standard error, except with ``--json``."""
         if not self.as_json:
             self._write(self.err, lines)
 
     def warn(self, *warnings: str) -> None:
-        """Warn of what does not stop the command."""
+        """Print a warning; with ``--json`` it becomes part of the report."""
         self._warnings += warnings
         self.say(*(f"Warning: {warning}" for warning in warnings))
 
-    def fail(self, problem: click.ClickException) -> None:
-        """Keep what ended the command, to be reported at its end."""
-        self._problem = problem
+    def fail(self, error: click.ClickException) -> None:
+        """Keep the error that ended the command; `finish` reports it."""
+        self._error = error
 
     def finish(self, code: int) -> int:
-        """Report what went wrong.
+        """Report the error, if any, and return the exit code.
 
         Args:
-            code: The exit code so far.
-
-        Returns:
-            The exit code.
+            code: The exit code so far; lost output changes `DONE` to `OUTPUT_LOST`.
         """
         self.out.flush()
         if _is_lost(self.out):
-            code = code or OUTPUT_LOST
+            code = code or ExitCode.OUTPUT_LOST
         if self.as_json:
             report = self._report(code)
             if report:
@@ -97,13 +90,13 @@ class Output:
             self._write(self.err, self._closing_lines())
         self.err.flush()
         if _is_lost(self.err):
-            code = code or OUTPUT_LOST
+            code = code or ExitCode.OUTPUT_LOST
         if self.err.has_dropped and not self.as_json:
-            self._write(self.out, [f"Messages are missing: {_failure_of(self.err)}"])
+            self._write(self.out, [f"Messages were lost: {_failure_of(self.err)}"])
         return code
 
     def _closing_lines(self) -> list[str]:
-        lines = [] if self._problem is None else _lines_of(self._problem)
+        lines = [] if self._error is None else _lines_of(self._error)
         if self.out.failure is None:
             return lines
         shown, _ = self._result or ((), None)
@@ -115,13 +108,13 @@ class Output:
 
     def _report(self, code: int) -> dict[str, object]:
         report: dict[str, object] = {}
-        if self._problem is not None:
-            further = getattr(self._problem, "further", ())
+        if self._error is not None:
+            further = getattr(self._error, "further", ())
             report = {
-                "message": self._problem.format_message(),
+                "message": self._error.format_message(),
                 "advice": further[-1] if further else None,
                 "exit_code": code,
-                **getattr(self._problem, "fields", {}),
+                **getattr(self._error, "fields", {}),
             }
         if self._warnings:
             report["warnings"] = self._warnings
@@ -144,7 +137,7 @@ class Output:
 
 @contextmanager
 def captured_output() -> Generator[Output, None, None]:
-    """Let everything that this process writes go through an `Output`, click's help included."""
+    """Send everything that this process prints through an `Output`, click's help included."""
     output = Output(Stream("standard output", sys.stdout), Stream("standard error", sys.stderr))
     with (
         redirect_stdout(cast("IO[Any]", output.out)),
@@ -154,7 +147,6 @@ def captured_output() -> Generator[Output, None, None]:
 
 
 def instance_lines(instance: AgentInstance) -> list[str]:
-    """Say what a person wants to know of an instance."""
     rows: list[tuple[str, object]] = [
         ("agent instance", instance.id),
         ("status", instance.status),
@@ -173,7 +165,7 @@ def instance_lines(instance: AgentInstance) -> list[str]:
 
 
 def _is_lost(stream: Stream) -> bool:
-    # Whoever closes a pipe early, as `head` does, wants no more: that is no failure.
+    # A reader that closes the pipe early, as `head` does, needs no more: not a failure.
     return stream.has_dropped and not stream.is_closed
 
 
@@ -183,12 +175,12 @@ def _failure_of(stream: Stream) -> str:
     return f"{stream.name} could not be written: {stream.failure}."
 
 
-def _lines_of(problem: click.ClickException) -> list[str]:
+def _lines_of(error: click.ClickException) -> list[str]:
     lines: list[str] = []
-    if isinstance(problem, click.UsageError) and problem.ctx is not None:
-        context = problem.ctx
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        context = error.ctx
         help_option = context.help_option_names[0]
         lines += context.get_usage().splitlines()
         lines += [f"Try '{context.command_path} {help_option}' for help.", ""]
-    lines.append(f"Error: {problem.format_message()}")
-    return [*lines, *problem.further] if isinstance(problem, Problem) else lines
+    lines.append(f"Error: {error.format_message()}")
+    return [*lines, *error.further] if isinstance(error, CommandError) else lines

@@ -1,36 +1,46 @@
-"""``prefactor-http serve``: a local Prefactor API for trying things out."""
+"""``prefactor-http serve``: a local Prefactor API to experiment with."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 import click
 
-from prefactor_http.cli.errors import WrongUsage
+from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.signals import on_signals
 from prefactor_http.testing import LocalPrefactor
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.")
+@click.command(short_help="Run a local Prefactor API.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option(
     "--faults",
     type=click.FloatRange(0, 1),
     default=0.0,
     metavar="RATE",
-    help="Share of attempts to make faulty, from 0 to 1.",
+    help="Share of requests that fail on purpose, from 0 to 1.",
 )
-@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the faults.")
+@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the random faults.")
 def serve(port: int, faults: float, seed: int) -> None:
-    """Serve a Prefactor API on this machine, in memory, until Ctrl-C.
+    """Run a Prefactor API on this machine, in memory, until Ctrl-C.
 
-    Prints what to copy into another shell. Ctrl-C is the way to end it: the exit code is 0.
+    Prints the environment variables to paste into another shell. All data is lost when it stops.
+    Ctrl-C is the normal way to stop it: the exit code is 0.
     """
     api = LocalPrefactor(port=port, faults=faults, seed=seed, record=False)
     try:
         asyncio.run(_serve(api, faults, seed))
     except OSError as exc:
-        raise WrongUsage(f"cannot listen on port {port}: {exc.strerror or exc}") from None
+        raise InputError(
+            f"cannot listen on port {port}: {os.strerror(exc.errno) if exc.errno else exc}.",
+            "Choose another port, or leave out --port to use a free one.",
+        ) from None
     click.echo(_summary(api))
 
 
@@ -44,11 +54,11 @@ async def _serve(api: LocalPrefactor, faults: float, seed: int) -> None:
 
 
 def _greeting(api: LocalPrefactor, faults: float, seed: int) -> str:
-    trouble = f"{faults:.0%} of attempts faulty, seed {seed}" if faults else "no faults"
+    injected = f"{faults:.0%} of requests fail, seed {seed}" if faults else "no faults"
     return "\n".join(
         (
-            f"# A Prefactor API in memory ({trouble}).",
-            "# Ctrl-C ends it. Paste into another shell:",
+            f"# Local Prefactor API, in memory ({injected}).",
+            "# Press Ctrl-C to stop it. Paste these lines into another shell:",
             f"export PREFACTOR_API_URL={api.url}",
             f"export PREFACTOR_API_TOKEN={api.token}",
             f"export PREFACTOR_AGENT_ID={api.agent_id}",
@@ -58,9 +68,10 @@ def _greeting(api: LocalPrefactor, faults: float, seed: int) -> str:
 
 
 def _summary(api: LocalPrefactor) -> str:
-    attempts, faulty = api.stats()["attempts"], sum(api.faults_injected.values())
+    requests, faults = api.stats()["attempts"], sum(api.faults_injected.values())
+    writes = f"{len(api.effects)} write{'' if len(api.effects) == 1 else 's'}"
     return (
-        f"\n{attempts} attempts ({faulty} made faulty), {len(api.effects)} writes took effect, "
-        f"{api.replies_lost} replies lost, {api.replays} replayed, "
+        f"\n{requests} requests ({faults} failed on purpose), {writes} applied, "
+        f"{api.replies_lost} responses lost, {api.replays} replayed, "
         f"{len(api.doubled)} doubled, {len(api.lost)} lost."
     )

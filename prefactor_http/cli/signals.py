@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the command ends in order, and says what it did."""
+"""Ctrl-C, SIGTERM and SIGHUP: the command stops cleanly and reports what it did."""
 
 from __future__ import annotations
 
@@ -10,77 +10,67 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from prefactor_http.cli import event_loop as _event_loop
+from prefactor_http.cli.exit_codes import ExitCode
 
 T = TypeVar("T")
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_INTERRUPTED = 130  # as shells have it
-_UNSETTLED = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end.
+    """A signal asked the command to stop.
 
     Args:
         signum: The signal.
 
     Attributes:
-        name: What messages call the signal.
-        exit_code: The code to exit with.
+        name: The signal's name in messages.
+        exit_code: The exit code.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
-        self.name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-        self.exit_code = _INTERRUPTED if signum == signal.SIGINT else _UNSETTLED
+        is_ctrl_c = signum == signal.SIGINT
+        self.name = "Ctrl-C" if is_ctrl_c else signal.Signals(signum).name
+        self.exit_code: int = ExitCode.INTERRUPTED if is_ctrl_c else ExitCode.UNKNOWN
 
 
 @contextmanager
-def on_signals(react: Callable[[int], object]) -> Generator[None, None, None]:
-    """Have a function called for each signal that asks the command to end.
+def on_signals(handler: Callable[[int], object]) -> Generator[None, None, None]:
+    """Call a function for each signal that asks the command to stop.
 
     A signal that the parent process ignores stays ignored, as under ``nohup``.
 
     Args:
-        react: Called with the signal's number, between two steps of the main thread.
+        handler: Called with the signal's number, in the main thread.
     """
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
         del frame
-        react(signum)
+        handler(signum)
 
-    before: dict[int, Any] = {}
+    previous: dict[int, Any] = {}
     for name in _SIGNALS:
         signum = getattr(signal, name, None)  # Windows has no SIGHUP
         if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
-            before[signum] = signal.signal(signum, on_signal)
+            previous[signum] = signal.signal(signum, on_signal)
     try:
         yield
     finally:
-        for signum, action in before.items():
+        for signum, action in previous.items():
             signal.signal(signum, action)
 
 
 def raise_stopped(signum: int) -> NoReturn:
-    """Interrupt whatever runs.
-
-    Raises:
-        Stopped: Always.
-    """
+    """Raise `Stopped`; a handler for `on_signals`."""
     raise Stopped(signum)
 
 
 def run_until_stopped(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine in an event loop of its own; a signal cancels it.
-
-    Args:
-        main: Makes the coroutine.
-
-    Returns:
-        Its result.
+    """Run a coroutine in a new event loop; a signal cancels it.
 
     Raises:
-        Stopped: A signal came first.
+        Stopped: A signal arrived before the coroutine finished.
     """
     received: list[int] = []
 

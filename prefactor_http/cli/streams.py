@@ -1,7 +1,8 @@
 """Standard output and standard error that never raise.
 
-Whoever reads may be gone, the disk full, the encoding too small: none of it must end a job half
-way, or hide how it ended. A failure is kept, and reported once the work is done.
+The reader may be gone, the disk full, the encoding unable to represent a character. None of this
+may stop a job halfway or hide its result. The first failure is kept and reported when the work is
+done.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from contextlib import suppress
 from typing import TextIO
 
 _ENCODING = "utf-8"
-# Windows says that an argument is invalid.
+# Windows reports a closed pipe as an invalid argument.
 _CLOSED = {errno.EPIPE, errno.EBADF, errno.EINVAL if os.name == "nt" else errno.ESHUTDOWN}
 
 
 class Stream:
-    """A text stream that keeps the first failure to write, and then discards what is written.
+    """A text stream that keeps its first write error and discards all text after it.
 
     Args:
-        name: What messages call it.
-        file: Where the text goes; None where the process was started without it.
+        name: Its name in messages.
+        file: The file; None if the process was started without it.
 
     Attributes:
-        failure: Why nothing can be written any more; None while it can.
-        is_closed: Whether that is because nobody reads.
+        failure: The write error; None while there is none.
+        is_closed: Whether writing failed because the reader has closed the stream.
         has_dropped: Whether text was discarded.
     """
 
@@ -41,25 +42,17 @@ class Stream:
 
     @property
     def encoding(self) -> str:
-        """The encoding of the file."""
         return getattr(self._file, "encoding", None) or _ENCODING
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
         return self._is_terminal
 
     def fileno(self) -> int:
-        """Give the file's descriptor.
-
-        Raises:
-            OSError: It has none.
-        """
         if self._file is None:
             raise OSError(errno.EBADF, "closed")
         return self._file.fileno()
 
     def can_encode(self, text: str) -> bool:
-        """Tell whether the encoding has all characters of a text."""
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError:
@@ -67,7 +60,7 @@ class Stream:
         return True
 
     def write(self, text: str) -> int:
-        """Write text; characters that the encoding lacks are written as escapes."""
+        """Write text; a character that the encoding lacks is written as an escape."""
         if self._file is not None and self.failure is None:
             encoding = self.encoding
             plain = text.encode(encoding, "backslashreplace").decode(encoding)
@@ -79,7 +72,6 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
         if self._file is not None and self.failure is None:
             try:
                 self._file.flush()
@@ -91,11 +83,11 @@ class Stream:
         if not isinstance(error, OSError):  # Python's file object is closed
             error = OSError(errno.EBADF, "closed")
         self.failure = error.strerror or str(error)
-        # A terminal that was hung up answers with an I/O error.
+        # Writing to a terminal that was hung up fails with an I/O error.
         self.is_closed = error.errno in _CLOSED or (self._is_terminal and error.errno == errno.EIO)
-        # The rest of the buffer must not fail once more when the interpreter flushes it at exit.
+        # The interpreter flushes the rest of the buffer at exit, which must not fail again.
         with suppress(OSError, ValueError):
             descriptor = self.fileno()
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, descriptor)
+            os.close(devnull)

@@ -14,7 +14,7 @@ def names(api):
     return [instance["external_identifier"] for instance in api.instances.values()]
 
 
-def test_a_large_cell_is_sent_as_it_is(api, run, shared, tmp_path):
+def test_a_large_cell_is_sent_unchanged(api, run, shared, tmp_path):
     schema = {"external_identifier": "s", "span_schemas": {"x": {"description": "x" * 300_000}}}
     versions = [json.dumps(VERSION | {"name": "n\nghost-1,\n" * 20_000}, indent=1)]
     content = table(
@@ -28,7 +28,7 @@ def test_a_large_cell_is_sent_as_it_is(api, run, shared, tmp_path):
     assert sorted(names(api)) == ["first", "second", "third"]
 
 
-def test_lines_of_a_cell_that_is_no_json_are_no_rows(api, run, shared, tmp_path):
+def test_lines_of_a_cell_with_invalid_json_are_not_rows(api, run, shared, tmp_path):
     content = b'external_identifier,agent_version\na,\nb,"{\nghost-1,\nghost-2,\n}"\nc,\n'
     result = run("register", write(tmp_path, "rows.csv", content), *shared, "--job", "j")
     assert result.exit_code == 1
@@ -48,7 +48,9 @@ def test_lines_of_a_cell_that_is_no_json_are_no_rows(api, run, shared, tmp_path)
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
-def test_where_the_next_row_begins_is_not_guessed(api, run, shared, tmp_path, broken, said, dry):
+def test_reading_stops_where_the_next_row_is_ambiguous(
+    api, run, shared, tmp_path, broken, said, dry
+):
     path = write(tmp_path, "rows.csv", HEAD + b"a,live,\n" + broken)
     result = run("register", path, *shared, "--job", "j", *(["--dry-run"] if dry else []))
     assert result.exit_code == (4 if dry else 1)
@@ -59,7 +61,7 @@ def test_where_the_next_row_begins_is_not_guessed(api, run, shared, tmp_path, br
     assert ("nothing was sent" in result.stderr) is dry
 
 
-def test_no_row_is_ever_made_of_a_broken_cell(run, shared, tmp_path, api):
+def test_a_broken_cell_never_becomes_a_row(run, shared, tmp_path, api):
     """Leave out one quote of a file whose quoted cells contain what looks like rows."""
     dice = random.Random(11)
     version = json.dumps(VERSION | {"description": "\nghost,\n"}, indent=0)
@@ -86,14 +88,14 @@ def test_columns_without_a_name_and_a_value_are_skipped(api, run, shared, tmp_pa
     content = b"external_identifier,purpose,,\na,live,,\nb,eval\nc,live,,x\n"
     result = run("register", write(tmp_path, "rows.csv", content), *shared, "--job", "j")
     assert names(api) == ["a", "b"]
-    assert "line 4: has 4 cells, the header 2" in result.stderr
+    assert "line 4: has 4 cells, but the header has 2" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("cell", "value"),
     [("true", True), ("TRUE", True), ("True", True), (" FALSE ", False), ("False", False)],
 )
-def test_booleans_are_written_in_many_ways(api, run, shared, tmp_path, cell, value):
+def test_booleans_are_read_in_any_case(api, run, shared, tmp_path, cell, value):
     path = write(tmp_path, "rows.csv", HEAD + f"a,live,{cell}\n".encode())
     assert run("register", path, *shared, "--job", "j").exit_code == 0
     (item,) = api.requests[0].json["items"]
@@ -101,7 +103,7 @@ def test_booleans_are_written_in_many_ways(api, run, shared, tmp_path, cell, val
 
 
 @pytest.mark.parametrize("cell", ["yes", "1", "null", '"true"'])
-def test_what_is_no_boolean_is_refused_with_what_is_allowed(run, shared, tmp_path, cell):
+def test_an_invalid_boolean_is_refused_with_the_allowed_values(run, shared, tmp_path, cell):
     path = write(tmp_path, "rows.csv", table(["update_current_version"], [cell]))
     result = run("register", path, *shared, "--dry-run")
     assert "update_current_version: must be true or false" in result.stderr
@@ -116,14 +118,12 @@ def test_what_is_no_boolean_is_refused_with_what_is_allowed(run, shared, tmp_pat
         (b'"external_identifier,purpose\na,live\n', "a quote is never closed"),
         (b"extrenal_identifier\na\n", "did you mean `external_identifier`?"),
         (b"version\na\n", "did you mean `agent_version`?"),
-        (b"colour\na\n", "unknown column 'colour'; Allowed are agent_version, "),
+        (b"colour\na\n", "unknown column 'colour'. Allowed are agent_version, "),
         (gzip.compress(HEAD * 100, mtime=0)[:20], "cannot be read: Compressed file ended"),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
-def test_a_header_that_cannot_be_used_is_wrong_usage(
-    api, run, shared, tmp_path, content, said, dry
-):
+def test_an_invalid_header_is_wrong_usage(api, run, shared, tmp_path, content, said, dry):
     path = write(tmp_path, "rows.csv", content)
     result = run("register", path, *shared, *(["--dry-run"] if dry else []))
     assert result.exit_code == 2
@@ -132,7 +132,7 @@ def test_a_header_that_cannot_be_used_is_wrong_usage(
     assert not api.requests
 
 
-def test_names_that_are_blank_are_left_out(api, run, shared, tmp_path):
+def test_blank_names_are_left_out(api, run, shared, tmp_path):
     rows = [{"external_identifier": " ", "id": "", "agent_id": ""}, {"purpose": " "}]
     path = write(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)).encode())
     assert run("register", path, *shared, "--job", "j").exit_code == 0
@@ -141,12 +141,12 @@ def test_names_that_are_blank_are_left_out(api, run, shared, tmp_path):
         assert item["agent_id"] == api.agent_id
 
 
-def test_other_control_characters_are_sent_as_they_are(api, run, shared, tmp_path):
+def test_other_control_characters_are_sent_unchanged(api, run, shared, tmp_path):
     path = write(tmp_path, "rows.csv", HEAD + "a\tb\xa0c,,\n".encode())
     assert run("register", path, *shared).exit_code == 0
     assert names(api) == ["a\tb\xa0c"]
 
 
-def test_a_schema_may_have_lines(api, run, shared, tmp_path):
+def test_a_schema_may_span_lines(api, run, shared, tmp_path):
     content = table(["agent_schema_version"], [json.dumps(SCHEMA, indent=2)])
     assert run("register", write(tmp_path, "rows.csv", content), *shared).exit_code == 0

@@ -14,11 +14,11 @@ from rich.console import Console
 from prefactor_http import Attempt, PrefactorHttpError
 from prefactor_http.cli.demo import command as _demo
 from prefactor_http.cli.demo.agents import load_agents
-from prefactor_http.cli.demo.audit import Audit, Verdict
-from prefactor_http.cli.demo.command import AT_ONCE, run_demo
-from prefactor_http.cli.demo.lines import Lines
-from prefactor_http.cli.demo.screen import Screen
-from prefactor_http.cli.demo.tracker import Outcome, Witness
+from prefactor_http.cli.demo.audit import Audit, DemoSummary
+from prefactor_http.cli.demo.command import FAST, run_demo
+from prefactor_http.cli.demo.plain_view import PlainView
+from prefactor_http.cli.demo.terminal_view import TerminalView
+from prefactor_http.cli.demo.tracker import AttemptOutcome, AttemptTracker
 from prefactor_http.models.agent_instance import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,
@@ -42,7 +42,7 @@ def test_in_a_pipe_the_demo_prints_plain_lines_and_doubles_and_loses_nothing():
     output = done.stdout.decode("ascii")
     assert "\x1b" not in output
     assert figures(output).items() >= {"doubled": 0, "lost": 0, "calls": 105}.items()
-    assert figures(output)["replies lost"] > 0
+    assert figures(output)["responses lost"] > 0
     assert "register #1" in output
 
 
@@ -61,7 +61,7 @@ def test_on_a_terminal_the_demo_draws_and_takes_under_20_seconds():
     assert time.monotonic() - started < 20
     output = b"".join(parts).decode()
     assert "\x1b[" in output
-    assert "took effect exactly once" in output
+    assert "applied exactly once" in output
 
 
 def _read(descriptor: int) -> bytes:
@@ -80,28 +80,28 @@ def test_a_pipe_that_closes_early_does_not_disturb_the_demo():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_any_seed_holds(run, seed):
+def test_every_seed_doubles_and_loses_nothing(run, seed):
     result = run("demo", "--seed", str(seed))
     assert result.exit_code == 0, result.output
     assert figures(result.output).items() >= {"doubled": 0, "lost": 0}.items()
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_no_line_of_the_picture_is_wider_than_the_terminal(width):
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_is_wider_than_the_terminal(width):
     page = io.StringIO()
     console = Console(file=page, force_terminal=True, width=width, height=24, color_system=None)
     agents = load_agents()
-    with Screen([agent.name for agent in agents], 0.35, console) as screen:
-        verdict = asyncio.run(run_demo(agents, screen, AT_ONCE, seed=3))
-        screen.gave_up(agents[0].name, PrefactorHttpError("no more"))
-    screen.conclude(verdict)
+    with TerminalView([agent.name for agent in agents], 0.35, console) as view:
+        summary = asyncio.run(run_demo(agents, view, FAST, seed=3))
+        view.show_error(agents[0].name, PrefactorHttpError("no more"))
+    view.show_summary(summary)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", page.getvalue())
     assert max(map(len, re.split(r"[\r\n]+", plain))) <= width
     assert "doubled" in plain
-    assert verdict.holds
+    assert summary.is_success
 
 
-def test_every_agent_is_fit_to_register_and_has_span_types_of_its_own():
+def test_every_agent_can_be_registered_and_has_its_own_span_types():
     agents = load_agents()
     assert len({agent.name for agent in agents}) == 12
     for agent in agents:
@@ -114,32 +114,32 @@ def test_every_agent_is_fit_to_register_and_has_span_types_of_its_own():
     assert endings == {"complete", "failed", "cancelled"}
 
 
-def test_a_call_given_up_fails_the_demo(run, monkeypatch):
+def test_a_call_that_fails_makes_the_demo_fail(run, monkeypatch):
     monkeypatch.setattr(_demo, "FAULTS", 1.0)
-    monkeypatch.setattr(_demo, "AT_ONCE", _demo.Pace(0.0, 0.001, 0.05))
+    monkeypatch.setattr(_demo, "FAST", _demo.DemoSpeed(0.0, 0.001, 0.05))
     monkeypatch.setattr(_demo, "load_agents", lambda: load_agents()[:1])
     result = run("demo")
     assert result.exit_code == 1
-    assert figures(result.output)["given up"] >= 1
+    assert figures(result.output)["failed"] >= 1
     assert "must not happen" in result.output
 
 
-async def test_the_audit_finds_what_was_doubled_and_lost(monkeypatch):
+async def test_the_audit_finds_doubled_and_lost_writes(monkeypatch):
     api = LocalPrefactor()
     audit = Audit()
-    audit.done("agent_instances.register", "a")
-    audit.done("agent_instances.start", "a")
+    audit.record_call("agent_instances.register", "a")
+    audit.record_call("agent_instances.start", "a")
     monkeypatch.setattr(api._ledger, "effects", _effects("register a k1", "register b k2"))
-    verdict = audit.verdict(api, attempts=2)
-    assert (verdict.doubled, verdict.lost, verdict.holds) == (1, 1, False)
-    audit.gave_up(PrefactorHttpError("refused"))
-    assert audit.verdict(api, attempts=2).doubled == 1
+    summary = audit.summary(api, attempts=2)
+    assert (summary.doubled, summary.lost, summary.is_success) == (1, 1, False)
+    audit.record_error(PrefactorHttpError("refused"))
+    assert audit.summary(api, attempts=2).doubled == 1
     unsure = PrefactorHttpError("reset")
     unsure.outcome_unknown = True
     unsure.idempotency_key = "k2"
-    audit.gave_up(unsure)
-    verdict = audit.verdict(api, attempts=2)
-    assert (verdict.doubled, verdict.lost, verdict.given_up) == (0, 1, 2)
+    audit.record_error(unsure)
+    summary = audit.summary(api, attempts=2)
+    assert (summary.doubled, summary.lost, summary.failed) == (0, 1, 2)
 
 
 def _effects(*lines: str):
@@ -149,25 +149,25 @@ def _effects(*lines: str):
     return [Effect(f"agent_instances.{verb}", key, target) for verb, target, key in split]
 
 
-def test_a_verdict_with_losses_is_told(capsys):
-    lines = Lines(["Agent"], 0.5)
-    lines.conclude(
-        Verdict(
+def test_a_summary_with_doubled_writes_asks_for_a_report(capsys):
+    view = PlainView(["Agent"], 0.5)
+    view.show_summary(
+        DemoSummary(
             runs=1,
             calls=3,
             attempts=3,
             faulty=0,
-            replies_lost=0,
+            responses_lost=0,
             replays=0,
             doubled=1,
             lost=0,
-            given_up=0,
+            failed=0,
         )
     )
     assert "must not happen" in capsys.readouterr().out
 
 
-def test_an_attempt_that_never_reached_the_server_is_told_in_the_clients_words(capsys):
+def test_an_attempt_that_never_reached_the_server_shows_the_error_of_the_client(capsys):
     attempt = Attempt(
         operation="agent_instances.start",
         method="POST",
@@ -178,7 +178,11 @@ def test_an_attempt_that_never_reached_the_server_is_told_in_the_clients_words(c
         seconds=0.1,
         idempotency_key="some-key",
     )
-    sighting = Witness(LocalPrefactor()).look("Agent", attempt)
-    assert (sighting.outcome, sighting.fault, sighting.verb) == (Outcome.NOT_DONE, None, "start")
-    Lines(["Agent"], 0.5).attempted(sighting)
+    attempt = AttemptTracker(LocalPrefactor()).describe("Agent", attempt)
+    assert (attempt.outcome, attempt.fault, attempt.verb) == (
+        AttemptOutcome.NOT_DONE,
+        None,
+        "start",
+    )
+    PlainView(["Agent"], 0.5).show_attempt(attempt)
     assert "connection lost" in capsys.readouterr().out

@@ -23,7 +23,7 @@ def dead_url():
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
-def test_a_refusal_ends_with_1_and_says_that_nothing_changed(run, instance_id):
+def test_a_refused_call_ends_with_1_and_reports_that_nothing_changed(run, instance_id):
     result = run("finish", instance_id)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -56,7 +56,7 @@ def test_a_bad_token_ends_with_1_and_is_not_shown(api, run, monkeypatch):
         assert "secret-of-mine" not in result.output
 
 
-def test_a_lost_reply_ends_with_3_and_tells_how_to_repeat(api, run, registration):
+def test_a_lost_response_ends_with_3_and_prints_how_to_repeat_the_call(api, run, registration):
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
     result = run("register", str(registration), *QUICK)
     assert result.exit_code == 3
@@ -67,7 +67,7 @@ def test_a_lost_reply_ends_with_3_and_tells_how_to_repeat(api, run, registration
     assert len(api.instances) == 1
 
 
-def test_a_start_of_unknown_outcome_points_to_show(api, run, instance_id):
+def test_a_start_with_unknown_outcome_points_to_show(api, run, instance_id):
     api.fail_next(FaultKind.APPLIED_THEN_500, FaultKind.BAD_GATEWAY)
     result = run("start", instance_id, "--max-retries", "1")
     assert result.exit_code == 3
@@ -75,7 +75,7 @@ def test_a_start_of_unknown_outcome_points_to_show(api, run, instance_id):
     assert f"prefactor-http show {instance_id}" in result.stderr
 
 
-def test_an_api_away_ends_with_3_and_nothing_changed(api, run, dead_url):
+def test_an_unreachable_api_ends_with_3_and_nothing_changed(api, run, dead_url):
     result = run("start", "0" * 32, "--api-url", dead_url, *QUICK)
     assert result.exit_code == 3
     assert "refused: is the API running there?" in result.stderr
@@ -90,7 +90,7 @@ def test_a_rate_limit_says_when_to_try_again(api, run):
     assert "Try again in 90 seconds." in result.stderr
 
 
-def test_something_that_is_no_api_ends_with_3(api, run):
+def test_a_server_that_is_not_the_api_ends_with_3(api, run):
     api.fail_next(FaultKind.JSON_ARRAY)
     assert run("show", "0" * 32).exit_code == 1
     api.fail_next(FaultKind.INVALID_JSON)
@@ -100,14 +100,14 @@ def test_something_that_is_no_api_ends_with_3(api, run):
     assert "Check PREFACTOR_API_URL" in result.stderr
 
 
-def test_a_redirect_is_a_refusal(api, run):
+def test_a_redirect_ends_with_1(api, run):
     api.fail_next(FaultKind.REDIRECTED)
     result = run("ping")
     assert result.exit_code == 1
     assert "redirects are not followed" in result.stderr
 
 
-def test_the_deadline_is_kept(api, run):
+def test_the_deadline_limits_the_call(api, run):
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=20))
     started = time.monotonic()
     result = run("ping", "--deadline", "0.2")
@@ -116,7 +116,7 @@ def test_the_deadline_is_kept(api, run):
     assert "deadline" in result.stderr
 
 
-def test_errors_are_json_for_machines(api, run, instance_id):
+def test_with_json_errors_are_json(api, run, instance_id):
     refused = run("finish", instance_id, "--json")
     assert refused.stdout == ""
     report = json.loads(refused.stderr)
@@ -136,7 +136,7 @@ def test_errors_are_json_for_machines(api, run, instance_id):
     assert json.loads(usage.stderr)["exit_code"] == usage.exit_code == 2
 
 
-def test_nothing_but_json_goes_to_standard_error_for_machines(api, registration):
+def test_with_json_standard_error_is_only_json(api, registration):
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
     command = Path(sys.executable).with_name("prefactor-http")
     done = subprocess.run(
@@ -153,7 +153,7 @@ def test_nothing_but_json_goes_to_standard_error_for_machines(api, registration)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show", ".."], "is not an id"),
+        (["show", ".."], "Error: '..' is not an id"),
         (["ping", "--api-url", "http://example.com"], "https"),
         (["ping", "--deadline", "0"], "--deadline"),
         (["finish", "x", "--status", "done"], "'done' is not one of"),

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from prefactor_http.cli.register.fields import RegisterFile
+from prefactor_http.cli.register.fields import RegistrationFields
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.testing import FaultKind
 
@@ -23,18 +23,18 @@ def test_a_lifecycle_runs_from_register_to_show(api, run, registration):
     assert api.effects[-1].action == "agent_instances.finish"
 
 
-def test_finish_means_complete_unless_told_otherwise(run, instance_id):
+def test_finish_completes_by_default(run, instance_id):
     run("start", instance_id)
     assert json.loads(run("finish", instance_id, "--json").stdout)["status"] == "complete"
 
 
-def test_ping_says_whose_token_it_is(api, run):
+def test_ping_confirms_that_the_token_is_accepted(api, run):
     result = run("ping")
     assert (result.exit_code, result.stdout) == (0, f"{api.url} accepts the token.\n")
     assert json.loads(run("ping", "--json").stdout)["status"] == "success"
 
 
-def test_register_reads_standard_input_and_sends_keys_it_does_not_know(api, run, registration):
+def test_register_reads_standard_input_and_sends_unknown_keys(api, run, registration):
     content = registration.read_bytes().replace(b'"name":"llm_call"', b'"name":"x","new_key":1')
     result = run("register", "-", "--json", stdin=content)
     assert result.exit_code == 0
@@ -56,14 +56,14 @@ def test_register_repeated_with_its_key_registers_once(api, run, registration, p
     assert [effect.idempotency_key for effect in api.effects] == ["night-42-register"]
 
 
-def test_a_lost_reply_is_repeated_unseen(api, run, registration):
+def test_a_lost_response_is_retried_silently(api, run, registration):
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
     assert run("register", str(registration)).exit_code == 0
     assert len(api.instances) == 1
 
 
 def test_the_file_has_the_fields_of_the_request():
-    assert set(RegisterFile.__struct_fields__) == set(
+    assert set(RegistrationFields.__struct_fields__) == set(
         RegisterAgentInstanceRequest.__struct_fields__
     )
 
@@ -72,7 +72,7 @@ def test_the_file_has_the_fields_of_the_request():
     ("content", "said"),
     [
         (b'{\n  "agent_version": {},\n  oops\n}', "line 3, column 3: Expecting property name"),
-        (b'{"agent_version": {}}', "missing required field `agent_schema_version`"),
+        (b'{"agent_version": {}}', "missing field `agent_schema_version`"),
         (b'{"agent_vresion": {}}', "contains unknown field `agent_vresion`"),
         (
             b'{"agent_version": {"name": 7}, "agent_schema_version": {}}',
@@ -84,10 +84,10 @@ def test_the_file_has_the_fields_of_the_request():
         ),
         (b"[]", "Expected `object`, got `array`"),
         (b"\xff", "not JSON"),
-        (b'{"agent_version": NaN}', "NaN is no JSON number"),
+        (b'{"agent_version": NaN}', "NaN is not a JSON number"),
     ],
 )
-def test_a_wrong_file_is_wrong_usage_and_named(api, run, tmp_path, content, said):
+def test_an_invalid_file_is_wrong_usage_and_named(api, run, tmp_path, content, said):
     path = tmp_path / "wrong.json"
     path.write_bytes(content)
     result = run("register", str(path))

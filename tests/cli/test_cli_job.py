@@ -1,4 +1,4 @@
-"""The command in processes of its own: killed, stopped, torn, and run again."""
+"""Jobs in their own process: killed, stopped, with incomplete results, and resumed."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def assert_each_once(api, out, count):
     assert api.doubled == api.lost == api.keys_reused == []
 
 
-def test_killed_six_times_amid_faults_it_registers_and_reports_each_row_once(
+def test_killed_six_times_despite_faults_it_registers_and_reports_each_row_once(
     faulty_api, command, out
 ):
     count = 30_000
@@ -125,7 +125,7 @@ def test_killed_six_times_amid_faults_it_registers_and_reports_each_row_once(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 3)])
-def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, number, code):
+def test_after_a_signal_the_run_drains_and_can_be_resumed(api, command, out, number, code):
     with subprocess.Popen(
         command(20_000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -134,7 +134,7 @@ def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, numb
         said, errors = process.communicate(timeout=20)
     assert process.returncode == code
     assert "Stopping" in errors
-    assert "Run the same command again to go on." in errors
+    assert "Run the same command again to resume." in errors
     assert "rows registered" in said
     # Nothing that was sent is left without its line.
     assert len(last_words(out)) == len(api.instances) < 20_000
@@ -142,7 +142,7 @@ def test_a_signal_drains_and_leaves_a_file_to_go_on_with(api, command, out, numb
     assert_each_once(api, out, 20_000)
 
 
-def test_a_second_signal_stops_at_once(api, command, out):
+def test_a_second_signal_stops_immediately(api, command, out):
     # Request 1 is answered; the next stalls longer than any drain.
     with subprocess.Popen(
         command(5_000, "--concurrency", "1"),

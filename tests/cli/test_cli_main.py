@@ -10,7 +10,7 @@ from prefactor_http.cli import main
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys, missing):
+def test_without_the_extra_the_command_prints_what_to_install(monkeypatch, capsys, missing):
     for name in [name for name in sys.modules if name.startswith("prefactor_http.cli.")]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == missing]:
@@ -19,7 +19,9 @@ def test_without_the_extra_the_command_says_what_to_install(monkeypatch, capsys,
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "prefactor-http: install prefactor-http[cli]\n"
+    assert capsys.readouterr().err == (
+        "prefactor-http: click and rich are missing. Run: pip install 'prefactor-http[cli]'\n"
+    )
 
 
 def test_another_missing_module_is_not_mistaken_for_the_extra(monkeypatch):
@@ -30,7 +32,7 @@ def test_another_missing_module_is_not_mistaken_for_the_extra(monkeypatch):
 
 
 @pytest.mark.parametrize("has_streams", [True, False])
-def test_a_name_lookup_that_hangs_keeps_nobody_waiting(monkeypatch, capsys, has_streams):
+def test_a_lookup_that_hangs_does_not_delay_the_exit(monkeypatch, capsys, has_streams):
     release, left = threading.Event(), []
 
     def lookup(*_, **__):

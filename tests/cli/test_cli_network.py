@@ -1,4 +1,4 @@
-"""Proxies, certificates, addresses: how the API is reached, and what is said when it is not."""
+"""Proxies, certificates and addresses: how the API is reached, and the messages if it is not."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def proxy():
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
-def test_the_proxy_of_the_environment_is_asked(run, monkeypatch, proxy, variable):
+def test_the_proxy_of_the_environment_is_used(run, monkeypatch, proxy, variable):
     url, seen = proxy
     monkeypatch.setenv(variable, url)
     result = run("ping", "--api-url", "https://api.invalid", "--max-retries", "0")
@@ -79,7 +79,7 @@ def test_the_proxy_of_the_environment_is_asked(run, monkeypatch, proxy, variable
     assert "Check the network, PREFACTOR_API_URL and the proxy variables" in result.stderr
 
 
-def test_this_machine_and_the_hosts_of_no_proxy_are_reached_without(api, run, monkeypatch, proxy):
+def test_this_machine_and_the_hosts_of_no_proxy_bypass_the_proxy(api, run, monkeypatch, proxy):
     url, seen = proxy
     for variable in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, url)
@@ -90,7 +90,7 @@ def test_this_machine_and_the_hosts_of_no_proxy_are_reached_without(api, run, mo
     assert seen == []
 
 
-def test_a_netrc_entry_disturbs_no_call(run, monkeypatch, tmp_path, proxy):
+def test_a_netrc_entry_is_not_used(run, monkeypatch, tmp_path, proxy):
     url, seen = proxy
     netrc = tmp_path / "netrc"
     netrc.write_text("machine api.invalid login me password pa55\n")
@@ -114,7 +114,7 @@ def test_a_netrc_entry_disturbs_no_call(run, monkeypatch, tmp_path, proxy):
         "http://[",
     ],
 )
-def test_a_proxy_of_another_kind_is_wrong_usage(run, monkeypatch, value):
+def test_an_unsupported_proxy_is_wrong_usage(run, monkeypatch, value):
     monkeypatch.setenv("HTTPS_PROXY", value)
     result = run("ping", "--api-url", "https://api.invalid")
     assert result.exit_code == 2
@@ -144,12 +144,12 @@ def test_a_certificate_of_ssl_cert_file_is_trusted(run, tmp_path):
 
 
 @pytest.mark.parametrize("option", [True, False])
-def test_an_unencrypted_address_is_refused_in_the_words_of_the_command(run, monkeypatch, option):
+def test_an_unencrypted_address_is_refused_without_python_names(run, monkeypatch, option):
     url = "http://api.example.com"
     monkeypatch.setenv("PREFACTOR_API_URL", url)
     result = run("ping", *(["--api-url", url] if option else []))
     assert result.exit_code == 2
-    assert f"{url} would send the token unencrypted." in result.stderr
+    assert f"the token would be sent unencrypted to {url}." in result.stderr
     assert "Use https://, or set PREFACTOR_ALLOW_INSECURE_HTTP=1" in result.stderr
     assert "allow_insecure_http" not in result.stderr
 
@@ -161,15 +161,15 @@ def test_an_unencrypted_address_can_be_allowed(run, monkeypatch):
     assert "Warning" not in result.stderr
 
 
-def test_an_unencrypted_address_of_a_private_network_is_warned_of(run):
+def test_an_unencrypted_address_in_a_private_network_gives_a_warning(run):
     command = ["ping", "--api-url", "http://prefactor-api:8080", "--max-retries", "0"]
-    warning = "http://prefactor-api:8080 sends the token unencrypted through the private network."
+    warning = "the token is sent unencrypted to http://prefactor-api:8080, in a private network."
     assert f"Warning: {warning}\n" in run(*command).stderr
     assert json.loads(run(*command, "--json").stderr)["warnings"] == [warning]
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://[", "https://x/api/v1", "x y"])
-def test_an_address_that_is_none_is_reported_by_where_it_was_given(run, monkeypatch, url):
+def test_an_invalid_address_is_reported_with_its_option_or_variable(run, monkeypatch, url):
     result = run("ping", "--api-url", url)
     assert result.exit_code == 2
     assert "--api-url" in result.stderr
@@ -180,7 +180,7 @@ def test_an_address_that_is_none_is_reported_by_where_it_was_given(run, monkeypa
     assert "api_url" not in said
 
 
-def test_a_token_that_is_none_is_reported_by_its_variable(run, monkeypatch):
+def test_an_invalid_token_is_reported_with_its_variable(run, monkeypatch):
     monkeypatch.setenv("PREFACTOR_API_TOKEN", "two words")
     result = run("ping")
     assert result.exit_code == 2
@@ -197,18 +197,18 @@ def test_a_token_that_is_none_is_reported_by_its_variable(run, monkeypatch):
         (301, b"", 1, "301: Moved Permanently (redirects are not followed)"),
     ],
 )
-def test_ping_says_that_something_is_no_api(run, status, body, code, said):
+def test_ping_reports_that_a_server_is_not_the_api(run, status, body, code, said):
     with answering(lambda path, _: (status, body)) as url:
         result = run("ping", "--api-url", url, "--max-retries", "0")
     assert result.exit_code == code
     assert f"Error: {url} is not a Prefactor API (" in result.stderr
     assert said in result.stderr
-    assert "Check PREFACTOR_API_URL: is it the address of the Prefactor API?" in result.stderr
+    assert "Check PREFACTOR_API_URL: it must be the address of the Prefactor API." in result.stderr
     assert "api_url" not in result.stderr
     assert "validate_token" not in result.stderr
 
 
-def test_a_response_of_another_form_is_explained(run):
+def test_a_response_of_the_wrong_shape_is_explained(run):
     with answering(lambda path, _: (200, {"status": "success", "details": {}})) as url:
         result = run("show", "i1", "--api-url", url)
     assert result.exit_code == 3
@@ -217,7 +217,7 @@ def test_a_response_of_another_form_is_explained(run):
     assert "Check PREFACTOR_API_URL" in result.stderr
 
 
-def test_a_server_in_trouble_is_worth_another_try(api, run):
+def test_a_server_error_suggests_to_try_again(api, run):
     api.fail_next(FaultKind.BAD_GATEWAY)
     result = run("ping", "--max-retries", "0")
     assert result.exit_code == 3
@@ -225,7 +225,7 @@ def test_a_server_in_trouble_is_worth_another_try(api, run):
 
 
 @pytest.mark.parametrize(("content", "code"), [(named(3), 3), (b"oops\n" + named(3), 1)])
-def test_an_address_that_no_host_can_have_ends_a_job(run, parts, tmp_path, content, code):
+def test_an_impossible_host_name_ends_a_job(run, parts, tmp_path, content, code):
     path = write(tmp_path, "rows.jsonl", content)
     url = f"https://{'x' * 70}.invalid"
     result = run("register", path, *parts, "--job", "j", "--api-url", url)
@@ -235,7 +235,7 @@ def test_an_address_that_no_host_can_have_ends_a_job(run, parts, tmp_path, conte
     assert "Run the same command again" in result.stderr
 
 
-def test_something_that_is_no_api_is_not_called_a_refusal(run):
+def test_a_foreign_server_does_not_refuse_a_call(run):
     with answering(lambda path, _: (404, b"<html>Not here</html>")) as url:
         result = run("show", "i1", "--api-url", url)
     assert result.stderr.startswith("Error: the server answered 404: Not Found")
@@ -245,15 +245,43 @@ def test_something_that_is_no_api_is_not_called_a_refusal(run):
     ("options", "said"),
     [
         (["--job", "j"], "Run the same command again: no row is registered twice."),
-        (["--job", "j", "--out"], "Run the same command again to go on."),
-        ([], "Some rows may be registered already: without --job, running again registers them"),
+        (["--job", "j", "--out"], "Run the same command again to resume."),
+        ([], "Some rows may be registered already. Without --job, running again registers them"),
     ],
 )
-def test_where_patience_ends_the_next_step_is_named(run, parts, tmp_path, out, options, said):
+def test_after_max_outage_the_next_step_is_printed(run, parts, tmp_path, out, options, said):
     path = write(tmp_path, "rows.jsonl", named(3))
     options = [*options, str(out)] if "--out" in options else options
-    quick = ["--max_outage", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
+    quick = ["--max-outage", "0", "--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
     result = run("register", path, *parts, *options, *quick)
     assert result.exit_code == 3
     assert said in result.stderr
     assert "Check the network" in result.stderr
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_patience_still_works_and_warns(run, parts, tmp_path, as_json):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    quick = ["--max-retries", "0", "--api-url", "http://127.0.0.1:9"]
+    options = ["--patience", "0", *(["--json"] if as_json else [])]
+    result = run("register", path, *parts, *options, *quick)
+    assert result.exit_code == 3
+    warning = "--patience is deprecated, use --max-outage"
+    if as_json:
+        assert json.loads(result.stderr)["warnings"] == [warning]
+    else:
+        assert result.stderr.splitlines()[0] == f"Warning: {warning}"
+
+
+def test_patience_and_max_outage_together_are_wrong_usage(run, parts, tmp_path):
+    path = write(tmp_path, "rows.jsonl", named(3))
+    result = run("register", path, *parts, "--patience", "1", "--max-outage", "1")
+    assert result.exit_code == 2
+    assert "Use --max-outage alone" in result.stderr
+
+
+def test_help_shows_max_outage_and_hides_patience(run):
+    said = run("register", "--help").stdout
+    assert "--max-outage SECONDS" in said
+    assert "[default: 300]" in " ".join(said.split())
+    assert "patience" not in said

@@ -1,4 +1,4 @@
-"""What reaches standard output and standard error, and what happens when nothing can."""
+"""What is printed to standard output and standard error, and what happens if that fails."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def point_to(monkeypatch):
 
 @pytest.fixture
 def closed_pipe():
-    """Open a pipe whose reader is gone."""
+    """Open a pipe whose reader has closed it."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", encoding="utf-8") as file:
@@ -113,12 +113,12 @@ def test_control_characters_of_rows_are_escaped(run, point_to, parts, tmp_path, 
     assert not CONTROLS.search(result.output)
     assert not CONTROLS.search(machines.output)
     assert not CONTROLS.search(out.read_text())
-    # As it was, for whoever reads the JSON.
+    # Decoding the JSON gives the original text.
     assert HOSTILE[:20] in last_words(out)[0]["error"]
     assert HOSTILE[:20] in json.loads(machines.stdout)["reasons"][-1]["reason"]
 
 
-def test_the_token_is_in_no_output_and_no_results(run, point_to, parts, tmp_path, out):
+def test_the_token_is_redacted_in_outputs_and_results(run, point_to, parts, tmp_path, out):
     said = f"token {TOKEN} may not"
 
     def answer(path, body):
@@ -165,7 +165,7 @@ def test_a_result_that_cannot_be_written_goes_to_standard_error(
 
 
 @pytest.mark.parametrize("options", [[], ["--job", "j"]])
-def test_rows_are_registered_although_standard_output_is_full(
+def test_rows_are_registered_if_standard_output_cannot_be_written(
     api, exit_code, shared, tmp_path, full, capsys, options
 ):
     path = write(tmp_path, "rows.jsonl", named(3))
@@ -177,9 +177,7 @@ def test_rows_are_registered_although_standard_output_is_full(
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_reader_that_has_gone_is_no_failure(
-    api, exit_code, instance_id, closed_pipe, capsys, as_json
-):
+def test_a_closed_pipe_is_not_a_failure(api, exit_code, instance_id, closed_pipe, capsys, as_json):
     options = ["--json"] if as_json else []
     assert exit_code("show", instance_id, *options, stdout=closed_pipe) == 0
     said = capsys.readouterr().err
@@ -188,7 +186,7 @@ def test_a_reader_that_has_gone_is_no_failure(
     assert instance_id in said
 
 
-def test_a_failure_of_the_api_outweighs_a_failure_to_write(api, exit_code, full, capsys):
+def test_an_api_error_takes_precedence_over_a_write_error(api, exit_code, full, capsys):
     assert exit_code("show", "0" * 32, stdout=full) == 1
     assert "not_found" in capsys.readouterr().err
 
@@ -197,7 +195,7 @@ def test_without_standard_streams_the_work_is_done(api, exit_code, registration,
     assert exit_code("register", str(registration), stdout=None) == 0
     assert "standard output is closed." in capsys.readouterr().err
     assert exit_code("show", "0" * 32, stderr=None) == 1
-    assert "Messages are missing: standard error is closed." in capsys.readouterr().out
+    assert "Messages were lost: standard error is closed." in capsys.readouterr().out
     assert len(api.instances) == 1
 
 
@@ -216,17 +214,17 @@ def bad_rows(tmp_path):
     return write(tmp_path, "rows.jsonl", lines(*rows))
 
 
-def test_a_job_goes_on_although_its_messages_cannot_be_written(
+def test_a_job_continues_if_its_messages_cannot_be_written(
     api, exit_code, shared, tmp_path, full, capsys
 ):
     assert exit_code("register", bad_rows(tmp_path), *shared, "--job", "j", stderr=full) == 1
     said = capsys.readouterr().out
     assert "490 rows registered, 10 refused" in said
-    assert "Messages are missing: standard error could not be written: No space left" in said
+    assert "Messages were lost: standard error could not be written: No space left" in said
     assert len(api.instances) == 490
 
 
-def test_a_job_goes_on_although_nobody_reads_its_messages(
+def test_a_job_continues_if_standard_error_is_closed(
     api, exit_code, shared, tmp_path, closed_pipe, capsys
 ):
     path = bad_rows(tmp_path)
@@ -234,7 +232,7 @@ def test_a_job_goes_on_although_nobody_reads_its_messages(
     assert "490 rows registered, 10 refused" in capsys.readouterr().out
 
 
-def test_lost_warnings_fail_a_command_that_is_done(api, exit_code, shared, tmp_path, full, capsys):
+def test_lost_warnings_give_exit_code_5(api, exit_code, shared, tmp_path, full, capsys):
     rows = lines({"agent_version": {"external_identifier": "v", "colour": "red"}})
     path = write(tmp_path, "rows.jsonl", rows)
     assert exit_code("register", path, *shared, "--job", "j", stderr=full) == 5
@@ -243,7 +241,7 @@ def test_lost_warnings_fail_a_command_that_is_done(api, exit_code, shared, tmp_p
     json.loads(capsys.readouterr().out)
 
 
-def test_help_that_nobody_reads_is_no_failure(exit_code, closed_pipe, capsys):
+def test_help_into_a_closed_pipe_is_not_a_failure(exit_code, closed_pipe, capsys):
     assert exit_code("--help", stdout=closed_pipe) == 0
     assert capsys.readouterr().err == ""
 
@@ -255,7 +253,7 @@ def test_other_text_that_cannot_be_written_is_reported(exit_code, full, capsys, 
     assert said == "Error: standard output could not be written: No space left on device.\n"
 
 
-def test_in_a_process_of_its_own_nothing_is_left_to_fail_at_exit(api, instance_id, full):
+def test_nothing_fails_when_the_interpreter_flushes_at_exit(api, instance_id, full):
     for stdout, code in ((full, 5), (subprocess.DEVNULL, 0)):
         done = subprocess.run(
             [COMMAND, "show", instance_id],
@@ -282,7 +280,7 @@ def test_a_terminal_that_was_hung_up_counts_as_closed(api, exit_code, instance_i
     assert "standard output is closed." in capsys.readouterr().err
 
 
-def test_wrong_usage_is_json_for_machines_too(api, run):
+def test_with_json_wrong_usage_is_json(api, run):
     result = run("ping", "--json", "--deadline", "0")
     assert result.exit_code == 2
     assert json.loads(result.stderr)["exit_code"] == 2

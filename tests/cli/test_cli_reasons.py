@@ -38,7 +38,7 @@ def test_identical_errors_are_one_line_with_a_count(refusing, run, parts, tmp_pa
     # Messages that differ are each shown.
     assert "rows.jsonl, line 4: 403 forbidden: row 3 is not yours" in said
     assert said.count("is not yours") == 19  # and the others are not, as 20 reasons are shown
-    assert "Further reasons are not shown.\n" in said
+    assert "Further reasons are not printed.\n" in said
     assert "Error: 60 rows refused." in said
 
 
@@ -62,18 +62,18 @@ def test_the_reasons_are_in_the_json(refusing, run, parts, tmp_path, out):
     assert len(last_words(out)) == 400
 
 
-def test_reasons_that_are_too_many_are_counted(run, shared, tmp_path):
+def test_reasons_beyond_the_limit_are_counted(run, shared, tmp_path):
     rows = ({"purpose": f"fun-{number}"} for number in range(150))
     path = write(tmp_path, "rows.jsonl", lines(*rows))
     result = run("register", path, *shared, "--dry-run")
     assert "50 rows (refused): other reasons" in result.stderr
 
 
-def test_rows_of_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
+def test_rows_with_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
     for _ in range(8):
         api.fail_next(FaultKind.APPLIED_THEN_RESET)
     path = write(tmp_path, "rows.jsonl", named(3))
-    options = ["--job", "j", "--max-retries", "1", "--max_outage", "0"]
+    options = ["--job", "j", "--max-retries", "1", "--max-outage", "0"]
     result = run("register", path, *shared, *options)
     assert result.exit_code == 3
     said = "3 rows (unknown; lines 1, 2, 3): may be registered: the attempt failed: "
@@ -83,9 +83,7 @@ def test_rows_of_unknown_outcome_are_one_reason(api, run, shared, tmp_path):
 
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("dry", [False, True])
-def test_a_run_stops_at_the_number_of_failures_that_is_allowed(
-    api, run, shared, tmp_path, out, most, dry
-):
+def test_a_run_stops_at_max_failures(api, run, shared, tmp_path, out, most, dry):
     path = write(tmp_path, "rows.jsonl", named(2) + b"oops\n" * 1000)
     options = ["--max-failures", str(most), *(["--dry-run"] if dry else ["--out", str(out)])]
     result = run("register", path, *shared, "--json", *options)
@@ -93,7 +91,7 @@ def test_a_run_stops_at_the_number_of_failures_that_is_allowed(
     report = json.loads(result.stdout)
     assert report["refused"] == most
     assert json.loads(result.stderr)["message"] == (
-        f"stopped after {most} failures (--max-failures)."
+        f"stopped after {most} failure{'s' if most > 1 else ''} (--max-failures)."
     )
     if not dry:
         assert sum(word["ok"] is False for word in last_words(out).values()) == most

@@ -39,7 +39,7 @@ def last_words(path):
 
 
 @pytest.mark.parametrize("left", [1, 5, 9, 20, 60])
-def test_a_torn_last_line_is_repaired(api, run, command, out, left):
+def test_an_incomplete_last_line_is_repaired(api, run, command, out, left):
     run(*command(NAMED))
     *whole, last = out.read_bytes().splitlines(keepends=True)
     out.write_bytes(b"".join(whole) + last[:left])
@@ -60,7 +60,7 @@ def test_a_torn_last_line_is_repaired(api, run, command, out, left):
         b'{"index":999999999999,"idempotency_key":null,"ok":true}\n',
     ],
 )
-def test_a_file_of_something_else_is_left_alone(api, run, command, out, content):
+def test_a_file_that_is_not_a_results_file_is_not_changed(api, run, command, out, content):
     out.write_bytes(content)
     result = run(*command(NAMED))
     assert result.exit_code == 2
@@ -69,43 +69,46 @@ def test_a_file_of_something_else_is_left_alone(api, run, command, out, content)
     assert not api.requests
 
 
-def test_results_of_another_job_are_not_gone_on_with(api, run, command, out):
+def test_the_results_of_another_job_are_rejected(api, run, command, out):
     run(*command(UNNAMED))
     before = out.read_bytes()
     for arguments in (command(UNNAMED, job="k"), command(b'{"purpose": "live"}\n' + UNNAMED)):
         result = run(*arguments)
         assert result.exit_code == 2
-        assert "tells of another row 0" in result.stderr
+        assert "the result with index 0 belongs to a different row" in result.stderr
     assert out.read_bytes() == before
     assert len(api.instances) == 3
 
 
-def test_without_a_job_results_are_not_gone_on_with(run, command, out):
+def test_without_a_job_existing_results_are_rejected(run, command, out):
     assert run(*command(NAMED, job=None)).exit_code == 0
     result = run(*command(NAMED, job=None))
     assert result.exit_code == 2
-    assert "has results already" in result.stderr
+    assert "has the results of an earlier run" in result.stderr
     assert "--job" in result.stderr
 
 
-def test_refused_rows_count_as_done_until_they_are_mended(api, run, command, out):
+def test_refused_rows_are_not_sent_again_until_they_are_corrected(api, run, command, out):
     bad = b'{"external_identifier": "n-0"}\noops\n{"id": "no-id"}\n'
     first = run(*command(bad))
     assert (first.exit_code, len(api.instances)) == (1, 1)
-    assert "in runs before" not in first.stderr
+    assert "in earlier runs" not in first.stderr
     requests = len(api.requests)
     again = run(*command(bad))
     assert again.exit_code == 1
     assert "1 row registered (1 before), 2 refused" in again.stdout
-    assert "2 of them in runs before, and not sent again: correct them, or remove " in again.stderr
+    assert (
+        "Refused in earlier runs and not sent again: 2. Correct these rows, or remove "
+        in again.stderr
+    )
     assert len(api.requests) == requests
-    mended = run(*command(NAMED))
-    assert mended.exit_code == 0, mended.output
-    assert "3 rows registered (1 before), 0 refused" in mended.stdout
+    corrected = run(*command(NAMED))
+    assert corrected.exit_code == 0, corrected.output
+    assert "3 rows registered (1 before), 0 refused" in corrected.stdout
     assert [word["ok"] for word in last_words(out).values()] == [True, True, True]
 
 
-def test_the_last_word_of_a_row_counts(run, command, out):
+def test_the_last_line_of_a_row_counts(run, command, out):
     run(*command(NAMED))
     first, *rest = out.read_bytes().splitlines(keepends=True)
     unknown = json.dumps(json.loads(first) | {"ok": None}).encode() + b"\n"
@@ -130,7 +133,7 @@ def test_two_runs_cannot_write_to_one_file(api, run, command, out):
         fcntl.flock(other, fcntl.LOCK_EX)
         result = run(*command(more))
         assert result.exit_code == 2
-        assert "results.jsonl: another run writes its results there." in result.stderr
+        assert "results.jsonl is in use by another run." in result.stderr
         assert run(*command(more, "--dry-run")).exit_code == 0
     assert out.read_bytes() == before
     assert run(*command(more)).exit_code == 0
@@ -138,7 +141,7 @@ def test_two_runs_cannot_write_to_one_file(api, run, command, out):
 
 
 @pytest.mark.parametrize("has_locks", [True, False])
-def test_where_files_cannot_be_locked_it_goes_without(run, command, monkeypatch, has_locks):
+def test_without_file_locks_the_command_still_works(run, command, monkeypatch, has_locks):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 

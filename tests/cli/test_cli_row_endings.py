@@ -1,4 +1,4 @@
-"""How a job of many rows ends."""
+"""How a job with many rows ends."""
 
 import errno
 import gzip
@@ -15,17 +15,17 @@ from rows_support import last_words, named, write
 from prefactor_http.testing import Fault, FaultKind
 
 
-def test_a_truncated_gzip_file_is_told_after_its_rows_are_done(api, run, shared, tmp_path, out):
+def test_a_truncated_gzip_file_is_reported_after_its_rows_are_registered(
+    api, run, shared, tmp_path, out
+):
     path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
     result = run("register", path, *shared, "--job", "j", "--out", str(out))
     assert result.exit_code == 3
-    assert "rows.jsonl.gz cannot be read any further: " in result.stderr
+    assert "rows.jsonl.gz cannot be read to its end: " in result.stderr
     assert len(api.instances) == len(last_words(out))
 
 
-def test_results_that_are_not_safe_on_the_disk_are_told(
-    api, run, shared, tmp_path, out, monkeypatch
-):
+def test_a_failed_fsync_of_the_results_is_reported(api, run, shared, tmp_path, out, monkeypatch):
     def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -34,11 +34,11 @@ def test_results_that_are_not_safe_on_the_disk_are_told(
     result = run("register", path, *shared, "--job", "j", "--out", str(out))
     assert result.exit_code == 3
     assert "results.jsonl: [Errno 28] No space left on device." in result.stderr
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to resume." in result.stderr
     assert len(api.instances) == len(last_words(out)) == 3
 
 
-def test_failures_end_the_run_where_they_are_too_many(api, run, shared, tmp_path, out):
+def test_a_run_stops_at_max_failures(api, run, shared, tmp_path, out):
     path = write(tmp_path, "rows.jsonl", b"oops\n" * 3 + named(5000))
     result = run("register", path, *shared, "--max-failures", "2", "--job", "j", "--out", str(out))
     assert result.exit_code == 1
@@ -47,20 +47,20 @@ def test_failures_end_the_run_where_they_are_too_many(api, run, shared, tmp_path
 
 
 def test_a_refused_token_ends_the_run_with_1(run, shared, tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFACTOR_API_TOKEN", "nobody's")
+    monkeypatch.setenv("PREFACTOR_API_TOKEN", "not-a-token")
     result = run("register", write(tmp_path, "rows.jsonl", named(3)), *shared, "--job", "j")
     assert result.exit_code == 1
     assert "401" in result.stderr
     assert "PREFACTOR_API_TOKEN" in result.stderr
 
 
-def test_an_api_away_ends_the_run_with_3_and_burns_no_row(api, run, shared, tmp_path, out):
+def test_an_unreachable_api_ends_the_run_with_3_and_fails_no_row(api, run, shared, tmp_path, out):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
-    result = run(*command, "--api-url", dead, "--max_outage", "0", "--max-retries", "0")
+    result = run(*command, "--api-url", dead, "--max-outage", "0", "--max-retries", "0")
     assert result.exit_code == 3
     assert out.read_bytes() == b""
     assert "0 rows registered, 0 refused, 0 unknown" in result.stdout
@@ -68,11 +68,11 @@ def test_an_api_away_ends_the_run_with_3_and_burns_no_row(api, run, shared, tmp_
     assert len(api.instances) == 3
 
 
-def test_an_unknown_outcome_is_written_as_such_and_tried_again(api, run, shared, tmp_path, out):
+def test_a_row_with_unknown_outcome_is_sent_again_by_the_next_run(api, run, shared, tmp_path, out):
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
-    result = run(*command, "--max_outage", "0", "--max-retries", "0")
+    result = run(*command, "--max-outage", "0", "--max-retries", "0")
     assert result.exit_code == 3
     assert [line["ok"] for line in last_words(out).values()] == [None, None, None]
     assert run(*command).exit_code == 0
@@ -80,14 +80,14 @@ def test_an_unknown_outcome_is_written_as_such_and_tried_again(api, run, shared,
     assert (len(api.effects), api.doubled) == (3, [])
 
 
-def test_the_deadline_ends_the_run_in_order(api, run, shared, tmp_path, out):
+def test_at_the_deadline_the_run_drains_and_can_be_resumed(api, run, shared, tmp_path, out):
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
     path = write(tmp_path, "rows.jsonl", named(3000))
     command = ["register", path, *shared, "--job", "j", "--out", str(out), "--concurrency", "1"]
     result = run(*command, "--deadline", "0.2")
     assert result.exit_code == 3
     assert "the deadline passed before all rows were registered" in result.stderr
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to resume." in result.stderr
     assert 0 < len(api.instances) == len(last_words(out)) < 3000
     again = run(*command)
     assert again.exit_code == 0
@@ -95,7 +95,7 @@ def test_the_deadline_ends_the_run_in_order(api, run, shared, tmp_path, out):
     assert (len(api.effects), api.doubled) == (3000, [])
 
 
-def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_none(
+def test_a_deadline_that_passes_while_the_last_rows_are_answered_is_not_an_error(
     api, run, shared, tmp_path
 ):
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.5))
@@ -115,7 +115,7 @@ def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out, size, said):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 3
     assert said in result.stderr
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to resume." in result.stderr
     # Requests in flight are answered, and nothing more is sent.
     registered = len(api.instances)
     assert registered < 900
@@ -129,7 +129,7 @@ def test_a_full_disk_ends_the_run(api, run, shared, tmp_path, out, size, said):
 
 @pytest.mark.parametrize("change", ["deleted", "replaced", "truncated"])
 @pytest.mark.parametrize("early", [True, False])
-def test_results_that_somebody_else_changes_are_noticed(
+def test_results_that_another_process_changes_are_detected(
     api, run, shared, tmp_path, out, change, early
 ):
     # The answer to the second request waits until the file has been changed.
@@ -156,7 +156,7 @@ def test_results_that_somebody_else_changes_are_noticed(
     assert result.exit_code == 3
     said = "deleted or replaced" if change != "truncated" else "truncated"
     assert f"Error: {out} was {said} while the command ran.\n" in result.stderr
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to resume." in result.stderr
     assert len(api.instances) < 5000
     assert run(*command).exit_code == 0
     assert (len(api.effects), api.doubled) == (count, [])
@@ -167,7 +167,7 @@ def test_a_truncated_gzip_file_fails_a_dry_run(api, run, shared, tmp_path):
     path = write(tmp_path, "rows.jsonl.gz", gzip.compress(named(5000))[:-2000])
     result = run("register", path, *shared, "--dry-run")
     assert result.exit_code == 4
-    assert "rows.jsonl.gz cannot be read any further: Compressed file ended" in result.stderr
+    assert "rows.jsonl.gz cannot be read to its end: Compressed file ended" in result.stderr
     assert "nothing was sent" in result.stderr
     assert "may be registered" not in result.stderr
     assert not api.requests
@@ -176,7 +176,7 @@ def test_a_truncated_gzip_file_fails_a_dry_run(api, run, shared, tmp_path):
 def test_a_file_that_cannot_be_read_is_wrong_usage(api, run, shared):
     result = run("register", "/proc/self/mem", *shared, "--format", "jsonl")
     assert result.exit_code == 2
-    assert "/proc/self/mem cannot be read: " in result.stderr
+    assert "cannot read /proc/self/mem: " in result.stderr
     assert "Nothing was sent." in result.stderr
 
 
@@ -199,13 +199,13 @@ def test_results_need_a_regular_file(api, run, shared, tmp_path):
     assert "not a regular file" in result.stderr
 
 
-def test_without_a_job_one_is_warned_of_doubling(api, run, shared, tmp_path):
+def test_without_a_job_the_command_warns_of_duplicates(api, run, shared, tmp_path):
     api.fail_next(FaultKind.APPLIED_THEN_RESET)
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=1))
     path = write(tmp_path, "rows.jsonl", named(3000))
     result = run("register", path, *shared, "--deadline", "0.2", "--concurrency", "1")
     assert result.exit_code == 3
-    assert "without --job, running again registers them again" in result.stderr
+    assert "Without --job, running again registers them again" in result.stderr
 
 
 def test_with_a_job_and_no_results_the_same_command_is_safe(api, run, shared, tmp_path):
@@ -218,15 +218,13 @@ def test_with_a_job_and_no_results_the_same_command_is_safe(api, run, shared, tm
     assert (len(api.effects), api.doubled) == (3000, [])
 
 
-def test_a_row_refused_for_the_moment_is_tried_again_by_the_next_run(
-    api, run, shared, tmp_path, out
-):
+def test_a_rate_limited_row_is_sent_again_by_the_next_run(api, run, shared, tmp_path, out):
     api.fail_next_item("rate_limited")
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
-    result = run(*command, "--max_outage", "0")
+    result = run(*command, "--max-outage", "0")
     assert result.exit_code == 3
-    assert "1 row may be registered or not." in result.stderr
+    assert "the outcome of 1 row is unknown; the API may have registered" in result.stderr
     assert run(*command).exit_code == 0
     assert len(api.effects) == 3
 

@@ -9,7 +9,7 @@ from prefactor_http import HttpClientConfig, PrefactorHttpClient
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.NDJSON", "rows.jsonl.gz"])
-def test_json_lines_register_a_row_each(api, run, shared, tmp_path, out, name):
+def test_each_json_line_registers_an_instance(api, run, shared, tmp_path, out, name):
     content = b"\xef\xbb\xbf" + named(250) + b"\n  \n" + named(251).splitlines()[-1]
     path = write(tmp_path, name, gzip.compress(content) if name.endswith("gz") else content)
     result = run("register", path, *shared, "--job", "j", "--out", str(out))
@@ -23,7 +23,7 @@ def test_json_lines_register_a_row_each(api, run, shared, tmp_path, out, name):
     assert api.instances[words[250]["id"]]["external_identifier"] == "n-250"
 
 
-def test_csv_has_json_in_the_columns_that_are_no_text(api, run, tmp_path):
+def test_csv_columns_of_objects_hold_json(api, run, tmp_path):
     ids = [api.agent_id, api.environment_id]
     versions = [json.dumps(VERSION), json.dumps(SCHEMA)]
     path = write(
@@ -42,10 +42,10 @@ def test_csv_has_json_in_the_columns_that_are_no_text(api, run, tmp_path):
     assert sorted(one["purpose"] for one in api.instances.values()) == ["eval", "live"]
 
 
-def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
+def test_bad_rows_are_reported_and_the_others_registered(api, run, shared, tmp_path, out):
     bad = [
         (b"oops", "not JSON"),
-        (b"[]", "a row is a JSON object"),
+        (b"[]", "a row must be a JSON object"),
         (b'{"purpose": "fun"}', "purpose: Invalid enum value"),
         (b'{"purpos": "eval"}', "unknown field `purpos`"),
         (b'{"idempotency_key": "short"}', "8 to 64 characters"),
@@ -68,7 +68,7 @@ def test_bad_rows_are_named_and_the_others_go_on(api, run, shared, tmp_path, out
     assert "2 rows registered, 6 refused, 0 unknown, 1 duplicate; " in result.stdout
 
 
-def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp_path, out):
+def test_bad_csv_records_are_reported_and_the_others_registered(api, run, shared, tmp_path, out):
     content = (
         b"external_identifier,purpose,update_current_version\n"
         b"a,live,true\n"
@@ -90,25 +90,25 @@ def test_bad_records_of_csv_are_named_and_the_others_go_on(api, run, shared, tmp
         False,
         True,
     ]
-    assert "has 2 cells, the header 3" in words[1]["error"]
+    assert "has 2 cells, but the header has 3" in words[1]["error"]
     assert words[2]["error"] == "external_identifier: not UTF-8"
     assert words[3]["error"] == "update_current_version: must be true or false"
     assert "purpose: Invalid enum value" in words[4]["error"]
 
 
-def test_more_reasons_than_fit_on_a_screen_are_left_to_the_results(run, shared, tmp_path, out):
+def test_only_the_first_20_reasons_are_printed(run, shared, tmp_path, out):
     path = write(tmp_path, "rows.jsonl", lines(*({"purpose": f"fun-{n}"} for n in range(30))))
     result = run("register", path, *shared, "--out", str(out))
     assert result.stderr.count("rows.jsonl, line ") == 20
-    assert f"Further reasons are not shown. {out} has the reason of each row." in result.stderr
+    assert f"Further reasons are not printed. {out} has the reason of each row." in result.stderr
     assert len(last_words(out)) == 30
     without = run("register", path, *shared)
-    assert "Further reasons are not shown.\n" in without.stderr
+    assert "Further reasons are not printed.\n" in without.stderr
 
 
 @pytest.mark.parametrize(
     ("header", "said"),
-    [(b"agent,purpose\n", "unknown column 'agent'"), (b"id,id\n", "a column comes twice")],
+    [(b"agent,purpose\n", "unknown column 'agent'"), (b"id,id\n", "a column appears twice")],
 )
 def test_a_wrong_header_is_wrong_usage(api, run, shared, tmp_path, header, said):
     result = run("register", write(tmp_path, "rows.csv", header), *shared)
@@ -117,26 +117,26 @@ def test_a_wrong_header_is_wrong_usage(api, run, shared, tmp_path, header, said)
     assert not api.requests
 
 
-def test_an_empty_file_is_done(run, shared, tmp_path):
+def test_an_empty_file_succeeds(run, shared, tmp_path):
     for name in ("rows.jsonl", "rows.csv"):
         result = run("register", write(tmp_path, name, b""), *shared)
         assert result.exit_code == 0
         assert "0 rows registered" in result.stdout
 
 
-def test_standard_input_is_json_lines_where_there_is_a_job(api, run, shared):
+def test_standard_input_is_json_lines_with_a_job(api, run, shared):
     result = run("register", "-", *shared, "--job", "j", stdin=named(3))
     assert result.exit_code == 0, result.output
     assert len(api.instances) == 3
     as_one = run("register", "-", *shared, stdin=named(3))
     assert as_one.exit_code == 2
-    assert "For a row a line, give --format jsonl" in as_one.stderr
+    assert "If each line is a row, add --format jsonl" in as_one.stderr
     as_csv = run("register", "-", *shared, "--format", "csv", stdin=b"external_identifier\nx\n")
     assert as_csv.exit_code == 0
     assert len(api.instances) == 4
 
 
-def test_one_object_takes_what_it_lacks_from_the_options(api, run, shared, tmp_path):
+def test_options_provide_what_a_single_instance_lacks(api, run, shared, tmp_path):
     path = write(tmp_path, "one.json.gz", gzip.compress(b'{"external_identifier": "one"}'))
     result = run("register", path, *shared)
     assert result.exit_code == 0, result.output
@@ -144,12 +144,12 @@ def test_one_object_takes_what_it_lacks_from_the_options(api, run, shared, tmp_p
     assert instance["external_identifier"] == "one"
 
 
-def test_options_of_the_other_kind_are_wrong_usage(api, run, shared, tmp_path):
+def test_options_for_many_rows_and_for_one_instance_do_not_mix(api, run, shared, tmp_path):
     one, many = write(tmp_path, "a.json", b"{}"), write(tmp_path, "a.jsonl", b"")
-    assert "--job is for files of many rows" in run("register", one, "--job", "j").stderr
+    assert "--job is for files with many rows" in run("register", one, "--job", "j").stderr
     result = run("register", many, "--idempotency-key", "key-12345")
     assert result.exit_code == 2
-    assert "many rows want --job" in result.stderr
+    assert "with many rows, use --job" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_dry_run_checks_and_sends_nothing(api, run, shared, parts, tmp_path, o
     assert not out.exists()
 
 
-def test_a_dry_run_stops_after_as_many_failures_too(run, shared, tmp_path):
+def test_a_dry_run_stops_at_max_failures(run, shared, tmp_path):
     path = write(tmp_path, "rows.jsonl", named(1) + b"oops\n" * 5 + named(3))
     result = run("register", path, *shared, "--dry-run", "--max-failures", "2")
     assert result.exit_code == 4
@@ -187,9 +187,7 @@ def test_a_dry_run_stops_after_as_many_failures_too(run, shared, tmp_path):
     assert "stopped after 2 failures" in result.stderr
 
 
-def test_ids_come_from_the_environment_where_nothing_else_has_them(
-    api, run, parts, tmp_path, monkeypatch
-):
+def test_ids_default_to_the_environment_variables(api, run, parts, tmp_path, monkeypatch):
     path = write(tmp_path, "rows.jsonl", named(2) + lines({"agent_id": "another"}))
     monkeypatch.setenv("PREFACTOR_AGENT_ID", api.agent_id)
     monkeypatch.setenv("PREFACTOR_ENVIRONMENT_ID", api.environment_id)
@@ -198,7 +196,7 @@ def test_ids_come_from_the_environment_where_nothing_else_has_them(
     assert "line 3: " in result.stderr
 
 
-def test_keys_are_those_that_register_many_derives(api, run, shared, tmp_path, out):
+def test_keys_are_the_same_as_those_of_register_many(api, run, shared, tmp_path, out):
     rows = [{"external_identifier": "x"}, {"purpose": "eval"}, {"purpose": None}]
     path = write(tmp_path, "rows.jsonl", lines(*rows))
     assert run("register", path, *shared, "--job", "j", "--out", str(out)).exit_code == 0

@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_serve_prints_configures_the_other_commands(tmp_path, ending):
+def test_the_variables_that_serve_prints_configure_the_other_commands(tmp_path, ending):
     with subprocess.Popen(
         [*COMMAND, "serve", "--faults", "0.2", "--seed", "3"],
         stdout=subprocess.PIPE,
@@ -29,7 +29,7 @@ def test_what_serve_prints_configures_the_other_commands(tmp_path, ending):
         text=True,
     ) as server:
         head = [server.stdout.readline() for _ in range(6)]
-        assert "20% of attempts faulty, seed 3" in head[0]
+        assert "20% of requests fail, seed 3" in head[0]
         exports = dict(
             line.removeprefix("export ").strip().split("=")
             for line in head
@@ -57,12 +57,12 @@ def test_what_serve_prints_configures_the_other_commands(tmp_path, ending):
         server.send_signal(ending)
         rest, errors = server.communicate(timeout=10)
     assert server.returncode == 0
-    assert "1 writes took effect" in rest
+    assert "1 write applied" in rest
     assert "0 doubled, 0 lost" in rest
     assert errors == ""
 
 
-def test_ctrl_c_ends_serve_with_a_summary(run):
+def test_ctrl_c_stops_serve_with_a_summary(run):
     port = free_port()
 
     def interrupt():
@@ -81,10 +81,10 @@ def test_ctrl_c_ends_serve_with_a_summary(run):
     thread.join()
     assert result.exit_code == 0, result.output
     assert "no faults" in result.output
-    assert "0 attempts (0 made faulty), 0 writes took effect" in result.output
+    assert "0 requests (0 failed on purpose), 0 writes applied" in result.output
 
 
-def test_a_taken_port_is_wrong_usage(run):
+def test_a_port_in_use_is_wrong_usage(run):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -85,7 +85,7 @@ def test_a_signal_while_standard_input_is_read_says_that_nothing_was_sent(
 @pytest.mark.parametrize(
     ("number", "times"), [(signal.SIGTERM, 1), (signal.SIGHUP, 2), (signal.SIGINT, 2)]
 )
-def test_a_job_ends_in_time_although_the_api_stalls(api, run, shared, tmp_path, out, number, times):
+def test_a_job_stops_in_time_if_the_api_stalls(api, run, shared, tmp_path, out, number, times):
     for _ in range(8):
         api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=30))
     path = write(tmp_path, "rows.jsonl", named(2000))
@@ -100,10 +100,10 @@ def test_a_job_ends_in_time_although_the_api_stalls(api, run, shared, tmp_path, 
     sent = sum(len(request.json["items"]) for request in api.requests)
     assert len(unknown) == sent < 900
     assert f"{sent} unknown" in result.stdout
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to resume." in result.stderr
 
 
-def test_a_job_of_which_rows_are_left_unsent_is_not_done(api, run, shared, tmp_path):
+def test_a_job_with_unsent_rows_is_not_complete(api, run, shared, tmp_path):
     # All rows have been read; those of the first request are answered after the signal.
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.5))
     path = write(tmp_path, "rows.jsonl", named(150))
@@ -117,7 +117,9 @@ def test_a_job_of_which_rows_are_left_unsent_is_not_done(api, run, shared, tmp_p
     assert len(api.instances) == 150
 
 
-def test_rows_whose_keys_no_file_has_are_reported_with_them(api, run, shared, tmp_path):
+def test_unknown_rows_without_a_job_or_results_are_reported_with_their_keys(
+    api, run, shared, tmp_path
+):
     path = write(tmp_path, "rows.jsonl", named(3))
     for as_json in (False, True):
         seen = len(api.requests)
@@ -137,7 +139,7 @@ def test_rows_whose_keys_no_file_has_are_reported_with_them(api, run, shared, tm
 
 
 @pytest.mark.parametrize("retries", ["0", "5"])
-def test_a_job_that_waits_for_an_api_that_is_away_ends_in_time(
+def test_a_job_that_waits_for_an_api_that_is_down_stops_in_time(
     api, run, shared, tmp_path, out, retries
 ):
     for _ in range(50):
@@ -201,7 +203,7 @@ def test_ctrl_c_while_click_writes_its_own_text_ends_with_130(exit_code):
     assert exit_code("--version", stdout=Interrupting(signal.SIGINT)) == 130
 
 
-def test_ctrl_c_while_the_last_words_are_written_ends_at_once(api, exit_code, monkeypatch):
+def test_ctrl_c_while_the_error_is_printed_ends_immediately(api, exit_code, monkeypatch):
     class Ended(BaseException):
         pass
 
@@ -213,7 +215,7 @@ def test_ctrl_c_while_the_last_words_are_written_ends_at_once(api, exit_code, mo
         exit_code("show", "0" * 32, stderr=Interrupting(signal.SIGINT))
 
 
-def test_sigkill_leaves_a_job_that_can_go_on(api, shared, tmp_path, out, run):
+def test_a_job_can_be_resumed_after_sigkill(api, shared, tmp_path, out, run):
     path = write(tmp_path, "rows.jsonl", named(300))
     api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=30))
     command = ["register", path, *shared, "--job", "j", "--out", str(out), "--concurrency", "1"]

@@ -62,12 +62,12 @@ def test_a_misspelled_key_is_refused(api, run, command, place, version, schema, 
     result = run(*command(place, version, schema))
     assert result.exit_code == {"rows": 1, "dry run": 4}.get(place, 2)
     assert said in result.stderr
-    assert "--allow-unknown sends it" in result.stderr
+    assert "Use --allow-unknown to send it" in result.stderr
     assert not api.requests
 
 
 @pytest.mark.parametrize("place", ["options", "file", "rows"])
-def test_a_misspelled_key_is_sent_where_that_is_allowed(api, run, command, place):
+def test_a_misspelled_key_is_sent_with_allow_unknown(api, run, command, place):
     version, schema = VERSION | {"desc": "x"}, with_span_type(result_shema={}, colour="red")
     result = run(*command(place, version, schema), "--allow-unknown")
     assert result.exit_code == 0, result.output
@@ -83,13 +83,13 @@ def test_another_unknown_key_is_sent_with_a_warning(api, run, command, place):
     result = run(*command(place, VERSION, schema))
     assert result.exit_code == 0, result.output
     warning = "agent_schema_version.span_type_schemas[1] contains unknown field `new_key`"
-    assert f"{warning}; it is sent as it is." in result.stderr
+    assert f"{warning}; it is sent unchanged." in result.stderr
     sent = api.requests[0].json
     sent = sent["items"][0] if "items" in sent else sent
     assert sent["agent_schema_version"] == schema
 
 
-def test_warnings_are_json_for_machines(run, command):
+def test_with_json_warnings_are_json(run, command):
     version = VERSION | {"colour": "red"}
     one = run(*command("file", version, SCHEMA), "--json")
     assert json.loads(one.stdout)["status"] == "pending"
@@ -103,7 +103,7 @@ def test_warnings_are_json_for_machines(run, command):
 
 
 @pytest.mark.parametrize("place", ["options", "file", "rows"])
-def test_a_part_that_is_no_object_is_refused(api, run, command, place):
+def test_a_part_that_is_not_an_object_is_refused(api, run, command, place):
     result = run(*command(place, ["x"], SCHEMA))
     assert result.exit_code == (1 if place == "rows" else 2)
     assert "got `array`" in result.stderr
@@ -126,7 +126,7 @@ def test_json_schemas_are_not_checked(api, run, command):
     [
         ({"external_idenifier": "x"}, "did you mean `external_identifier`?"),
         ({"Purpose": "eval"}, "did you mean `purpose`?"),
-        ({"colour": "red"}, "contains unknown field `colour`; Allowed are agent_version, "),
+        ({"colour": "red"}, "contains unknown field `colour`. Allowed are agent_version, "),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])
@@ -166,18 +166,18 @@ def test_a_forgotten_option_is_one_usage_error(
     result = run("register", path, *given, "--job", "j", *(["--dry-run"] if dry else []))
     assert result.exit_code == 2
     assert f"{name} {said}" in result.stderr
-    assert f"Give {' and '.join(f'{option} FILE' for option in left_out)}, or add" in result.stderr
+    assert f"Add {' and '.join(f'{option} FILE' for option in left_out)}, or put" in result.stderr
     assert len(result.stderr.splitlines()) == 2
     assert not api.requests
 
 
-def test_rows_that_bring_their_own_parts_need_no_option(api, run, parts, tmp_path):
+def test_rows_with_their_own_parts_need_no_option(api, run, parts, tmp_path):
     own = {"agent_version": VERSION, "agent_schema_version": SCHEMA}
     ids = {"agent_id": api.agent_id, "environment_id": api.environment_id}
     path = write(tmp_path, "rows.jsonl", lines(ids, ids | own, "oops"))
     result = run("register", path)
     assert result.exit_code == 1
-    assert "line 1: Object missing required field `agent_version`" in result.stderr
+    assert "line 1: missing field `agent_version`" in result.stderr
     assert len(api.instances) == 1
 
 
@@ -190,15 +190,15 @@ def test_a_blank_name_is_wrong_usage(api, run, shared, tmp_path, option, value):
     assert not api.requests
 
 
-@pytest.mark.parametrize("option", ["--max_outage", "--deadline"])
-def test_nan_is_no_number_of_seconds(api, run, shared, tmp_path, option):
+@pytest.mark.parametrize("option", ["--max-outage", "--deadline"])
+def test_nan_is_not_a_number_of_seconds(api, run, shared, tmp_path, option):
     path = write(tmp_path, "rows.jsonl", named(1))
     result = run("register", path, *shared, option, "nan")
     assert result.exit_code == 2
     assert "'nan' is not a number of seconds" in result.stderr
 
 
-def test_blank_ids_count_as_left_out(api, run, parts, tmp_path):
+def test_blank_ids_are_left_out(api, run, parts, tmp_path):
     path = write(tmp_path, "rows.jsonl", named(1))
     run("register", path, *parts, "--agent-id", " ", "--environment-id", "")
     (item,) = api.requests[0].json["items"]
@@ -210,5 +210,5 @@ def test_a_part_that_is_unreadable_is_wrong_usage(api, run, shared, tmp_path):
     for arguments in ([path, *shared], [path, *shared, "--format", "jsonl"]):
         result = run("register", *arguments)
         assert result.exit_code in {2, 3}
-        assert "cannot be read" in result.stderr
+        assert "cannot read" in result.stderr or "cannot be read" in result.stderr
     assert not api.requests

@@ -1,1 +1,1 @@
-"""``prefactor-http demo``: lifecycles against a local API that fails on purpose."""
+"""``prefactor-http demo``: agent lifecycles against a local API that fails on purpose."""

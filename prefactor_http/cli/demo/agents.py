@@ -14,10 +14,10 @@ class DemoAgent(msgspec.Struct, frozen=True):
     """An agent that the demo runs.
 
     Attributes:
-        name: Its name, for people.
-        agent_version: What it registers as its version.
-        agent_schema_version: What it registers as its span types.
-        outcomes: How its runs end, one after the other; a cancelled one never starts.
+        name: Its name on the screen.
+        agent_version: The version that it registers.
+        agent_schema_version: The span types that it registers.
+        outcomes: Status of each of its runs, in order; a cancelled run never starts.
     """
 
     name: str
@@ -27,6 +27,5 @@ class DemoAgent(msgspec.Struct, frozen=True):
 
 
 def load_agents() -> list[DemoAgent]:
-    """Read the agents, one a line."""
     lines = files("prefactor_http.cli.demo").joinpath("agents.jsonl").read_bytes().splitlines()
     return [msgspec.json.decode(line, type=DemoAgent) for line in lines]

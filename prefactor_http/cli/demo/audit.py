@@ -1,4 +1,4 @@
-"""Compares what the client reported with what took effect on the server."""
+"""Compares what the client reported with what was applied on the server."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from prefactor_http.exceptions import PrefactorHttpError
 from prefactor_http.testing import LocalPrefactor
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
-    """What the demo comes to.
+class DemoSummary(Struct, frozen=True, kw_only=True):
+    """The result of the demo.
 
     Attributes:
-        runs: Lifecycles.
-        calls: Calls that the client reported as done.
-        attempts: Attempts that they took.
-        faulty: Attempts that the server made faulty.
-        replies_lost: Writes that took effect and whose reply never arrived.
-        replays: Attempts that the server answered out of its memory of the key.
-        doubled: Effects that no report of the client accounts for.
-        lost: Reports of the client that no effect stands behind.
-        given_up: Calls that ended in an error.
+        runs: Lifecycles that finished.
+        calls: Calls that returned.
+        attempts: Attempts that the calls took.
+        faulty: Attempts that the server made fail.
+        responses_lost: Writes that were applied, but whose response was lost.
+        replays: Attempts that the server answered with the stored response of their key.
+        doubled: Writes that the server applied without a call that returned.
+        lost: Calls that returned although the server did not apply them.
+        failed: Calls that raised an error.
     """
 
     runs: int
     calls: int
     attempts: int
     faulty: int
-    replies_lost: int
+    responses_lost: int
     replays: int
     doubled: int
     lost: int
-    given_up: int
+    failed: int
 
     @property
-    def holds(self) -> bool:
-        """Whether every call took effect once, and the client knew."""
-        return not (self.doubled or self.lost or self.given_up)
+    def is_success(self) -> bool:
+        """Whether every call was applied exactly once and returned."""
+        return not (self.doubled or self.lost or self.failed)
 
 
 class Audit:
@@ -46,47 +46,39 @@ class Audit:
 
     def __init__(self) -> None:
         self._reported: Counter[tuple[str, str]] = Counter()
-        self._unsure: set[str | None] = set()
-        self._given_up = 0
+        self._keys_of_unknown_outcome: set[str | None] = set()
+        self._failed = 0
         self._runs = 0
 
-    def done(self, action: str, instance_id: str) -> None:
-        """Note that a call returned."""
+    def record_call(self, action: str, instance_id: str) -> None:
+        """Record that a call returned."""
         self._reported[action, instance_id] += 1
 
-    def run_ended(self) -> None:
-        """Note that a lifecycle is over."""
+    def record_run(self) -> None:
+        """Record that a lifecycle has finished."""
         self._runs += 1
 
-    def gave_up(self, error: PrefactorHttpError) -> None:
-        """Note that a call raised."""
-        self._given_up += 1
+    def record_error(self, error: PrefactorHttpError) -> None:
+        """Record that a call raised."""
+        self._failed += 1
         if error.outcome_unknown:
-            self._unsure.add(error.idempotency_key)
+            self._keys_of_unknown_outcome.add(error.idempotency_key)
 
-    def verdict(self, api: LocalPrefactor, attempts: int) -> Verdict:
-        """Hold the reports against the server's effects.
-
-        Args:
-            api: The server.
-            attempts: Attempts that the client made.
-
-        Returns:
-            What it comes to.
-        """
+    def summary(self, api: LocalPrefactor, attempts: int) -> DemoSummary:
+        """Compare the calls with the server's ledger."""
         effects = Counter(
             (effect.action, effect.resource_id or "")
             for effect in api.effects
-            if effect.idempotency_key not in self._unsure
+            if effect.idempotency_key not in self._keys_of_unknown_outcome
         )
-        return Verdict(
+        return DemoSummary(
             runs=self._runs,
             calls=self._reported.total(),
             attempts=attempts,
             faulty=sum(api.faults_injected.values()),
-            replies_lost=api.replies_lost,
+            responses_lost=api.replies_lost,
             replays=api.replays,
             doubled=(effects - self._reported).total(),
             lost=(self._reported - effects).total(),
-            given_up=self._given_up,
+            failed=self._failed,
         )

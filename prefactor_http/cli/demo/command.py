@@ -1,4 +1,4 @@
-"""``prefactor-http demo``: real lifecycles against a local API that breaks a third of attempts."""
+"""``prefactor-http demo``: agent lifecycles while a local API makes a third of attempts fail."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from prefactor_http import Attempt, HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
 from prefactor_http.cli.demo.agents import DemoAgent, load_agents
-from prefactor_http.cli.demo.audit import Audit, Verdict
-from prefactor_http.cli.demo.lines import Lines
-from prefactor_http.cli.demo.screen import MARKS, Screen
-from prefactor_http.cli.demo.show import Show
-from prefactor_http.cli.demo.tracker import Witness
+from prefactor_http.cli.demo.audit import Audit, DemoSummary
+from prefactor_http.cli.demo.plain_view import PlainView
+from prefactor_http.cli.demo.terminal_view import MARKS, TerminalView
+from prefactor_http.cli.demo.tracker import AttemptTracker
+from prefactor_http.cli.demo.view import View
 from prefactor_http.cli.output import Output
 from prefactor_http.cli.signals import run_until_stopped
 from prefactor_http.models.agent_instance import AgentInstance
@@ -23,11 +23,11 @@ from prefactor_http.testing import LocalPrefactor
 FAULTS = 0.35
 
 
-class Pace(Struct, frozen=True):
-    """How fast the demo goes; seconds.
+class DemoSpeed(Struct, frozen=True):
+    """Times of the demo, in seconds.
 
     Attributes:
-        pause: Between the calls of an agent.
+        pause: Time between the calls of an agent.
         initial_retry_delay: See `HttpClientConfig`.
         request_timeout: See `HttpClientConfig`.
     """
@@ -37,63 +37,62 @@ class Pace(Struct, frozen=True):
     request_timeout: float
 
 
-TO_BE_WATCHED = Pace(0.28, 0.3, 0.5)
-AT_ONCE = Pace(0.0, 0.02, 0.3)
+ANIMATED = DemoSpeed(0.28, 0.3, 0.5)
+FAST = DemoSpeed(0.0, 0.02, 0.3)
 
 
-@click.command()
-@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the faults.")
+@click.command(short_help="Watch agents run while calls fail.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the random faults.")
 @click.pass_context
 def demo(context: click.Context, seed: int) -> None:
     """Watch a dozen agents run while a third of all attempts fail.
 
-    Everything happens on this machine: a local Prefactor API breaks attempts in the ways that
-    networks do, and the client sees to it that each write takes effect once. Exits with 1 if one
-    did not.
+    Everything runs on this machine. A local Prefactor API makes attempts fail as networks do, and
+    the client applies each write exactly once. If it did not, the exit code is 1.
     """
     agents = load_agents()
     names = [agent.name for agent in agents]
     output: Output = context.obj
-    is_watched = output.out.isatty() and output.out.can_encode(MARKS)
-    show: Show = Screen(names, FAULTS) if is_watched else Lines(names, FAULTS)
-    pace = TO_BE_WATCHED if is_watched else AT_ONCE
-    context.exit(0 if run_until_stopped(lambda: _perform(agents, show, pace, seed)) else 1)
+    is_animated = output.out.isatty() and output.out.can_encode(MARKS)
+    view: View = TerminalView(names, FAULTS) if is_animated else PlainView(names, FAULTS)
+    speed = ANIMATED if is_animated else FAST
+    context.exit(0 if run_until_stopped(lambda: _perform(agents, view, speed, seed)) else 1)
 
 
-async def _perform(agents: list[DemoAgent], show: Show, pace: Pace, seed: int) -> bool:
-    with show:
-        verdict = await run_demo(agents, show, pace, seed)
-    show.conclude(verdict)
-    return verdict.holds
+async def _perform(agents: list[DemoAgent], view: View, speed: DemoSpeed, seed: int) -> bool:
+    with view:
+        summary = await run_demo(agents, view, speed, seed)
+    view.show_summary(summary)
+    return summary.is_success
 
 
-async def run_demo(agents: list[DemoAgent], show: Show, pace: Pace, seed: int) -> Verdict:
+async def run_demo(agents: list[DemoAgent], view: View, speed: DemoSpeed, seed: int) -> DemoSummary:
     """Run the agents side by side.
 
     Args:
         agents: The agents.
-        show: What is told of each attempt.
-        pace: How fast.
+        view: Shows each attempt.
+        speed: Times of the demo.
         seed: Seed of the faults.
 
     Returns:
-        What the server's effects say of the client's reports.
+        The calls of the client, compared with the server's ledger.
     """
     async with LocalPrefactor(faults=FAULTS, seed=seed) as api:
-        witness, audit = Witness(api), Audit()
+        tracker, audit = AttemptTracker(api), Audit()
         config = HttpClientConfig(
             api.url,
             api.token,
-            request_timeout=pace.request_timeout,
-            initial_retry_delay=pace.initial_retry_delay,
+            request_timeout=speed.request_timeout,
+            initial_retry_delay=speed.initial_retry_delay,
             max_retry_delay=1.0,
             max_retries=12,
         )
-        async with PrefactorHttpClient(config) as client, asyncio.TaskGroup() as lanes:
+        async with PrefactorHttpClient(config) as client, asyncio.TaskGroup() as group:
             for position, agent in enumerate(agents):
-                lane = _Lane(agent, api, client, show, witness, audit, pace.pause)
-                lanes.create_task(lane.run(after=position * pace.pause / len(agents)))
-        return audit.verdict(api, witness.attempts)
+                lane = _Lane(agent, api, client, view, tracker, audit, speed.pause)
+                group.create_task(lane.run(delay=position * speed.pause / len(agents)))
+        return audit.summary(api, tracker.attempts)
 
 
 class _Lane:
@@ -104,48 +103,48 @@ class _Lane:
         agent: DemoAgent,
         api: LocalPrefactor,
         client: PrefactorHttpClient,
-        show: Show,
-        witness: Witness,
+        view: View,
+        tracker: AttemptTracker,
         audit: Audit,
         pause: float,
     ) -> None:
         self._agent = agent
         self._api = api
-        # A view of the client whose attempts are told to this lane.
+        # A view of the client that reports its attempts to this lane.
         self._instances = client.with_options(on_attempt=self._on_attempt).agent_instances
-        self._show = show
-        self._witness = witness
+        self._view = view
+        self._tracker = tracker
         self._audit = audit
         self._pause = pause
 
-    async def run(self, after: float) -> None:
-        await asyncio.sleep(after)
+    async def run(self, delay: float) -> None:
+        await asyncio.sleep(delay)
         for outcome in self._agent.outcomes:
             try:
-                await self._live(outcome)
+                await self._run_once(outcome)
             except PrefactorHttpError as error:
-                self._audit.gave_up(error)
-                self._show.gave_up(self._agent.name, error)
+                self._audit.record_error(error)
+                self._view.show_error(self._agent.name, error)
             else:
-                self._audit.run_ended()
-                self._show.run_ended(self._agent.name, outcome)
+                self._audit.record_run()
+                self._view.show_run(self._agent.name, outcome)
             await asyncio.sleep(self._pause)
 
-    async def _live(self, outcome: FinishStatus) -> None:
+    async def _run_once(self, outcome: FinishStatus) -> None:
         instance = await self._instances.register(
             self._api.agent_id,
             self._agent.agent_version,
             self._agent.agent_schema_version,
             environment_id=self._api.environment_id,
         )
-        await self._done("register", instance)
+        await self._record("register", instance)
         if outcome != "cancelled":
-            await self._done("start", await self._instances.start(instance.id))
-        await self._done("finish", await self._instances.finish(instance.id, outcome))
+            await self._record("start", await self._instances.start(instance.id))
+        await self._record("finish", await self._instances.finish(instance.id, outcome))
 
-    async def _done(self, verb: str, instance: AgentInstance) -> None:
-        self._audit.done(f"agent_instances.{verb}", instance.id)
+    async def _record(self, verb: str, instance: AgentInstance) -> None:
+        self._audit.record_call(f"agent_instances.{verb}", instance.id)
         await asyncio.sleep(self._pause)
 
     def _on_attempt(self, attempt: Attempt) -> None:
-        self._show.attempted(self._witness.look(self._agent.name, attempt))
+        self._view.show_attempt(self._tracker.describe(self._agent.name, attempt))

@@ -1,4 +1,4 @@
-"""Puts together what the client saw of an attempt and what the server says that it did."""
+"""Combines what the client and the server know of an attempt."""
 
 from __future__ import annotations
 
@@ -10,44 +10,41 @@ from prefactor_http import Attempt
 from prefactor_http.testing import FaultKind, LocalPrefactor
 
 
-class Outcome(Enum):
-    """What became of an attempt."""
-
-    DONE = "took effect"
-    REPLY_LOST = "reply lost"
+class AttemptOutcome(Enum):
+    DONE = "applied"
+    RESPONSE_LOST = "response lost"
     REPLAYED = "replayed"
-    NOT_DONE = "not done"
+    NOT_DONE = "not applied"
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
-    """One attempt, seen from both ends.
+class AttemptView(Struct, frozen=True, kw_only=True):
+    """An attempt, as the client and the server saw it.
 
     Attributes:
-        agent: Name of the agent that called.
+        agent: Name of the agent.
         verb: ``register``, ``start`` or ``finish``.
         number: 1 for the call's first attempt.
-        outcome: What became of it.
-        fault: What the server did wrong on purpose, or None.
-        status: HTTP status that the client got, or None where no reply came.
-        error: What the client saw, or None on success.
+        outcome: What happened on the server.
+        fault: The fault that the server injected; None if there was none.
+        status: HTTP status that the client received; None if there was no response.
+        error: The client's error; None on success.
     """
 
     agent: str
     verb: str
     number: int
-    outcome: Outcome
+    outcome: AttemptOutcome
     fault: str | None
     status: int | None
     error: str | None
 
     @property
     def is_success(self) -> bool:
-        """Whether the client had its answer."""
         return self.error is None
 
 
-# The server turns these away before it looks at what they ask for.
-_NOTHING_DONE = frozenset(
+# The server injects these faults before it handles the request.
+_NOT_HANDLED = frozenset(
     {
         FaultKind.RESET_BEFORE_READING,
         FaultKind.RATE_LIMITED,
@@ -58,8 +55,8 @@ _NOTHING_DONE = frozenset(
 )
 
 
-class Witness:
-    """Looks at the server's records when the client reports an attempt.
+class AttemptTracker:
+    """Looks up the server's record of each attempt that the client reports.
 
     Args:
         api: The server.
@@ -71,19 +68,11 @@ class Witness:
         self._unanswered: set[str] = set()
         self.attempts: int = 0
 
-    def look(self, agent: str, attempt: Attempt) -> Sighting:
-        """Tell what became of an attempt.
-
-        Args:
-            agent: Who called.
-            attempt: What the client saw.
-
-        Returns:
-            Both sides of it.
-        """
+    def describe(self, agent: str, attempt: Attempt) -> AttemptView:
+        """Return an attempt of an agent as both sides saw it."""
         self.attempts += 1
         fault = self._fault(attempt)
-        return Sighting(
+        return AttemptView(
             agent=agent,
             verb=attempt.operation.rpartition(".")[2],
             number=attempt.number,
@@ -93,20 +82,19 @@ class Witness:
             error=attempt.error,
         )
 
-    def _outcome(self, attempt: Attempt, fault: FaultKind | None) -> Outcome:
+    def _outcome(self, attempt: Attempt, fault: FaultKind | None) -> AttemptOutcome:
         key = attempt.idempotency_key or ""
         if attempt.error is None:
-            return Outcome.REPLAYED if key in self._unanswered else Outcome.DONE
-        if fault in _NOTHING_DONE or not self._took_effect(key):
-            return Outcome.NOT_DONE
+            return AttemptOutcome.REPLAYED if key in self._unanswered else AttemptOutcome.DONE
+        if fault in _NOT_HANDLED or not self._was_applied(key):
+            return AttemptOutcome.NOT_DONE
         self._unanswered.add(key)
-        return Outcome.REPLY_LOST
+        return AttemptOutcome.RESPONSE_LOST
 
-    def _took_effect(self, key: str) -> bool:
+    def _was_applied(self, key: str) -> bool:
         return any(effect.idempotency_key == key for effect in self._api.effects)
 
     def _fault(self, attempt: Attempt) -> FaultKind | None:
-        """Find the attempt among the server's records."""
         position = self._position(attempt)
         if position is None:
             return None  # it never reached the server
@@ -123,5 +111,5 @@ class Witness:
             if record.idempotency_key == attempt.idempotency_key:
                 return position
             if record.fault is FaultKind.RESET_BEFORE_READING:
-                anonymous = position  # reset before its key was read: any of them will do
+                anonymous = position  # reset before its key was read; any such record will do
         return anonymous if attempt.status is None else None

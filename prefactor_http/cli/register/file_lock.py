@@ -1,16 +1,16 @@
-"""Keeps two runs from one file."""
+"""Keeps two runs from writing to the same file."""
 
 from __future__ import annotations
 
 from typing import IO
 
 
-def is_locked_for_us(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed, or this process ends however it may.
+def lock(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed or this process ends, even by a kill.
 
     Returns:
-        False where another process has locked it. True where files cannot be locked, as on Windows
-        and on some network file systems: there nothing keeps them apart.
+        False if another process has locked it. True if files cannot be locked, as on Windows and on
+        some network file systems: there is no protection there.
     """
     try:
         import fcntl  # noqa: PLC0415 # Windows has none

@@ -1,4 +1,4 @@
-"""Shows how far a job is: a bar on a terminal, a line every few seconds in a log."""
+"""Progress of a job: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from prefactor_http.cli.output import Output
-from prefactor_http.cli.register.stats import Tally
+from prefactor_http.cli.register.stats import JobStats
 
-LOG_SECONDS = 5.0
-_REFRESHES_A_SECOND = 4
+LOG_INTERVAL = 5.0
+_REFRESHES_PER_SECOND = 4
 
 
 class Progress(Protocol):
-    """Who is told how far a job is."""
-
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -32,11 +30,11 @@ class Progress(Protocol):
     ) -> None: ...
 
     def say(self, text: str) -> None:
-        """Show a message."""
+        """Print a message."""
 
 
 class NullProgress:
-    """Shows nothing: a machine reads."""
+    """Prints nothing, for ``--json``."""
 
     def __enter__(self) -> Self:
         return self
@@ -47,29 +45,29 @@ class NullProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing to clean up."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
 
 class Bar:
-    """A bar on a terminal, and the figures below it.
+    """A progress bar on a terminal, with the counts below it.
 
     Args:
-        tally: The counts.
-        output: Makes messages fit to be shown.
+        stats: The counts.
+        output: Escapes messages.
         console: The terminal.
     """
 
-    def __init__(self, tally: Tally, output: Output, console: Console) -> None:
-        self._tally = tally
+    def __init__(self, stats: JobStats, output: Output, console: Console) -> None:
+        self._stats = stats
         self._output = output
-        self._share_at_start = tally.share
+        self._share_at_start = stats.share
         self._live = Live(
             console=console,
-            get_renderable=self._picture,
-            refresh_per_second=_REFRESHES_A_SECOND,
+            get_renderable=self._render,
+            refresh_per_second=_REFRESHES_PER_SECOND,
         )
 
     def __enter__(self) -> Self:
@@ -82,41 +80,40 @@ class Bar:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the last picture, and the cursor as it was."""
         self._live.stop()
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self._live.console.print(Text(self._output.line(text)), soft_wrap=True)
 
-    def _picture(self) -> Group:
-        tally = self._tally
-        share = tally.share
+    def _render(self) -> Group:
+        stats = self._stats
+        share = stats.share
         top = Table.grid(expand=True, padding=(0, 1))
         top.add_column(ratio=1)
         top.add_column(justify="right", no_wrap=True)
-        left = tally.left(self._share_at_start)
-        rest = "" if left is None else f"  {_span(left)} left"
+        left = stats.seconds_left(self._share_at_start)
+        rest = "" if left is None else f"  {_duration(left)} left"
         top.add_row(ProgressBar(total=1.0, completed=share), f"{share:4.0%}{rest}")
-        return Group(top, _state(tally))
+        return Group(top, _state(stats))
 
 
 class Log:
-    """Lines for a log.
+    """Progress lines in a log.
 
     Args:
-        tally: The counts.
-        output: Where they go.
-        seconds: Time between two lines.
+        stats: The counts.
+        output: Where to print them.
+        interval: Seconds between two lines.
     """
 
-    def __init__(self, tally: Tally, output: Output, seconds: float = LOG_SECONDS) -> None:
-        self._tally = tally
+    def __init__(self, stats: JobStats, output: Output, interval: float = LOG_INTERVAL) -> None:
+        self._stats = stats
         self._output = output
-        self._share_at_start = tally.share
-        self._seconds = seconds
-        self._over = threading.Event()
-        # A thread, so that a line also comes while rows that are done are skipped.
+        self._share_at_start = stats.share
+        self._interval = interval
+        self._stopped = threading.Event()
+        # A thread, because skipping the rows of earlier runs blocks the event loop.
         self._thread = threading.Thread(target=self._run, name="job-progress", daemon=True)
 
     def __enter__(self) -> Self:
@@ -129,8 +126,7 @@ class Log:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the lines."""
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def say(self, text: str) -> None:
@@ -138,22 +134,22 @@ class Log:
         self._output.say(text)
 
     def _run(self) -> None:
-        while not self._over.wait(self._seconds):
-            tally = self._tally
-            left = tally.left(self._share_at_start)
-            rest = "" if left is None else f", {_span(left)} left"
-            self.say(f"{tally.share:.0%}{rest}: {_state(tally).plain}")
+        while not self._stopped.wait(self._interval):
+            stats = self._stats
+            left = stats.seconds_left(self._share_at_start)
+            rest = "" if left is None else f", {_duration(left)} left"
+            self.say(f"{stats.share:.0%}{rest}: {_state(stats).plain}")
 
 
-def _state(tally: Tally) -> Text:
-    away = tally.away
-    text = Text(f"{tally.figures()}, {tally.rate:,.0f} rows/s")
-    if away is not None:
-        text.append(f"  waiting: API away for {away:.0f} s", style="yellow")
+def _state(stats: JobStats) -> Text:
+    seconds_down = stats.seconds_down
+    text = Text(f"{stats.counts()}, {stats.rate:,.0f} rows/s")
+    if seconds_down is not None:
+        text.append(f"  waiting: API down for {seconds_down:.0f} s", style="yellow")
     return text
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

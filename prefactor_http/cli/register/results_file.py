@@ -1,4 +1,4 @@
-"""The file of results: a line a row, appended as it is known, read again to go on."""
+"""The results file: one line per row, appended as outcomes arrive, read again to resume."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from typing import BinaryIO, Self
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from prefactor_http.cli.errors import WrongUsage
-from prefactor_http.cli.register.file_lock import is_locked_for_us
+from prefactor_http.cli.errors import InputError
+from prefactor_http.cli.register.file_lock import lock
 
 _START = b'{"index":'
-_DIGEST = 8
-_WIDTH = 1 + _DIGEST
+_DIGEST_SIZE = 8
+_RECORD_SIZE = 1 + _DIGEST_SIZE
 _OK, _REFUSED, _DUPLICATE = 1, 2, 3
-_LARGEST_INDEX = 10**8  # a line that says more is none of ours, and would fill the memory
-_SECONDS_BETWEEN_LOOKS = 1.0
+_MAX_INDEX = 10**8  # a larger one is not ours, and would fill the memory
+_CHECK_INTERVAL = 1.0
 
 
 class Result(Struct, kw_only=True):
-    """How a row ended; the last line of an index holds.
+    """The outcome of a row. The last line with an index counts.
 
     Attributes:
-        index: Its position among the rows, from 0.
+        index: Position of the row, from 0.
         idempotency_key: Its key; None for a row that cannot be sent.
-        ok: Whether it is registered; None where that is not known.
-        id: The instance's id, where it is.
-        line: Where it stands in the file, where it is not.
-        error: Why not.
+        ok: Whether it is registered; None if that is unknown.
+        id: The instance's id, if it is registered.
+        line: Its line number in the file, if it is not.
+        error: Why it is not.
         duplicate_of: Position of the earlier row whose name it repeats.
     """
 
@@ -49,20 +49,22 @@ class Result(Struct, kw_only=True):
 
 
 class ResultsError(Exception):
-    """The file of results cannot be written; the message says why."""
+    """The results file cannot be written; the message says why."""
 
 
-class Results:
-    """Results of this run and of those before it, and the file that holds them.
+class ResultsFile:
+    """The results of this run and of earlier ones.
+
+    In memory a row takes nine bytes: its state and a digest of its key.
 
     Args:
-        path: The file, which need not exist; None to keep none.
-        encode: Writes a result as a line of JSON.
-        is_read_only: Whether it is only looked at, and not made.
+        path: The file, which need not exist; None for no file.
+        encode: Encodes a result as a line of JSON.
+        is_read_only: Whether to read the file only, and not to create it.
 
     Attributes:
-        ok: Rows that earlier runs registered.
-        refused: Rows that were refused in earlier runs.
+        ok: Number of rows that earlier runs registered.
+        refused: Number of rows that were refused in earlier runs.
     """
 
     def __init__(
@@ -74,32 +76,38 @@ class Results:
         self._encode = encode
         self._is_read_only = is_read_only
         self._file: BinaryIO | None = None
-        self._size = 0  # what the file must have at least, unless somebody else changed it
-        self._next_look = 0.0
-        self._done = bytearray()  # nine bytes a row: how it ended, and a digest of its key
+        self._size = 0  # a smaller file was changed by another process
+        self._next_check = 0.0
+        self._records = bytearray()
         self._decode = msgspec.json.Decoder(Result).decode
 
     def __enter__(self) -> Self:
-        """Read what earlier runs wrote, and open the file, without a torn last line.
+        """Read the results of earlier runs, and open the file; an incomplete last line is removed.
 
         Raises:
-            WrongUsage: The file cannot be read or written, holds something else, or another run
-                writes to it.
+            InputError: The file cannot be read or written, is not a results file, or is in use by
+                another run.
         """
         if self._path is None:
             return self
-        # Before it is opened, which would wait for the other end of a pipe.
+        # Checked first: to open a named pipe would block.
         if Path(self._path).exists() and not Path(self._path).is_file():
-            raise WrongUsage(f"{self._path}: not a regular file.")
+            raise InputError(
+                f"{self._path} is not a regular file.",
+                "Choose another file for --out; nothing was sent.",
+            )
         try:
             with ExitStack() as closing:
-                file = None if self._is_read_only else closing.enter_context(_opened(self._path))
+                file = None if self._is_read_only else closing.enter_context(_open(self._path))
                 self._size = self._read(self._path)
                 if file is not None:
                     file.truncate(self._size)
                 closing.pop_all()
         except OSError as exc:
-            raise WrongUsage(f"{self._path}: {exc.strerror}.") from None
+            raise InputError(
+                f"cannot open {self._path}: {exc.strerror}.",
+                "Choose another file for --out; nothing was sent.",
+            ) from None
         self._file = file
         return self
 
@@ -109,35 +117,34 @@ class Results:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 
-    def has(self, index: int, key: str | None) -> bool:
-        """Tell whether a row needs nothing more.
+    def is_finished(self, index: int, key: str | None) -> bool:
+        """Return whether an earlier run has registered the row, or it was refused.
 
         Raises:
-            WrongUsage: The row that was registered at this place is another one.
+            InputError: The row that was registered at this position has another key.
         """
-        record = self._done[index * _WIDTH : (index + 1) * _WIDTH]
+        record = self._records[index * _RECORD_SIZE : (index + 1) * _RECORD_SIZE]
         if not record or not record[0]:
             return False
         if record[0] == _OK:
             if bytes(record[1:]) == _digest(key):
                 return True
-            raise WrongUsage(
-                f"{self._path} tells of another row {index}: of another job, or before the rows "
-                "were changed.",
-                "Give the job as it was, or another file for its results.",
+            raise InputError(
+                f"{self._path}: the result with index {index} belongs to a different row: the rows "
+                "or the name of the job have changed.",
+                "Give the same file and --job as before, or another file for --out.",
             )
         if record[0] == _REFUSED and bytes(record[1:]) == _digest(key):
             return True
-        self._forget(index)  # the file was changed: this is a new row
+        self._forget(index)  # the row has changed
         return False
 
-    def has_duplicate(self, index: int) -> bool:
-        """Tell whether a row is known as a duplicate; whatever else is known of it is forgotten."""
-        state = self._done[index * _WIDTH : index * _WIDTH + 1]
+    def is_known_duplicate(self, index: int) -> bool:
+        """Return whether the file has the row as a duplicate; forget any other result of it."""
+        state = self._records[index * _RECORD_SIZE : index * _RECORD_SIZE + 1]
         if state and state[0] == _DUPLICATE:
             return True
         self._forget(index)
@@ -147,8 +154,7 @@ class Results:
         """Append a result.
 
         Raises:
-            ResultsError: It cannot be written whole, as on a full disk, or the file is not the one
-                that this run opened.
+            ResultsError: The disk is full, or the file was deleted, replaced or truncated.
         """
         if self._file is None:
             return
@@ -161,16 +167,16 @@ class Results:
             raise ResultsError(f"{self._path}: {os.strerror(errno.ENOSPC)}")
         self._size += len(line)
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + _SECONDS_BETWEEN_LOOKS
-            self._look(self._file)
+        if now >= self._next_check:
+            self._next_check = now + _CHECK_INTERVAL
+            self._check_file(self._file)
 
     def save(self) -> None:
-        """Make sure that all results are on the disk, and in the file of this name.
+        """Flush the results to the disk.
 
         Raises:
-            ResultsError: They are not, as a network file system may say so late that its disk is
-                full.
+            ResultsError: They cannot be written: a network file system may report a full disk only
+                now. Or the file was deleted, replaced or truncated.
         """
         if self._file is None:
             return
@@ -178,10 +184,10 @@ class Results:
             os.fsync(self._file.fileno())
         except OSError as exc:
             raise ResultsError(f"{self._path}: {exc}") from None
-        self._look(self._file)
+        self._check_file(self._file)
 
-    def _look(self, file: BinaryIO) -> None:
-        """See whether the file still has its name and its content."""
+    def _check_file(self, file: BinaryIO) -> None:
+        """Check that the path still refers to the open file, and that nobody truncated it."""
         ours = os.fstat(file.fileno())
         try:
             named = os.stat(str(self._path))  # noqa: PTH116 # fstat's counterpart
@@ -199,11 +205,11 @@ class Results:
                 for number, line in enumerate(file, 1):
                     if not line.endswith(b"\n"):
                         if not (line.startswith(_START) or _START.startswith(line)):
-                            raise self._is_no_result(number)
-                        break  # torn: the run ended while it wrote
+                            raise self._not_a_result(number)
+                        break  # incomplete: the run was killed while it wrote
                     self._note_line(line, number)
                     end += len(line)
-        except FileNotFoundError:  # as it is before the first run, of which this is a dry one
+        except FileNotFoundError:  # a dry run before the first run
             pass
         return end
 
@@ -211,16 +217,16 @@ class Results:
         try:
             result = self._decode(line)
         except (msgspec.DecodeError, UnicodeError):
-            raise self._is_no_result(number) from None
-        if not 0 <= result.index < _LARGEST_INDEX:
-            raise self._is_no_result(number)
+            raise self._not_a_result(number) from None
+        if not 0 <= result.index < _MAX_INDEX:
+            raise self._not_a_result(number)
         self._note(result)
 
     def _note(self, result: Result) -> None:
-        start = result.index * _WIDTH
-        missing = start + _WIDTH - len(self._done)
+        start = result.index * _RECORD_SIZE
+        missing = start + _RECORD_SIZE - len(self._records)
         if missing > 0:
-            self._done += bytes(missing)
+            self._records += bytes(missing)
         self._forget(result.index)
         if result.duplicate_of is not UNSET:
             state = _DUPLICATE
@@ -229,34 +235,34 @@ class Results:
         self.ok += state == _OK
         self.refused += state == _REFUSED
         digest = _digest(result.idempotency_key)
-        self._done[start : start + _WIDTH] = bytes((state,)) + digest
+        self._records[start : start + _RECORD_SIZE] = bytes((state,)) + digest
 
     def _forget(self, index: int) -> None:
-        state = self._done[index * _WIDTH : index * _WIDTH + 1]
+        state = self._records[index * _RECORD_SIZE : index * _RECORD_SIZE + 1]
         if state:
             self.ok -= state[0] == _OK
             self.refused -= state[0] == _REFUSED
-            self._done[index * _WIDTH] = 0
+            self._records[index * _RECORD_SIZE] = 0
 
-    def _is_no_result(self, number: int) -> WrongUsage:
-        return WrongUsage(
+    def _not_a_result(self, number: int) -> InputError:
+        return InputError(
             f"{self._path}, line {number}: not a result of this command.",
-            "Give another file for the results; nothing was sent.",
+            "Choose another file for --out; nothing was sent.",
         )
 
 
-def _opened(path: str) -> BinaryIO:
-    # Unbuffered: a line that was written survives whatever kills this process.
+def _open(path: str) -> BinaryIO:
+    # Unbuffered, so that a line that was written survives a kill of this process.
     file = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 # click gives a str
-    # Before it is read: another run could write what this one would not see, and cut off.
-    if not is_locked_for_us(file):
+    # Locked before it is read: otherwise this run could truncate lines of another one.
+    if not lock(file):
         file.close()
-        raise WrongUsage(
-            f"{path}: another run writes its results there.",
-            "Wait for its end, or give another file; nothing was sent.",
+        raise InputError(
+            f"{path} is in use by another run.",
+            "Wait until it ends, or choose another file for --out; nothing was sent.",
         )
     return file
 
 
 def _digest(key: str | None) -> bytes:
-    return blake2b((key or "").encode(), digest_size=_DIGEST).digest()
+    return blake2b((key or "").encode(), digest_size=_DIGEST_SIZE).digest()

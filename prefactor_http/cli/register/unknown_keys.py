@@ -1,6 +1,6 @@
-"""Keys that the API does not know, most likely misspelled ones.
+"""Finds keys that the API does not know: most are misspelled.
 
-The API ignores them without a word, so a misspelled key would lose its value.
+The API silently ignores unknown keys, so the value of a misspelled key would be lost.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Any, cast, get_args, get_origin
 
 import msgspec
 
-# difflib's default suggests too much for keys of JSON, which often share a word.
-_RESEMBLANCE = 0.7
-_SHORTEST_PREFIX = 3
+# difflib's default of 0.6 suggests too much: keys of JSON often share a word.
+_MIN_SIMILARITY = 0.7
+_MIN_PREFIX = 3
 
 
 def closest(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Find the name that was probably meant; None if none resembles the key."""
+    """Return the known name that is most similar to a key; None if no name is similar."""
     names = {name.casefold(): name for name in known}
     given = key.casefold().strip()
     matches = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
-    if not matches and len(given) >= _SHORTEST_PREFIX:  # abbreviated
+    if not matches and len(given) >= _MIN_PREFIX:  # an abbreviation
         matches = [name for name in names if name.startswith(given)]
     return names[matches[0]] if matches else None
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:
-    """Say what may have been meant by an unknown key, and what is allowed; it follows the key."""
+    """Return the end of a message about an unknown key: the similar name and the allowed ones."""
     names = list(known)
     meant = closest(key, names)
-    hint = ";" if meant is None else f"; did you mean `{meant}`?"
+    hint = "." if meant is None else f"; did you mean `{meant}`?"
     return f"{hint} Allowed are {', '.join(names)}."
 
 
 class KeyCheck:
-    """Checks the keys of objects whose form is known; JSON schemas in them are not looked at.
+    """Checks the keys of objects with a model; JSON schemas in them are not checked.
 
     Args:
         allow_unknown: Whether all keys are accepted.
@@ -46,37 +46,37 @@ class KeyCheck:
         self._allow_unknown = allow_unknown
 
     def check(self, value: object, kind: type[msgspec.Struct], path: str) -> list[str]:
-        """Check an object and those in it.
+        """Check an object and the objects in it.
 
         Args:
-            value: The object, as it was read.
-            kind: What it should be.
-            path: What messages call it.
+            value: The object, as decoded from JSON.
+            kind: Its model.
+            path: Its name in messages.
 
         Returns:
-            A warning for each unknown key that resembles no known one.
+            A warning for each unknown key that is not similar to a known one.
 
         Raises:
-            ValueError: A key resembles a known one.
+            ValueError: An unknown key is similar to a known one.
         """
         return [] if self._allow_unknown else list(_warnings(value, kind, path))
 
 
 def _warnings(value: object, kind: type[msgspec.Struct], path: str) -> Generator[str, None, None]:
     if not isinstance(value, dict):
-        return  # of the wrong type, which is reported elsewhere
+        return  # a wrong type is reported elsewhere
     fields = cast("dict[str, object]", value)
     nested = _nested_kinds(kind)
     known = kind.__struct_fields__
     for key, inner in fields.items():
         if key not in known:
-            meant = closest(key, known, _RESEMBLANCE)
+            meant = closest(key, known, _MIN_SIMILARITY)
             if meant is not None:
                 raise ValueError(
                     f"{path} contains unknown field `{key}`; did you mean `{meant}`? "
-                    f"Allowed are {', '.join(known)}. --allow-unknown sends it."
+                    f"Allowed are {', '.join(known)}. Use --allow-unknown to send it."
                 )
-            yield f"{path} contains unknown field `{key}`; it is sent as it is."
+            yield f"{path} contains unknown field `{key}`; it is sent unchanged."
         elif key in nested:
             place = f"{path}.{key}"
             if isinstance(inner, list):
@@ -88,7 +88,7 @@ def _warnings(value: object, kind: type[msgspec.Struct], path: str) -> Generator
 
 @cache
 def _nested_kinds(kind: type[msgspec.Struct]) -> Mapping[str, type[msgspec.Struct]]:
-    """Find the fields that hold a Struct or a list of them."""
+    """Return the fields that hold a Struct or a list of them."""
     found: dict[str, type[msgspec.Struct]] = {}
     for field in msgspec.structs.fields(kind):
         for choice in _choices(field.type):

@@ -1,4 +1,4 @@
-"""Reports rows that are not registered: each reason once, with its count, however many rows."""
+"""Reports rows that are not registered. Each reason is printed once, with a count."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from msgspec import Struct
 
 from prefactor_http.cli.register.progress import Progress
 
-_MAX_SHOWN = 20
+_MAX_PRINTED = 20
 _MAX_REASONS = 100
 _MAX_LINES = 10
 
 
-class Kind(Enum):
-    """What a reason is about."""
-
+class IssueKind(Enum):
     REFUSED = "refused"
     UNKNOWN = "unknown"
     DUPLICATE = "duplicate"
     WARNING = "warning"
 
 
-class _Reason(Struct):
-    kind: Kind
+class _Issue(Struct):
+    kind: IssueKind
     text: str
     count: int
     lines: list[int]
@@ -38,62 +36,62 @@ class _Reason(Struct):
         return f"{self.count:,} rows ({self.kind.value}; lines {lines}{more}): {self.text}"
 
 
-class RowReport:
-    """Groups what is reported of rows, so that its memory does not grow with their number.
+class RowIssues:
+    """Groups messages about rows, so that memory does not grow with their number.
 
     Args:
-        name: What messages call the file.
-        results: The file of results, if there is one.
-        progress: Where the first row of each group is reported at once.
+        name: Name of the file in messages.
+        results: The results file, if there is one.
+        progress: Prints the first row of each group immediately.
     """
 
     def __init__(self, name: str, results: str | None, progress: Progress) -> None:
         self._name = name
         self._results = results
         self._progress = progress
-        self._reasons: dict[Hashable, _Reason] = {}
-        self._others: Counter[Kind] = Counter()
+        self._issues: dict[Hashable, _Issue] = {}
+        self._others: Counter[IssueKind] = Counter()
         self._keys: list[tuple[int, str]] = []
 
     def say(self, text: str) -> None:
-        """Show a message that is not about a row."""
+        """Print a message that is not about a row."""
         self._progress.say(text)
 
-    def add(self, kind: Kind, line: int, text: str, group: Hashable = None) -> None:
+    def add(self, kind: IssueKind, line: int, text: str, group: Hashable = None) -> None:
         """Report a row.
 
         Args:
-            kind: What happened to it.
-            line: Its line.
-            text: Why.
-            group: What rows with the same reason have in common; by default the text.
+            kind: What happened to the row.
+            line: Its line number.
+            text: The reason.
+            group: Equal for rows with the same reason; by default the text.
         """
         group = (kind, text if group is None else group)
-        reason = self._reasons.get(group)
-        if reason is not None:
-            reason.count += 1
-            insort(reason.lines, line)
-            del reason.lines[_MAX_LINES:]
+        issue = self._issues.get(group)
+        if issue is not None:
+            issue.count += 1
+            insort(issue.lines, line)
+            del issue.lines[_MAX_LINES:]
             return
-        shown = len(self._reasons)
-        if shown == _MAX_REASONS:
+        printed = len(self._issues)
+        if printed == _MAX_REASONS:
             self._others[kind] += 1
             return
-        self._reasons[group] = _Reason(kind, text, 1, [line])
-        if shown < _MAX_SHOWN:
+        self._issues[group] = _Issue(kind, text, 1, [line])
+        if printed < _MAX_PRINTED:
             self._progress.say(f"{self._name}, line {line}: {text}")
-        elif shown == _MAX_SHOWN:
+        elif printed == _MAX_PRINTED:
             where = "" if self._results is None else f" {self._results} has the reason of each row."
-            self._progress.say(f"Further reasons are not shown.{where}")
+            self._progress.say(f"Further reasons are not printed.{where}")
 
     def add_key(self, line: int, key: str) -> None:
-        """Report the key of a row whose outcome is unknown, where no file has it."""
+        """Report the key of a row whose outcome is unknown, if no file has it."""
         self._keys.append((line, key))
 
     def closing_lines(self) -> list[str]:
-        """Say how often each reason occurred, and which keys to repeat rows with."""
-        repeated = [reason for reason in self._reasons.values() if reason.count > 1]
-        lines = [reason.summary() for reason in repeated[:_MAX_SHOWN]]
+        """Return lines with the count of each reason, and the keys to repeat rows with."""
+        repeated = [issue for issue in self._issues.values() if issue.count > 1]
+        lines = [issue.summary() for issue in repeated[:_MAX_PRINTED]]
         lines += [
             f"{count:,} rows ({kind.value}): other reasons" for kind, count in self._others.items()
         ]
@@ -104,15 +102,15 @@ class RowReport:
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """Give the same for machines."""
+        """Return the same for ``--json``."""
         reasons: list[dict[str, Any]] = [
             {
-                "kind": reason.kind.value,
-                "reason": reason.text,
-                "count": reason.count,
-                "lines": reason.lines,
+                "kind": issue.kind.value,
+                "reason": issue.text,
+                "count": issue.count,
+                "lines": issue.lines,
             }
-            for reason in self._reasons.values()
+            for issue in self._issues.values()
         ]
         reasons += [
             {"kind": kind.value, "reason": None, "count": count, "lines": []}

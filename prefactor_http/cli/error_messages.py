@@ -1,6 +1,7 @@
-"""What an error of the client means for the person who typed the command, and what to do next.
+"""Turns errors of the client into messages for the person who typed the command.
 
-The only place of the command that puts errors of the client into words.
+The client's messages are written for programmers; this module is the only one that rewords them.
+Each message ends with what to do next.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Hashable
 
 from msgspec import Struct
 
-from prefactor_http.cli.errors import Problem, Refused, Unsettled
+from prefactor_http.cli.errors import CommandError, RefusedError, RetryLaterError
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorAuthError,
@@ -26,7 +27,7 @@ from prefactor_http.exceptions import (
 
 MAYBE = "It may have succeeded on the server."
 _INVALID_ACTION = "invalid_action"
-# What the client's messages say to programmers: the name of the call, the option that was exceeded.
+# Python names in the client's messages: the method, and the option that was exceeded.
 _CALL = re.compile(r"^[a-z_]+(\.[a-z_]+)?: ")
 _OPTION = re.compile(r" \([a-z]+_[a-z_]+\)")
 
@@ -35,8 +36,8 @@ class Advice(Struct, frozen=True):
     """What a command knows about its call.
 
     Attributes:
-        if_unknown: For a write, what to do when its outcome is unknown.
-        if_foreign: What it means when something else than the API has answered.
+        if_unknown: For a write, what to do if its outcome is unknown.
+        if_foreign: The message if a server that is not the API has answered.
     """
 
     if_unknown: str | None = None
@@ -44,7 +45,7 @@ class Advice(Struct, frozen=True):
 
 
 def error_text(error: Exception | None) -> str:
-    """Say in a line what went wrong."""
+    """Describe an error in one line, without Python names."""
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
         failed = f"{error.attempts} attempts failed, the last with"
         if error.attempts == 1:
@@ -54,12 +55,17 @@ def error_text(error: Exception | None) -> str:
     if isinstance(error, PrefactorApiError) and error.from_api:
         return text
     if isinstance(error, PrefactorResponseContractError):
-        text = _CALL.sub("", text)
+        text = without_call(text)
     return _OPTION.sub("", text).replace("api_url", "PREFACTOR_API_URL")
 
 
+def without_call(text: str) -> str:
+    """Remove the name of the Python method from the start of a message."""
+    return _CALL.sub("", text)
+
+
 def error_group(error: Exception | None) -> Hashable:
-    """Give what errors that mean the same have in common, whatever request they belong to."""
+    """Return a value that is equal for errors with the same meaning, whatever their request."""
     if isinstance(error, PrefactorRetryExhaustedError) and error.last_error is not None:
         return error_group(error.last_error)
     if isinstance(error, PrefactorApiError):
@@ -68,13 +74,8 @@ def error_group(error: Exception | None) -> Hashable:
     return (type(error), error_text(error))
 
 
-def problem_of(error: PrefactorHttpError, advice: Advice) -> Problem:
-    """Say what an error means and what to do next.
-
-    Args:
-        error: The error of a call.
-        advice: What the command knows about the call.
-    """
+def command_error(error: PrefactorHttpError, advice: Advice) -> CommandError:
+    """Return the error of the command for an error of a call."""
     last = error.last_error if isinstance(error, PrefactorRetryExhaustedError) else error
     api_error = last if isinstance(last, PrefactorApiError) else None
     further: list[str] = []
@@ -113,23 +114,22 @@ def _sentence(error: PrefactorHttpError, last: Exception | None, advice: Advice)
 
 
 def _is_foreign(error: Exception | None) -> bool:
-    """Tell whether a server has answered that does not seem to be the API."""
+    """Return whether the server that answered does not seem to be the API."""
     if isinstance(error, PrefactorApiError):
         return not error.from_api and not is_transient_http_error(error)
     return isinstance(error, PrefactorResponseContractError)
 
 
 def _answer_of(error: Exception | None) -> str:
-    """Say what was answered instead of what the API would."""
     if not isinstance(error, PrefactorResponseContractError):
         return error_text(error)
     return f"HTTP {error.status_code}: {error.body_snippet or 'empty response body'}"
 
 
-def _kind_of(error: PrefactorHttpError) -> type[Problem]:
+def _kind_of(error: PrefactorHttpError) -> type[CommandError]:
     if error.outcome_unknown or is_transient_http_error(error):
-        return Unsettled
-    return Refused if isinstance(error, PrefactorApiError) else Unsettled
+        return RetryLaterError
+    return RefusedError if isinstance(error, PrefactorApiError) else RetryLaterError
 
 
 def _retry_after(error: Exception | None) -> float | None:
@@ -140,7 +140,7 @@ def _retry_after(error: Exception | None) -> float | None:
 
 def _next_step(error: Exception | None) -> str:
     if _is_foreign(error):
-        return "Check PREFACTOR_API_URL: is it the address of the Prefactor API?"
+        return "Check PREFACTOR_API_URL: it must be the address of the Prefactor API."
     retry_after = _retry_after(error)
     if retry_after is not None:
         return f"Try again in {retry_after:g} seconds."
@@ -148,8 +148,8 @@ def _next_step(error: Exception | None) -> str:
         return _next_step_after_refusal(error)
     if isinstance(error, PrefactorConnectionError) and error.certificate_error:
         return (
-            "If a proxy or an authority of your own signs certificates, set SSL_CERT_FILE to the "
-            "file of its certificate."
+            "If your network uses its own certificate authority, set SSL_CERT_FILE to the file of "
+            "its certificate."
         )
     return _TRY_AGAIN
 
@@ -161,9 +161,9 @@ def _next_step_after_refusal(error: PrefactorApiError) -> str:
     if is_transient_http_error(error):
         return _TRY_AGAIN
     if isinstance(error, PrefactorAuthError):
-        return "Check PREFACTOR_API_TOKEN: is it active, and does it allow this call?"
+        return "Check PREFACTOR_API_TOKEN: the token must be active and allowed to make this call."
     if isinstance(error, PrefactorNotFoundError):
         return "Check the id, and that the token belongs to the same account."
     if isinstance(error, PrefactorConflictError) and error.code == _INVALID_ACTION:
-        return "`prefactor-http show ID` shows its state."
-    return "Correct what the message names, then try again."
+        return "To see its status, run: prefactor-http show ID"
+    return "Correct the fields that the message names, then try again."

@@ -1,4 +1,4 @@
-"""The rows of a file that ``prefactor-http register`` reads: JSON Lines or CSV, also gzipped."""
+"""Reads the rows of a file for ``prefactor-http register``: JSON Lines or CSV, also gzipped."""
 
 from __future__ import annotations
 
@@ -18,92 +18,91 @@ import click
 import msgspec
 from msgspec import Struct
 
-from prefactor_http.cli.errors import WrongUsage
-from prefactor_http.cli.register.fields import PARTS, RegisterFile
+from prefactor_http.cli.errors import InputError
+from prefactor_http.cli.register.fields import PARTS, RegistrationFields
 from prefactor_http.cli.register.unknown_keys import suggestion
 
 if TYPE_CHECKING:
-    from _csv import Reader as CsvReader  # what csv.reader gives has no public name
+    from _csv import Reader as CsvReader  # the type has no public name
 
 UNREADABLE = (OSError, EOFError, zlib.error)
-"""What reading a file raises, a truncated or damaged gzip file included."""
+"""Errors of reading a file, including a truncated or damaged gzip file."""
 
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_EMPTY: list[str] = []  # the header of a file that has none
+_NO_HEADER: list[str] = []
 _BOM = b"\xef\xbb\xbf"
-_COLUMNS = RegisterFile.__struct_fields__
+_COLUMNS = RegistrationFields.__struct_fields__
 _BOOLEAN = "update_current_version"
 _TEXT_COLUMNS = frozenset(_COLUMNS) - PARTS.keys() - {_BOOLEAN}
 _BOOLEANS = {"true": True, "false": False}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-# The API names no limit. More characters than this are a quote that is never closed, not a cell.
-_LARGEST_CELL = 16 * 1024 * 1024
+# The API has no limit. A longer cell is one whose quote is never closed.
+_MAX_CELL_SIZE = 16 * 1024 * 1024
 _NUMBER = re.compile(r"\d+")
 _LINE_BREAK = re.compile("[\n\r]")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 class Row(Struct):
-    """A row as the file has it.
+    """A row of the file.
 
     Attributes:
-        index: Its position among the rows, from 0; blank lines are none.
+        index: Its position among the rows, from 0; blank lines do not count.
         line: Number of its first line, from 1.
-        fields: Its fields; None where it cannot be read.
-        problem: Why it cannot be sent, where it cannot.
-        kind: What problems of the same kind have in common; None where that is their text.
-        warnings: What is odd about it.
-        has_own_key: Whether the file gives it an idempotency key.
+        fields: Its fields; None if it cannot be read.
+        error: Why it cannot be sent; None if it can.
+        error_group: Equal for errors that differ in details only; None if the text is that.
+        warnings: Warnings about it.
+        has_own_key: Whether it has an idempotency key in the file.
     """
 
     index: int
     line: int
     fields: dict[str, Any] | None = None
-    problem: str | None = None
-    kind: str | None = None
+    error: str | None = None
+    error_group: str | None = None
     warnings: Sequence[str] = ()
     has_own_key: bool = False
 
 
 class RowError(Exception):
-    """A row that cannot be sent; the message says why.
+    """A row that cannot be sent.
 
     Args:
-        message: Why.
-        kind: What such errors have in common, where their messages differ.
+        message: The reason.
+        group: Equal for errors that differ in details only; None if the message is that.
     """
 
-    def __init__(self, message: str, kind: str | None = None) -> None:
+    def __init__(self, message: str, group: str | None = None) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.group = group
 
 
-class LostPosition(Exception):  # noqa: N818 # not an error of a row, but the end of the file
-    """Where the next row begins is not known; the message says why."""
+class RowBoundaryError(Exception):
+    """The start of the next row is not known, so reading stops."""
 
 
 Rows = Generator[Row, None, None]
 """The rows of a file.
 
-Iterating raises `LostPosition` where the file cannot be followed any further, or one of
-`UNREADABLE`.
+Iterating can raise `RowBoundaryError` or one of `UNREADABLE`.
 """
 
 
 def on_disk(file: BinaryIO) -> BinaryIO:
-    """Give a file that can be read from the start, and whose size is known.
+    """Return a seekable file.
 
-    Standard input and pipes are copied to their end: reading them row by row would make requests
-    wait for whoever writes.
+    Standard input and pipes are copied to a temporary file first. Otherwise requests would wait for
+    the process that writes to the pipe.
 
     Raises:
-        WrongUsage: The copy cannot be written.
+        InputError: The copy cannot be written.
     """
     try:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return file
-    except (OSError, AttributeError):  # a stream that has no descriptor
+    except (OSError, AttributeError):  # a stream without a descriptor
         pass
     try:
         copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 # closed with the command
@@ -111,15 +110,15 @@ def on_disk(file: BinaryIO) -> BinaryIO:
         shutil.copyfileobj(file, copy)
         copy.seek(0)
     except OSError as exc:
-        raise WrongUsage(
+        raise InputError(
             f"the input cannot be copied to {tempfile.gettempdir()}: {exc.strerror}.",
-            "Set TMPDIR to a directory with more room; nothing was sent.",
+            "Set TMPDIR to a directory with more space; nothing was sent.",
         ) from None
     return copy
 
 
-def unpacked(file: BinaryIO) -> BinaryIO:
-    """Give what a gzipped file holds, or the file itself."""
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """Return the file, decompressed if it is gzipped."""
     magic = file.read(len(_GZIP))
     file.seek(0)
     return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if magic == _GZIP else file
@@ -130,22 +129,22 @@ def read_csv(file: BinaryIO, name: str) -> Rows:
 
     Args:
         file: The file.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
-        WrongUsage: The header cannot be read, has a column that is no field, or one twice.
+        InputError: The header cannot be read, or has an unknown or repeated column.
     """
-    csv.field_size_limit(_LARGEST_CELL)
-    # What is not UTF-8 spoils its row, not the file. The reader is strict: otherwise an unclosed
-    # quote would go unnoticed.
+    csv.field_size_limit(_MAX_CELL_SIZE)
+    # With surrogateescape, invalid UTF-8 is an error of its row, not of the file. Without strict,
+    # csv would accept a quote that is never closed.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text, strict=True)
     try:
-        header = [column.strip() for column in next(reader, _EMPTY)]
+        header = [column.strip() for column in next(reader, _NO_HEADER)]
     except csv.Error as exc:
-        raise WrongUsage(f"{name}, line 1: {_reason_of(exc)}.", "Nothing was sent.") from None
+        raise InputError(f"{name}, line 1: {_csv_error(exc)}.", "Nothing was sent.") from None
     except UNREADABLE as exc:
-        raise WrongUsage(f"{name} cannot be read: {exc}.", "Nothing was sent.") from None
+        raise InputError(f"{name} cannot be read: {exc}.", "Nothing was sent.") from None
     while header and not header[-1]:
         header.pop()
     _check_header(header, name)
@@ -153,22 +152,22 @@ def read_csv(file: BinaryIO, name: str) -> Rows:
 
 
 def _check_header(header: list[str], name: str) -> None:
-    columns = f"Columns are {', '.join(_COLUMNS)}; nothing was sent."
+    columns = f"Allowed columns are {', '.join(_COLUMNS)}; nothing was sent."
     unknown = [column for column in header if column not in _COLUMNS]
     if not unknown:
         if len(set(header)) < len(header):
-            raise WrongUsage(f"{name}, line 1: a column comes twice.", columns)
+            raise InputError(f"{name}, line 1: a column appears twice.", columns)
         return
     first = unknown[0]
     if first.encode(errors="surrogateescape").startswith(_UTF16):
-        raise WrongUsage(f"{name} is not UTF-8.", "Save it as CSV UTF-8; nothing was sent.")
+        raise InputError(f"{name} is not UTF-8.", "Save it as CSV UTF-8; nothing was sent.")
     for separator, plural in _SEPARATORS.items():
         if separator in first:
-            raise WrongUsage(
+            raise InputError(
                 f"{name}, line 1: the columns are separated by {plural} ({separator!r}).",
-                f"Separate them by commas. {columns}",
+                f"Separate them with commas. {columns}",
             )
-    raise WrongUsage(
+    raise InputError(
         f"{name}, line 1: unknown column {first!r}{suggestion(first, _COLUMNS)}",
         "Nothing was sent.",
     )
@@ -183,27 +182,27 @@ def read_json_lines(file: BinaryIO) -> Rows:
             continue
         row = Row(index, number)
         try:
-            row.fields = _object_of(text)
+            row.fields = _decode_row(text)
         except RowError as exc:
-            row.problem, row.kind = str(exc), exc.kind
+            row.error, row.error_group = str(exc), exc.group
         yield row
         index += 1
 
 
-def _object_of(text: bytes) -> dict[str, Any]:
-    value = _decoded(text)
+def _decode_row(text: bytes) -> dict[str, Any]:
+    value = _decode(text)
     if not isinstance(value, dict):
-        raise RowError("a row is a JSON object")
+        raise RowError("a row must be a JSON object")
     return cast("dict[str, Any]", value)
 
 
-def _decoded(text: bytes | str) -> object:
+def _decode(text: bytes | str) -> object:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        problem = f"not JSON: {exc}"
-        # Where in the line it is malformed differs from row to row.
-        raise RowError(problem, _NUMBER.sub("", problem)) from None
+        message = f"not JSON: {exc}"
+        # The position of the error in the line differs between rows.
+        raise RowError(message, _NUMBER.sub("", message)) from None
 
 
 def _csv_rows(text: io.TextIOWrapper, reader: CsvReader, header: list[str]) -> Rows:
@@ -214,7 +213,7 @@ def _csv_rows(text: io.TextIOWrapper, reader: CsvReader, header: list[str]) -> R
             try:
                 cells = next(reader, None)
             except csv.Error as exc:
-                raise LostPosition(f"line {line}: {_reason_of(exc)}") from None
+                raise RowBoundaryError(f"line {line}: {_csv_error(exc)}") from None
             if cells is None:
                 return
             if not any(cell and not cell.isspace() for cell in cells):
@@ -223,34 +222,38 @@ def _csv_rows(text: io.TextIOWrapper, reader: CsvReader, header: list[str]) -> R
             try:
                 row.fields = _fields_of(header, cells, line)
             except RowError as exc:
-                row.problem, row.kind = str(exc), exc.kind
+                row.error, row.error_group = str(exc), exc.group
             yield row
             index += 1
     finally:
-        text.detach()  # or it would close the file, whose position is still asked for
+        text.detach()  # otherwise it would close the file, whose position is still needed
 
 
-def _reason_of(error: csv.Error) -> str:
+def _csv_error(error: csv.Error) -> str:
     return f"not CSV: a quote is never closed, or not doubled within a cell ({error})"
 
 
 def _fields_of(header: list[str], cells: list[str], line: int) -> dict[str, Any]:
     while len(cells) > len(header) and not cells[-1].strip():
-        cells.pop()  # columns without a name, as spreadsheets leave them
+        cells.pop()  # spreadsheets write such columns without a name
     for column, cell in zip(header, cells, strict=False):
-        # No such text has a line break: these are the rows that an unclosed quote has swallowed.
+        # Such texts have no line breaks: this one contains the rows after an unclosed quote.
         if not cell.isprintable() and column not in PARTS and _LINE_BREAK.search(cell.strip()):
-            raise LostPosition(f"line {line}: {column} has a line break, as after a missing quote")
+            raise RowBoundaryError(
+                f"line {line}: {column} has a line break; a quote before it may be missing"
+            )
     if len(cells) != len(header):
-        raise RowError(f"has {len(cells)} cells, the header {len(header)}")
+        raise RowError(f"has {len(cells)} cells, but the header has {len(header)}")
     return {
-        column: cell if cell.isprintable() and column in _TEXT_COLUMNS else _typed(column, cell)
+        column: cell
+        if cell.isprintable() and column in _TEXT_COLUMNS
+        else _parse_cell(column, cell)
         for column, cell in zip(header, cells, strict=True)
         if cell and not cell.isspace()
     }
 
 
-def _typed(column: str, cell: str) -> object:
+def _parse_cell(column: str, cell: str) -> object:
     if _NOT_UTF8.search(cell):
         raise RowError(f"{column}: not UTF-8")
     if column in _TEXT_COLUMNS:
@@ -261,6 +264,6 @@ def _typed(column: str, cell: str) -> object:
             raise RowError(f"{column}: must be true or false")
         return value
     try:
-        return _decoded(cell)
+        return _decode(cell)
     except RowError as exc:
-        raise RowError(f"{column}: {exc}", f"{column}: {exc.kind}") from None
+        raise RowError(f"{column}: {exc}", f"{column}: {exc.group}") from None

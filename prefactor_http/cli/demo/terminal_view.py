@@ -1,4 +1,4 @@
-"""The demo on a terminal: a lane for each agent, moving while it runs."""
+"""The demo on a terminal: a line for each agent, updated while it runs."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prefactor_http.cli.demo.audit import Verdict
-from prefactor_http.cli.demo.show import rows, sentences
-from prefactor_http.cli.demo.tracker import Outcome, Sighting
+from prefactor_http.cli.demo.audit import DemoSummary
+from prefactor_http.cli.demo.tracker import AttemptOutcome, AttemptView
+from prefactor_http.cli.demo.view import conclusion, summary_rows
 from prefactor_http.exceptions import PrefactorHttpError
 
 _MARKS = {
-    Outcome.DONE: ("●", "green"),
-    Outcome.REPLY_LOST: ("✗", "bold red"),
-    Outcome.REPLAYED: ("↺", "bold cyan"),
-    Outcome.NOT_DONE: ("○", "yellow"),
+    AttemptOutcome.DONE: ("●", "green"),
+    AttemptOutcome.RESPONSE_LOST: ("✗", "bold red"),
+    AttemptOutcome.REPLAYED: ("↺", "bold cyan"),
+    AttemptOutcome.NOT_DONE: ("○", "yellow"),
 }
 _LEGEND = {
-    Outcome.DONE: "done",
-    Outcome.REPLY_LOST: "done, reply lost",
-    Outcome.REPLAYED: "same key again: replayed",
-    Outcome.NOT_DONE: "not done, repeated",
+    AttemptOutcome.DONE: "applied",
+    AttemptOutcome.RESPONSE_LOST: "applied, response lost",
+    AttemptOutcome.REPLAYED: "same key again: replayed",
+    AttemptOutcome.NOT_DONE: "not applied, retried",
 }
 MARKS = "".join(mark for mark, _ in _MARKS.values())
-"""What the terminal must be able to show."""
+"""Characters that the terminal must be able to display."""
 
 _STATUS_STYLES = {"complete": "green", "failed": "magenta", "cancelled": "blue"}
-_NARROWEST_TRAIL, _WIDEST_TRAIL = 24, 40
-_REST = 56  # columns that a line takes besides its trail
+_MIN_TRAIL, _MAX_TRAIL = 24, 40
+_OTHER_COLUMNS = 56  # width of a line without its trail
 
 
 class _Lane:
-    """What one agent's line shows."""
+    """The line of an agent."""
 
     def __init__(self) -> None:
         self.trail = Text()
@@ -46,22 +46,20 @@ class _Lane:
         self.ended: Counter[str] = Counter()
 
 
-class Screen:
-    """A picture of the demo, redrawn in place.
+class TerminalView:
+    """Draws a line per agent and redraws it in place.
 
     Args:
         agents: Names of the agents.
-        faults: Share of attempts that the server makes faulty.
-        console: Where to draw.
+        faults: Share of attempts that the server makes fail.
+        console: The terminal; by default standard output.
     """
 
     def __init__(self, agents: list[str], faults: float, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._faults = faults
         self._lanes = {agent: _Lane() for agent in agents}
-        self._live = Live(
-            get_renderable=self._picture, console=self._console, refresh_per_second=15
-        )
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=15)
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
@@ -75,16 +73,14 @@ class Screen:
     ) -> None:
         self._live.stop()
 
-    def attempted(self, sighting: Sighting) -> None:
-        """Add a mark to the agent's trail."""
-        mark, style = _MARKS[sighting.outcome]
-        lane = self._lanes[sighting.agent]
+    def show_attempt(self, attempt: AttemptView) -> None:
+        mark, style = _MARKS[attempt.outcome]
+        lane = self._lanes[attempt.agent]
         lane.trail.append(mark, style)
-        lane.verb = sighting.verb
-        lane.note = Text(_note(sighting), style if not sighting.is_success else f"dim {style}")
+        lane.verb = attempt.verb
+        lane.note = Text(_note(attempt), style if not attempt.is_success else f"dim {style}")
 
-    def run_ended(self, agent: str, status: str) -> None:
-        """Close the run in the agent's trail."""
+    def show_run(self, agent: str, status: str) -> None:
         lane = self._lanes[agent]
         lane.trail.append("│", "dim")
         lane.ended[status] += 1
@@ -93,29 +89,27 @@ class Screen:
             Text(f"{times} {ended}", _STATUS_STYLES[ended]) for ended, times in lane.ended.items()
         )
 
-    def gave_up(self, agent: str, error: PrefactorHttpError) -> None:
-        """Show the error in the agent's line."""
+    def show_error(self, agent: str, error: PrefactorHttpError) -> None:
         lane = self._lanes[agent]
         lane.trail.append("!", "bold white on red")
         lane.note = Text(str(error), "bold red")
 
-    def conclude(self, verdict: Verdict) -> None:
-        """Draw the table below the picture."""
+    def show_summary(self, summary: DemoSummary) -> None:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
         table.add_column(style="dim")
-        for name, figure, meaning in rows(verdict):
-            table.add_row(name, Text(str(figure), _figure_style(name, figure)), meaning)
+        for name, count, meaning in summary_rows(summary):
+            table.add_row(name, Text(str(count), _count_style(name, count)), meaning)
         self._console.print()
         self._console.print(table)
         self._console.print()
         self._console.print(
-            Text("\n".join(sentences(verdict)), "green" if verdict.holds else "bold red")
+            Text("\n".join(conclusion(summary)), "green" if summary.is_success else "bold red")
         )
 
-    def _picture(self) -> Group:
-        width = min(max(_NARROWEST_TRAIL, self._console.width - _REST), _WIDEST_TRAIL)
+    def _render(self) -> Group:
+        width = min(max(_MIN_TRAIL, self._console.width - _OTHER_COLUMNS), _MAX_TRAIL)
         lanes = Table.grid(padding=(0, 1), expand=True)
         lanes.add_column(no_wrap=True)
         lanes.add_column(width=width, no_wrap=True)
@@ -125,8 +119,9 @@ class Screen:
             lanes.add_row(Text(name, "bold"), lane.trail[-width:], lane.verb, lane.note)
         title = Text.assemble(
             (f"{len(self._lanes)} agents", "bold"),
-            " against a local Prefactor API that breaks ",
+            " against a local Prefactor API that makes ",
             (f"{self._faults:.0%} of attempts", "bold"),
+            " fail",
         )
         legend = Text("  ").join(
             Text.assemble(_MARKS[outcome], f" {meaning}") for outcome, meaning in _LEGEND.items()
@@ -134,15 +129,15 @@ class Screen:
         return Group(title, Text(), lanes, Text(), legend)
 
 
-def _note(sighting: Sighting) -> str:
-    if sighting.outcome is Outcome.REPLAYED:
+def _note(attempt: AttemptView) -> str:
+    if attempt.outcome is AttemptOutcome.REPLAYED:
         return "replayed"
-    if sighting.is_success:
-        return sighting.fault or "ok"
-    return sighting.fault or sighting.error or ""
+    if attempt.is_success:
+        return attempt.fault or "ok"
+    return attempt.fault or attempt.error or ""
 
 
-def _figure_style(name: str, figure: int) -> str:
-    if name in {"doubled", "lost", "given up"}:
-        return "bold red" if figure else "bold green"
+def _count_style(name: str, count: int) -> str:
+    if name in {"doubled", "lost", "failed"}:
+        return "bold red" if count else "bold green"
     return "bold"

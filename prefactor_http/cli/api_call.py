@@ -38,7 +38,10 @@ def call_api(
 
     async def within_client() -> T:
         async with PrefactorHttpClient(config) as client:
-            return await call(client)
+            if connection.attempt_log is None:
+                return await call(client)
+            async with connection.attempt_log.status_line():
+                return await call(client)
 
     try:
         return run_until_stopped(within_client)

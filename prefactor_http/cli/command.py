@@ -13,12 +13,19 @@ import click
 from prefactor_http._version import __version__
 from prefactor_http.cli.demo.command import demo
 from prefactor_http.cli.errors import CommandError, StoppedError
-from prefactor_http.cli.instances import finish, show, start
+from prefactor_http.cli.exit_codes import ExitCode
+from prefactor_http.cli.instances import finish, start, terminate
+from prefactor_http.cli.list_instances import list_instances
 from prefactor_http.cli.output import Output, captured_output
 from prefactor_http.cli.ping import ping
 from prefactor_http.cli.register.command import register
 from prefactor_http.cli.serve import serve
+from prefactor_http.cli.show import show
 from prefactor_http.cli.signals import Stopped, on_signals, raise_stopped
+from prefactor_http.cli.spans import spans
+
+_NAME = "prefactor-http"
+_COMPLETE = "_PREFACTOR_HTTP_COMPLETE"  # set by the script that click writes for a shell
 
 
 class _Command(click.Group):
@@ -37,7 +44,10 @@ class _Command(click.Group):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        del standalone_mode
+        del standalone_mode, complete_var
+        if _COMPLETE in os.environ:
+            # Prints bytes for the shell, and exits.
+            self._main_shell_completion(extra, prog_name or _NAME, _COMPLETE)
         with captured_output() as output:
             # Before click parses: an error in another option is then reported as JSON, too.
             output.as_json = "--json" in (sys.argv if args is None else args)
@@ -46,7 +56,7 @@ class _Command(click.Group):
                     result = super().main(
                         args,
                         prog_name,
-                        complete_var,
+                        _COMPLETE,
                         standalone_mode=False,
                         windows_expand_args=windows_expand_args,
                         obj=output,
@@ -79,15 +89,24 @@ def _exit_now(signum: int) -> NoReturn:
 
 @click.group(
     cls=_Command,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, package_name="prefactor-http")
-def command() -> None:
-    """Register, start and finish agent instances of the Prefactor API.
+@click.version_option(__version__, package_name=_NAME)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Register, start, finish and inspect agent instances of the Prefactor API.
 
     Set PREFACTOR_API_URL and PREFACTOR_API_TOKEN to the address of the API and a token. `demo` and
     `serve` need neither: they run a local API. HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE and
     SSL_CERT_DIR are respected.
+
+    \b
+    Shell completion, for this shell (the README shows how to keep it):
+      bash  eval "$(_PREFACTOR_HTTP_COMPLETE=bash_source prefactor-http)"
+      zsh   eval "$(_PREFACTOR_HTTP_COMPLETE=zsh_source prefactor-http)"
+      fish  _PREFACTOR_HTTP_COMPLETE=fish_source prefactor-http | source
 
     \b
     Exit codes:
@@ -102,7 +121,13 @@ def command() -> None:
     """  # noqa: D301 # \b tells click not to wrap the lines
     # The package logs warnings. Without a handler, Python would print them among our messages.
     logging.getLogger("prefactor_http").addHandler(logging.NullHandler())
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.USAGE)
 
 
-for _subcommand in (demo, serve, ping, register, start, finish, show):
+for _subcommand in (
+    *(demo, serve, ping, register, start, finish, terminate),
+    *(show, spans, list_instances),
+):
     command.add_command(_subcommand)

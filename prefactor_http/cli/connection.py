@@ -14,6 +14,7 @@ import click
 from msgspec import Struct
 
 from prefactor_http._hosts import Reach, plain_http_reach
+from prefactor_http.cli.attempt_log import AttemptLog
 from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.output import Output
 from prefactor_http.config import DEFAULT_API_URL, HttpClientConfig
@@ -46,12 +47,14 @@ class Connection(Struct, frozen=True):
         api_url: Base URL; None for that of the environment.
         max_retries: Attempts after the first; None for the default.
         deadline: Seconds for the whole call; None for no limit.
+        attempt_log: Prints each attempt; None without ``--verbose``.
     """
 
     output: Output
     api_url: str | None
     max_retries: int | None
     deadline: float | None
+    attempt_log: AttemptLog | None = None
 
     @property
     def url(self) -> str:
@@ -76,6 +79,8 @@ class Connection(Struct, frozen=True):
         overrides: dict[str, Any] = {"api_url": url, "deadline": self.deadline}
         if self.max_retries is not None:
             overrides["max_retries"] = self.max_retries
+        if self.attempt_log is not None:
+            overrides["on_attempt"] = self.attempt_log.record
         try:
             config = HttpClientConfig.from_env(**overrides, trust_env=_uses_proxy(url))
         except ValueError as exc:
@@ -115,6 +120,7 @@ def api_options(
         metavar="SECONDS",
         help="Time limit for the whole command.",
     )
+    @click.option("--verbose", is_flag=True, help="Print each attempt to standard error.")
     @click.option("--json", "as_json", is_flag=True, help="Print the result and errors as JSON.")
     @click.pass_obj
     @functools.wraps(command)
@@ -124,13 +130,16 @@ def api_options(
         api_url: str | None,
         max_retries: int | None,
         deadline: float | None,
+        verbose: bool,
         as_json: bool,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
         output.as_json = as_json
         output.has_sent = False
-        command(Connection(output, api_url, max_retries, deadline), *args, **kwargs)
+        attempt_log = AttemptLog(output) if verbose else None
+        connection = Connection(output, api_url, max_retries, deadline, attempt_log)
+        command(connection, *args, **kwargs)
 
     return with_connection
 

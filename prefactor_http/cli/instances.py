@@ -1,4 +1,4 @@
-"""``prefactor-http start``, ``finish`` and ``show``: one agent instance."""
+"""``prefactor-http start``, ``finish`` and ``terminate``: change one agent instance."""
 
 from __future__ import annotations
 
@@ -42,10 +42,16 @@ def finish(connection: Connection, id: str, status: str) -> None:
 
 @click.command()
 @click.argument("id")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is terminated.")
 @api_options
-def show(connection: Connection, id: str) -> None:
-    """Show the agent instance ID."""
-    call_and_show(connection, lambda client: client.agent_instances.get(id), None)
+def terminate(connection: Connection, id: str, reason: str) -> None:
+    """Terminate the active agent instance ID.
+
+    The agent is asked to stop. This cannot be undone.
+    """
+    call_and_show(
+        connection, lambda client: client.agent_instances.terminate(id, reason), _check(id)
+    )
 
 
 def _check(instance_id: str) -> str:

@@ -14,6 +14,7 @@ from prefactor_http.cli.errors import CommandError
 from prefactor_http.cli.escape import escape, to_json
 from prefactor_http.cli.exit_codes import ExitCode
 from prefactor_http.cli.streams import Stream
+from prefactor_http.cli.table import Line, Screen
 from prefactor_http.models.agent_instance import AgentInstance
 
 
@@ -54,15 +55,30 @@ class Output:
         """Encode a value as one line of JSON, without control characters and secrets."""
         return self._redactor.text(to_json(value, ascii_only=ascii_only))
 
-    def show(self, lines: Sequence[str], value: object) -> None:
+    @property
+    def screen(self) -> Screen:
+        """Where tables are printed."""
+        return Screen(self.out.width, is_unicode=self.out.can_encode("├─└│…"))
+
+    def show(self, lines: Sequence[str | Line], value: object) -> None:
         """Print the result to standard output: the lines, or the value as JSON."""
-        self._result = (lines, value)
+        self._result = ([str(line) for line in lines], value)
         self._write(self.out, [self._encoded(self.out, value)] if self.as_json else lines)
+
+    def show_items(self, lines: Sequence[str | Line], items: Sequence[object]) -> None:
+        """Print a list to standard output: the lines, or each item as a line of JSON."""
+        self._result = ([str(line) for line in lines], items)
+        encoded = [self._encoded(self.out, item) for item in items] if self.as_json else lines
+        self._write(self.out, encoded)
 
     def say(self, *lines: str) -> None:
         """Print messages to standard error, except with ``--json``."""
         if not self.as_json:
             self._write(self.err, lines)
+
+    def event(self, name: str, event: object) -> None:
+        """Print something that happens as a line of JSON to standard error, for ``--json``."""
+        self._write(self.err, [self._encoded(self.err, {name: event})])
 
     def warn(self, *warnings: str) -> None:
         """Print a warning; with ``--json`` it becomes part of the report."""
@@ -125,10 +141,16 @@ class Output:
             report["output"] = None if self._result is None else self._result[1]
         return report
 
-    def _write(self, stream: Stream, lines: Sequence[str]) -> None:
+    def _write(self, stream: Stream, lines: Sequence[str | Line]) -> None:
         if lines:
-            stream.write("".join(f"{self.line(line)}\n" for line in lines))
+            has_colour = stream.has_colour
+            stream.write("".join(f"{self._printed(line, has_colour)}\n" for line in lines))
             stream.flush()
+
+    def _printed(self, line: str | Line, has_colour: bool) -> str:
+        if isinstance(line, str) or not has_colour:
+            return self.line(str(line))
+        return "".join(_coloured(self.line(text), colour) for text, colour in line.parts)
 
     def _encoded(self, stream: Stream, value: object) -> str:
         text = self.json_line(value)
@@ -162,6 +184,12 @@ def instance_lines(instance: AgentInstance) -> list[str]:
         ("spans", None if instance.span_counts is None else instance.span_counts.total),
     ]
     return [f"{name:<15} {value}" for name, value in rows if value is not None]
+
+
+def _coloured(text: str, colour: str | None) -> str:
+    if colour == "dim":
+        return click.style(text, dim=True)
+    return text if colour is None else click.style(text, fg=colour)
 
 
 def _is_lost(stream: Stream) -> bool:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime
 
 import click
 
 from prefactor_http.cli.errors import InputError
+from prefactor_http.cli.output import Output
 from prefactor_http.cli.signals import on_signals
-from prefactor_http.testing import LocalPrefactor
+from prefactor_http.testing import FaultKind, LocalPrefactor, RecordedRequest
+
+# The connection is closed before the response is sent.
+_WITHOUT_STATUS = frozenset(
+    {
+        FaultKind.APPLIED_THEN_RESET,
+        FaultKind.GARBAGE_STATUS_LINE,
+    }
+)
 
 
 @click.command(short_help="Run a local Prefactor API.")
@@ -26,14 +36,34 @@ from prefactor_http.testing import LocalPrefactor
     metavar="RATE",
     help="Share of requests that fail on purpose, from 0 to 1.",
 )
-@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the random faults.")
-def serve(port: int, faults: float, seed: int) -> None:
+@click.option(
+    "--seed", type=int, default=0, metavar="N", help="Seed of the ids and the random faults."
+)
+@click.option("--log", "has_log", is_flag=True, help="Print each request to standard error.")
+@click.pass_obj
+def serve(output: Output, port: int, faults: float, seed: int, has_log: bool) -> None:
     """Run a Prefactor API on this machine, in memory, until Ctrl-C.
 
-    Prints the environment variables to paste into another shell. All data is lost when it stops.
-    Ctrl-C is the normal way to stop it: the exit code is 0.
+    Prints the environment variables to paste into another shell. With the same --port and --seed,
+    they are the same each time. All data is lost when it stops. Ctrl-C is the normal way to stop
+    it: the exit code is 0.
+
+    With --log, each request is a line: time, method, path, status, duration, idempotency key, and
+    the fault that was injected, if any.
     """
-    api = LocalPrefactor(port=port, faults=faults, seed=seed, record=False)
+
+    def log(request: RecordedRequest) -> None:
+        output.say(_log_line(request))
+
+    api = LocalPrefactor(
+        port=port,
+        faults=faults,
+        seed=seed,
+        record=False,
+        on_request=log if has_log else None,
+    )
+    for token in (api.token, api.deployment_token):
+        output.redact(token)
     try:
         asyncio.run(_serve(api, faults, seed))
     except OSError as exc:
@@ -51,6 +81,20 @@ async def _serve(api: LocalPrefactor, faults: float, seed: int) -> None:
         async with api:
             click.echo(_greeting(api, faults, seed))
             await stopped.wait()
+
+
+def _log_line(request: RecordedRequest) -> str:
+    status = None if request.fault in _WITHOUT_STATUS else request.status
+    return "  ".join(
+        (
+            f"{datetime.now():%H:%M:%S.%f}"[:-3],  # noqa: DTZ005 # the user's own time
+            f"{request.method:<4} {request.path}",
+            "-" if status is None else str(status),
+            f"{request.seconds * 1000:.1f} ms",
+            request.idempotency_key or "-",
+            *(() if request.fault is None else (f"({request.fault})",)),
+        )
+    )
 
 
 def _greeting(api: LocalPrefactor, faults: float, seed: int) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from typing import TextIO
 
 _ENCODING = "utf-8"
+_DUMB = {"dumb", "unknown"}  # values of TERM
 # Windows reports a closed pipe as an invalid argument.
 _CLOSED = {errno.EPIPE, errno.EBADF, errno.EINVAL if os.name == "nt" else errno.ESHUTDOWN}
 
@@ -46,6 +48,20 @@ class Stream:
 
     def isatty(self) -> bool:
         return self._is_terminal
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes text only: it is no terminal, or one that cannot move the cursor."""
+        return not self._is_terminal or os.environ.get("TERM", "").lower() in _DUMB
+
+    @property
+    def has_colour(self) -> bool:
+        return not self.is_plain and not os.environ.get("NO_COLOR")
+
+    @property
+    def width(self) -> int | None:
+        """The number of columns of the terminal; None for a pipe or a file."""
+        return shutil.get_terminal_size().columns if self._is_terminal else None
 
     def fileno(self) -> int:
         if self._file is None:

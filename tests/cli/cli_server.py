@@ -27,6 +27,18 @@ def success(**fields: Any) -> dict[str, Any]:
     return {"status": "success", "details": INSTANCE | fields}
 
 
+def spans(**fields: Any) -> dict[str, Any]:
+    """Give a list of one span."""
+    span = {
+        "type": "agent_span",
+        "id": "s1",
+        "agent_instance_id": "i1",
+        "schema_name": "step",
+        "status": "pending",
+    }
+    return {"status": "success", "summaries": [span | fields], "pagination": None}
+
+
 def failure(code: str, message: str, **errors: Any) -> dict[str, Any]:
     return {"status": "error", "code": code, "message": message, "errors": errors}
 

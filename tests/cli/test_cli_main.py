@@ -1,12 +1,17 @@
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+import prefactor_http
 from prefactor_http.cli import main
+
+COMMAND = Path(sys.executable).with_name("prefactor-http")
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
@@ -66,5 +71,67 @@ def test_help_names_every_command(monkeypatch, capsys):
         main()
     assert ended.value.code == 0
     output = capsys.readouterr().out
-    for name in ("demo", "serve", "ping", "register", "start", "finish", "show"):
+    commands = "demo serve ping register start finish terminate show spans list"
+    for name in commands.split():
         assert f"\n  {name} " in output
+    assert "_PREFACTOR_HTTP_COMPLETE=bash_source" in output
+
+
+def test_without_a_command_the_help_is_printed(run):
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "\n  terminate " in result.stderr
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "prefactor_http", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"python -m prefactor_http, version {prefactor_http.__version__}\n"
+
+
+def test_as_a_module_without_the_extra_it_names_the_extra(tmp_path):
+    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')")
+    done = subprocess.run(
+        [sys.executable, "-m", "prefactor_http", "ping"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "prefactor-http: click and rich are missing. Run: pip install 'prefactor-http[cli]'\n"
+    )
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion_script(shell):
+    done = subprocess.run(
+        [COMMAND],
+        env=os.environ | {"_PREFACTOR_HTTP_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_PREFACTOR_HTTP_COMPLETE={shell}_complete" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("prefactor-http te", "plain,terminate\n"),
+        ("prefactor-http list --li", "plain,--limit\n"),
+        ("prefactor-http finish i1 --status ca", "plain,cancelled\n"),
+    ],
+)
+def test_commands_options_and_values_are_completed(words, expected):
+    variables = {
+        "_PREFACTOR_HTTP_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    done = subprocess.run(
+        [COMMAND], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == expected

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_server import answering, failure, success
+from cli_server import answering, failure, spans, success
 from rows_support import last_words, lines, named, write
 
 COMMAND = str(Path(sys.executable).with_name("prefactor-http"))
@@ -73,6 +73,8 @@ def test_a_file_name_that_is_not_unicode_can_be_reported(api, run, tmp_path):
 def test_control_characters_of_the_api_are_escaped(run, point_to, arguments, status):
     def answer(path, body):
         if status == 200:
+            if path.startswith("/api/v1/agent_spans"):
+                return 200, spans(schema_name=HOSTILE, status=HOSTILE)
             reply = success(
                 status="active", external_identifier=HOSTILE, termination_reason=HOSTILE
             )
@@ -122,6 +124,8 @@ def test_the_token_is_redacted_in_outputs_and_results(run, point_to, parts, tmp_
     said = f"token {TOKEN} may not"
 
     def answer(path, body):
+        if path.startswith("/api/v1/agent_spans"):
+            return 200, spans(schema_name=said, status=TOKEN, agent_instance_id=TOKEN)
         if not path.endswith("/bulk"):
             return (200, success(external_identifier=said, id=TOKEN))
         key = body["items"][0]["idempotency_key"]

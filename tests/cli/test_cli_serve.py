@@ -1,5 +1,7 @@
+import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorNotFoundError, _pfid
+from prefactor_http.cli.serve import _log_line
+from prefactor_http.testing import FaultKind, LocalPrefactor
 
 COMMAND = [str(Path(sys.executable).with_name("prefactor-http"))]
 
@@ -91,3 +97,84 @@ def test_a_port_in_use_is_wrong_usage(run):
         result = run("serve", "--port", str(taken.getsockname()[1]))
     assert result.exit_code == 2
     assert "cannot listen on port" in result.stderr
+
+
+def exports(*options: str) -> list[str]:
+    with subprocess.Popen(
+        [*COMMAND, "serve", *options], stdout=subprocess.PIPE, text=True
+    ) as server:
+        head = [server.stdout.readline() for _ in range(6)]
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=10)
+    return head
+
+
+def test_the_same_port_and_seed_print_the_same_lines():
+    port = str(free_port())
+    first = exports("--port", port, "--seed", "3")
+    assert exports("--port", port, "--seed", "3") == first
+    other = exports("--port", port, "--seed", "4")
+    assert first[2:4] == other[2:4]  # the address and the token
+    assert not set(first[4:]) & set(other[4:])
+
+
+def test_ids_that_are_created_later_are_new_in_each_run(run):
+    first, second = LocalPrefactor(seed=3), LocalPrefactor(seed=3)
+    assert first.agent_id == second.agent_id
+    time.sleep(0.002)
+    ids = [api._state.account.new_id() for api in (first, second)]
+    assert first.agent_id < ids[0]
+    assert _pfid.decode(ids[0]).timestamp_ms > _pfid.decode(first.agent_id).timestamp_ms
+
+
+def test_serve_logs_each_request_without_the_token():
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--log"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        head = [server.stdout.readline() for _ in range(6)]
+        values = dict(line.removeprefix("export ").strip().split("=") for line in head[2:])
+        url, token = values["PREFACTOR_API_URL"], values["PREFACTOR_API_TOKEN"]
+        asyncio.run(_call(url, token))
+        server.send_signal(signal.SIGINT)
+        _, log = server.communicate(timeout=10)
+    moment = r"\d\d:\d\d:\d\d\.\d{3}"
+    lines = log.splitlines()
+    assert re.fullmatch(rf"{moment}  GET  /api/v1/ping  200  \d+\.\d ms  -", lines[0])
+    assert re.fullmatch(
+        rf"{moment}  POST /api/v1/agent_instance/x/start  404  \d+\.\d ms  a-key", lines[1]
+    )
+    assert re.fullmatch(rf"{moment}  GET  /api/v1/\S+  404  \d+\.\d ms  -", lines[2])
+    assert token not in log
+
+
+async def _call(url: str, token: str) -> None:
+    async with PrefactorHttpClient(HttpClientConfig(url, token)) as client:
+        await client.validate_token()
+        with pytest.raises(PrefactorNotFoundError):
+            await client.agent_instances.start("x", idempotency_key="a-key")
+        with pytest.raises(PrefactorNotFoundError):
+            await client.request("GET", f"/api/v1/{token}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (FaultKind.UNAVAILABLE, "  503  "),
+        (FaultKind.RESET_BEFORE_READING, "  -  "),
+        (FaultKind.APPLIED_THEN_RESET, "  -  "),
+        (FaultKind.CUT_IN_BODY, "  200  "),
+    ],
+)
+async def test_the_log_names_the_fault(kind, expected):
+    lines = []
+    async with LocalPrefactor(record=False, on_request=lambda r: lines.append(_log_line(r))) as api:
+        api.fail_next(kind)
+        config = HttpClientConfig(api.url, api.token, initial_retry_delay=0.01)
+        async with PrefactorHttpClient(config) as client:
+            await client.validate_token()
+        assert api.requests == []
+    failed, repeated = lines
+    assert expected in failed
+    assert failed.endswith(f"({kind})")
+    assert "  200  " in repeated
+    assert "(" not in repeated

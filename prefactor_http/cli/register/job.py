@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Hashable
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from msgspec import UNSET
 
-from prefactor_http import Outcome
+from prefactor_http import Attempt, Outcome
 from prefactor_http.cli.error_messages import error_group, error_text
 from prefactor_http.cli.register.duplicates import DuplicateCheck, DuplicateRow
 from prefactor_http.cli.register.job_request import JobOptions
@@ -89,6 +89,7 @@ class Job:
         self._pending: dict[int, Row] = {}  # by position among the rows given to the client
         self._is_read = False
         self._is_incomplete = False  # rows were not sent, or got no response
+        self._on_attempt: Callable[[Attempt], object] | None = None
         self._client: PrefactorHttpClient
         self._task: asyncio.Task[None]
         self._stopping: list[asyncio.Task[None]] = []
@@ -113,7 +114,11 @@ class Job:
                 return
 
     async def run(
-        self, client: PrefactorHttpClient, shared: dict[str, Any], options: JobOptions
+        self,
+        client: PrefactorHttpClient,
+        shared: dict[str, Any],
+        options: JobOptions,
+        on_attempt: Callable[[Attempt], object] | None = None,
     ) -> None:
         """Register the rows.
 
@@ -121,13 +126,15 @@ class Job:
             client: The client.
             shared: Fields that a row takes if it lacks them.
             options: How to run.
+            on_attempt: Called with each attempt, after it is counted.
 
         Raises:
             InputError: The results file belongs to other rows.
         """
         self._client = client
         loop = asyncio.get_running_loop()
-        instances = client.with_options(on_attempt=self._stats.record_attempt).agent_instances
+        self._on_attempt = on_attempt
+        instances = client.with_options(on_attempt=self._record_attempt).agent_instances
         outcomes = instances.register_many(
             self._fields_to_send(),
             **shared,
@@ -149,6 +156,11 @@ class Job:
             self._is_incomplete = True
             if row.error is None and row.fields is not None:
                 self._record_unknown(row, row.fields["idempotency_key"], _STOPPED, None)
+
+    def _record_attempt(self, attempt: Attempt) -> None:
+        self._stats.record_attempt(attempt)
+        if self._on_attempt is not None:
+            self._on_attempt(attempt)
 
     async def _consume(self, stream: AsyncGenerator[Outcome, None]) -> None:
         async with aclosing(stream) as outcomes:

@@ -54,13 +54,16 @@ def run_job(connection: Connection, request: JobRequest) -> None:
                 f"{request.out} has the results of an earlier run.",
                 "To resume that run, add its --job. Otherwise choose another file for --out.",
             )
-        _run(connection.output, config, results, request)
+        _run(connection, config, results, request)
 
 
 def _run(
-    output: Output, config: HttpClientConfig | None, results: ResultsFile, request: JobRequest
+    connection: Connection,
+    config: HttpClientConfig | None,
+    results: ResultsFile,
+    request: JobRequest,
 ) -> None:
-    options = request.options
+    output, options = connection.output, request.options
     size = _size_of(request)
     _check_parts(request)
     rows = _rows_of(request)
@@ -68,6 +71,8 @@ def _run(
         request.file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
     )
     progress = _progress_for(output, stats)
+    if connection.attempt_log is not None:
+        connection.attempt_log.say = progress.say  # above the bar
     issues = RowIssues(request.name, request.out, progress)
     job = Job(
         rows,
@@ -98,7 +103,7 @@ def _run(
 
 async def _register(job: Job, config: HttpClientConfig, request: JobRequest) -> None:
     async with PrefactorHttpClient(config) as client:
-        await job.run(client, request.shared, request.options)
+        await job.run(client, request.shared, request.options, config.on_attempt)
 
 
 def _size_of(request: JobRequest) -> int:

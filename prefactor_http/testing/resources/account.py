@@ -13,6 +13,9 @@ from prefactor_http.testing.resources.response import JsonObject, not_found
 
 Table = dict[str, JsonObject]
 
+# What exists from the start was created then, so that its ids depend on the seed alone.
+_CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 class Account:
     """Resources by id, and indexes to find them.
@@ -25,6 +28,7 @@ class Account:
 
     def __init__(self, seed: int, *, close_spans_on_terminate: bool = False) -> None:
         self._random = random.Random(seed)
+        self._is_open = False
         self._last_id = (0, 0)
         self.close_spans_on_terminate = close_spans_on_terminate
         self.partition: int = self._random.getrandbits(30)
@@ -56,9 +60,13 @@ class Account:
             }
         )
 
+    def open(self) -> None:
+        """Let time pass: what is created from now on has the current time."""
+        self._is_open = True
+
     def new_id(self) -> str:
         """Return a new id. Ids sort in the order of their creation."""
-        now = time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000 if self._is_open else int(_CREATED_AT.timestamp() * 1000)
         last_time, last_random = self._last_id
         if now > last_time:
             # 79 of 80 bits: the other half of the range is for increments within the millisecond.
@@ -97,7 +105,7 @@ class Account:
         self.external_identifiers.pop((scope, str(resource["external_identifier"])), None)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(UTC) if self._is_open else _CREATED_AT
 
     def stamped(self, resource: JsonObject) -> JsonObject:
         """Set the timestamps of a new resource and return it."""

@@ -35,6 +35,7 @@ class ServerState:
         self.deployment: JsonObject = self._deployments.find_or_create(
             self.agent["id"], self.environment["id"]
         )
+        self.account.open()
 
     def context(self, token: Token) -> Context:
         """Return what the actions of a request work with."""

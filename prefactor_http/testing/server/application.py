@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
@@ -45,6 +46,7 @@ class Application:
         script: FaultScript,
         stall: float,
         record: bool,
+        on_request: Callable[[RecordedRequest], object] | None,
     ) -> None:
         self.log: RequestLog = RequestLog()
         self._dispatcher = dispatcher
@@ -52,6 +54,7 @@ class Application:
         self._script = script
         self._stall = stall
         self._record = record
+        self._on_request = on_request
         self._stopping = asyncio.Event()
         self._detached: set[asyncio.Task[ApiResponse]] = set()
 
@@ -74,6 +77,19 @@ class Application:
         self.log.attempts += 1
         self.log.reads += request.method == "GET"
         record = self._log_request(incoming, fault)
+        if record is None or self._on_request is None:
+            return await self._respond(incoming, fault, record)
+        started = time.monotonic()
+        try:
+            return await self._respond(incoming, fault, record)
+        finally:
+            record.seconds = time.monotonic() - started
+            self._on_request(record)
+
+    async def _respond(
+        self, incoming: IncomingRequest, fault: Fault | None, record: RecordedRequest | None
+    ) -> web.StreamResponse:
+        request = incoming.request
         headers = {"X-Request-Id": f"local-{self.log.attempts}"}
         if fault is not None and fault.kind is FaultKind.RESET_BEFORE_READING:
             response_writer.reset(_transport_of(request))
@@ -105,7 +121,7 @@ class Application:
         kind = None if fault is None else fault.kind
         if kind is not None:
             self.log.faults[kind] += 1
-        if not self._record:
+        if not self._record and self._on_request is None:
             return None
         record = RecordedRequest(
             method=incoming.request.method,
@@ -115,7 +131,8 @@ class Application:
             fault=kind,
             query=list(incoming.request.query.items()),
         )
-        self.log.requests.append(record)
+        if self._record:
+            self.log.requests.append(record)
         return record
 
     def _refuse(

@@ -30,6 +30,7 @@ class RecordedRequest:
         query: The decoded query parameters.
         body: The raw body; empty if a fault prevented reading it.
         status: HTTP status of the response; None if none was sent.
+        seconds: Time from the head of the request to the end of its handling; 0 until then.
     """
 
     method: str
@@ -40,6 +41,7 @@ class RecordedRequest:
     query: list[tuple[str, str]]
     body: bytes = b""
     status: int | None = None
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if "Authorization" in self.headers:

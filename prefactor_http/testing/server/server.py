@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 from aiohttp import web
@@ -50,7 +50,8 @@ class LocalPrefactor:
         host: Address to listen on.
         port: Port to listen on; 0 chooses a free port.
         faults: Fraction of attempts that fail at random, 0 to 1.
-        seed: Seed of the random faults and the ids.
+        seed: Seed of the random faults and the ids. What exists from the start has the same ids
+            for the same seed; later ids contain the current time.
         fault_kinds: Kinds of random faults, chosen with equal probability.
         retry_after: Seconds in the ``Retry-After`` of random 429 and 503 responses.
         stall: Default time in seconds that a stalled response is held back.
@@ -62,6 +63,7 @@ class LocalPrefactor:
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
         refuse_version_clashes: Whether a version's ``external_identifier`` with different content
             is refused with a 422.
+        on_request: Called with each attempt after it was handled, also with ``record=False``.
 
     Attributes:
         token: An account token.
@@ -92,6 +94,7 @@ class LocalPrefactor:
         largest_request: int | None = None,
         close_spans_on_terminate: bool = False,
         refuse_version_clashes: bool = False,
+        on_request: Callable[[RecordedRequest], object] | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -121,6 +124,7 @@ class LocalPrefactor:
             script=self._script,
             stall=stall,
             record=record,
+            on_request=on_request,
         )
         self.account_id: str = self._state.account.account_id
         self.environment_id: str = self._state.environment["id"]
@@ -305,6 +309,11 @@ class LocalPrefactor:
     def spans(self) -> dict[str, JsonObject]:
         """Agent spans by id."""
         return self._state.account.spans
+
+    @property
+    def agent_versions(self) -> dict[str, JsonObject]:
+        """Agent versions by id."""
+        return self._state.account.agent_versions
 
     @property
     def agents(self) -> dict[str, JsonObject]:

@@ -47,7 +47,7 @@ class _Command(click.Group):
         del standalone_mode, complete_var
         if _COMPLETE in os.environ:
             # Prints bytes for the shell, and exits.
-            self._main_shell_completion(extra, prog_name or _NAME, _COMPLETE)
+            self._main_shell_completion(extra, _NAME, _COMPLETE)
         with captured_output() as output:
             # Before click parses: an error in another option is then reported as JSON, too.
             output.as_json = "--json" in (sys.argv if args is None else args)

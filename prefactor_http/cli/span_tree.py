@@ -98,7 +98,7 @@ class SpanTree:
         reached = self._below(self._children.get(None, []))
         for span in self._spans.values():
             if span.id not in reached:
-                self._children[span.parent_span_id].remove(span)
+                self._children[span.parent_span_id].remove(span)  # breaks the cycle
                 self._children.setdefault(None, []).append(span)
                 reached |= self._below([span])
 
@@ -107,10 +107,9 @@ class SpanTree:
         found = {span.id: span for span in spans}
         stack = list(spans)
         while stack:
-            for child in self._children.get(stack.pop().id, []):
-                if child.id not in found:
-                    found[child.id] = child
-                    stack.append(child)
+            children = self._children.get(stack.pop().id, [])
+            found |= {child.id: child for child in children}
+            stack += children
         return found
 
     def _nodes(self, parent: str | None, level: int, prefix: str) -> list[_Node]:

@@ -1,5 +1,6 @@
 """The command, run in this process against a local API in a thread of its own."""
 
+import io
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -45,6 +46,24 @@ def exit_code(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return int(ended.value.code or 0)
 
     return exit_code
+
+
+class Terminal(io.StringIO):
+    """A stream in memory that claims to be a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Give a stream that is a terminal of 80 columns and 24 lines with colours."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Terminal()
 
 
 @pytest.fixture

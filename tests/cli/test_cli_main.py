@@ -1,4 +1,5 @@
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -83,10 +84,16 @@ def test_without_a_command_the_help_is_printed(run):
     assert "\n  terminate " in result.stderr
 
 
-def test_the_package_runs_as_a_module():
-    command = [sys.executable, "-m", "prefactor_http", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"python -m prefactor_http, version {prefactor_http.__version__}\n"
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["prefactor-http", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("prefactor_http", run_name="__main__")
+    assert ended.value.code == 0
+    assert f", version {prefactor_http.__version__}\n" in capsys.readouterr().out
+
+
+def test_the_main_module_can_be_imported_without_running_the_command():
+    runpy.run_module("prefactor_http.__main__", run_name="imported")
 
 
 def test_as_a_module_without_the_extra_it_names_the_extra(tmp_path):
@@ -105,16 +112,12 @@ def test_as_a_module_without_the_extra_it_names_the_extra(tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_gets_its_completion_script(shell):
-    done = subprocess.run(
-        [COMMAND],
-        env=os.environ | {"_PREFACTOR_HTTP_COMPLETE": f"{shell}_source"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"_PREFACTOR_HTTP_COMPLETE={shell}_complete" in done.stdout
+def test_a_shell_gets_its_completion_script(run, monkeypatch, shell):
+    monkeypatch.setenv("_PREFACTOR_HTTP_COMPLETE", f"{shell}_source")
+    result = run()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"_PREFACTOR_HTTP_COMPLETE={shell}_complete" in result.stdout
+    assert "prefactor-http" in result.stdout
 
 
 @pytest.mark.parametrize(

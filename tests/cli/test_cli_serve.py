@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -68,13 +69,16 @@ def test_the_variables_that_serve_prints_configure_the_other_commands(tmp_path, 
     assert errors == ""
 
 
-def test_ctrl_c_stops_serve_with_a_summary(run):
+@pytest.mark.parametrize("options", [[], ["--log"]])
+def test_ctrl_c_stops_serve_with_a_summary(run, options):
     port = free_port()
 
     def interrupt():
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/_local/stats").close()
+                with pytest.raises(HTTPError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/ping")
             except OSError:
                 time.sleep(0.02)
             else:
@@ -83,11 +87,12 @@ def test_ctrl_c_stops_serve_with_a_summary(run):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    result = run("serve", "--port", str(port))
+    result = run("serve", "--port", str(port), *options)
     thread.join()
     assert result.exit_code == 0, result.output
     assert "no faults" in result.output
-    assert "0 requests (0 failed on purpose), 0 writes applied" in result.output
+    assert "1 requests (0 failed on purpose), 0 writes applied" in result.output
+    assert ("GET  /api/v1/ping  401  " in result.stderr) == bool(options)
 
 
 def test_a_port_in_use_is_wrong_usage(run):

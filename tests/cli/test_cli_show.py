@@ -2,13 +2,8 @@
 
 import asyncio
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cli_server import answering, failure, success
@@ -19,7 +14,6 @@ from prefactor_http.cli.span_tree import SpanTree
 from prefactor_http.cli.table import Column, Screen, table
 from prefactor_http.testing import FaultKind
 
-COMMAND = str(Path(sys.executable).with_name("prefactor-http"))
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UNICODE = Screen(80, is_unicode=True)
 
@@ -357,45 +351,25 @@ def test_durations_are_short_and_rounded_down(seconds, text):
     assert time_taken(started, None, NOW) == f"{text} so far"
 
 
-def on_a_terminal(*arguments, **variables):
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [COMMAND, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "60"} | variables,
-    ) as process:
-        os.close(theirs)
-        parts = []
-        while part := _read(ours):
-            parts.append(part)
-    os.close(ours)
-    return process.returncode, b"".join(parts).decode().replace("\r\n", "\n")
-
-
-def _read(descriptor):
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # the other end is closed
-        return b""
-
-
-def test_on_a_terminal_states_have_colours_and_columns_fit(api, traced):
-    code, text = on_a_terminal("show", traced)
-    assert code == 0
+def test_on_a_terminal_states_have_colours(exit_code, traced, terminal):
+    assert exit_code("show", traced, stdout=terminal) == 0
+    text = terminal.getvalue()
     assert "\x1b[32mcomplete\x1b[0m" in text
     assert "\x1b[31mfailed\x1b[0m" in text
     assert "\\x1b[31ml" in text  # from the API: printed, not interpreted
-    code, text = on_a_terminal("list")
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_on_a_narrow_terminal_columns_are_left_out(exit_code, traced, terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert exit_code("list", stdout=terminal) == 0
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
     assert max(map(len, plain.splitlines())) <= 60
     assert plain.split("\n", maxsplit=1)[0].split() == ["id", "status", "duration"]
 
 
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_colours_can_be_turned_off(api, traced, variables):
-    code, text = on_a_terminal("show", traced, **variables)
-    assert code == 0
-    assert "\x1b" not in text
-    assert re.search(r"├─ llm +failed", text)
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_can_be_turned_off(exit_code, traced, terminal, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert exit_code("show", traced, stdout=terminal) == 0
+    assert "\x1b" not in terminal.getvalue()
+    assert re.search(r"├─ llm +failed", terminal.getvalue())

@@ -3,7 +3,6 @@ import re
 
 import pytest
 from cli_server import answering, success
-from test_cli_show import on_a_terminal
 
 from prefactor_http.testing import Fault, FaultKind
 
@@ -56,26 +55,33 @@ def test_the_token_is_not_printed(api, run):
     assert api.token not in result.stderr
 
 
-def test_on_a_terminal_a_line_says_how_long_it_waits(api, instance_id):
+def test_on_a_terminal_a_line_says_how_long_it_waits(api, exit_code, instance_id, terminal):
     api.fail_next(Fault(FaultKind.DELAYED, seconds=1.0))
-    code, text = on_a_terminal("show", instance_id, "--verbose")
-    assert code == 0
+    assert exit_code("show", instance_id, "--verbose", stderr=terminal) == 0
+    text = terminal.getvalue()
     assert re.search(r"\r\x1b\[2KWaiting for attempt 1: \d+ ms", text)
     # It is removed before the attempt is printed.
     assert re.search(r"\r\x1b\[2Kagent_instances\.get  attempt 1  1\.\d{3} s  200\n", text)
 
 
-def test_the_line_is_removed_when_the_command_ends(api, instance_id):
+def test_after_a_failed_attempt_the_line_names_the_next(api, exit_code, instance_id, terminal):
+    api.fail_next(FaultKind.UNAVAILABLE)
+    assert exit_code("start", instance_id, "--verbose", stderr=terminal) == 0
+    assert "Waiting for attempt 2: " in terminal.getvalue()
+
+
+def test_the_line_is_removed_when_the_command_ends(api, exit_code, instance_id, terminal):
     api.fail_next(Fault(FaultKind.DELAYED, seconds=5.0))
-    code, text = on_a_terminal("show", instance_id, "--verbose", "--deadline", "0.7")
-    assert code == 3
-    last = text.rpartition("Waiting for attempt 1: ")[2]
+    command = ["show", instance_id, "--verbose", "--deadline", "0.7"]
+    assert exit_code(*command, stderr=terminal) == 3
+    last = terminal.getvalue().rpartition("Waiting for attempt 1: ")[2]
     assert re.match(r"\d+ ms\r\x1b\[2KError: deadline of 0.7 s exceeded", last)
 
 
-def test_a_dumb_terminal_gets_no_such_line(api, instance_id):
+def test_a_dumb_terminal_gets_no_such_line(api, exit_code, instance_id, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
     api.fail_next(Fault(FaultKind.DELAYED, seconds=0.5))
-    code, text = on_a_terminal("show", instance_id, "--verbose", TERM="dumb")
-    assert code == 0
-    assert "Waiting" not in text
-    assert "\x1b" not in text
+    assert exit_code("show", instance_id, "--verbose", stderr=terminal) == 0
+    assert "attempt 1" in terminal.getvalue()
+    assert "Waiting" not in terminal.getvalue()
+    assert "\x1b" not in terminal.getvalue()

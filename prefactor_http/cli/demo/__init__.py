@@ -1,1 +1,1 @@
-"""``prefactor-http demo``: agent lifecycles against a local API that fails on purpose."""
+"""``prefactor-http demo``: agents run with two clients against local APIs that fail on purpose."""

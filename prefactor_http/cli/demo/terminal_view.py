@@ -1,8 +1,8 @@
-"""The demo on a terminal: a line for each agent, updated while it runs."""
+"""The demo on a terminal: a line for each agent, with both clients side by side."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,54 +11,53 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from prefactor_http.cli.demo.audit import DemoSummary
-from prefactor_http.cli.demo.tracker import AttemptOutcome, AttemptView
-from prefactor_http.cli.demo.view import conclusion, summary_rows
-from prefactor_http.exceptions import PrefactorHttpError
+from prefactor_http.cli.demo.audit import AttemptOutcome, Counts
+from prefactor_http.cli.demo.view import AttemptView, ClientName, count_rows
 
 _MARKS = {
     AttemptOutcome.DONE: ("●", "green"),
-    AttemptOutcome.RESPONSE_LOST: ("✗", "bold red"),
+    AttemptOutcome.RESPONSE_LOST: ("✗", "yellow"),
+    AttemptOutcome.DOUBLED: ("2", "bold white on red"),
     AttemptOutcome.REPLAYED: ("↺", "bold cyan"),
     AttemptOutcome.NOT_DONE: ("○", "yellow"),
+    AttemptOutcome.REFUSED: ("!", "bold white on red"),
 }
-_LEGEND = {
-    AttemptOutcome.DONE: "applied",
-    AttemptOutcome.RESPONSE_LOST: "applied, response lost",
-    AttemptOutcome.REPLAYED: "same key again: replayed",
-    AttemptOutcome.NOT_DONE: "not applied, retried",
-}
-MARKS = "".join(mark for mark, _ in _MARKS.values())
+_LEGEND = (
+    {
+        AttemptOutcome.DONE: "applied",
+        AttemptOutcome.NOT_DONE: "not applied",
+        AttemptOutcome.RESPONSE_LOST: "applied, response lost",
+    },
+    {
+        AttemptOutcome.DOUBLED: "applied twice",
+        AttemptOutcome.REFUSED: "wrongly failed",
+        AttemptOutcome.REPLAYED: "same key: replayed",
+    },
+)
+_END_OF_RUN = "│"
+MARKS = _END_OF_RUN + "".join(mark for mark, _ in _MARKS.values())
 """Characters that the terminal must be able to display."""
+MIN_WIDTH, MIN_HEIGHT = 60, 24
 
-_STATUS_STYLES = {"complete": "green", "failed": "magenta", "cancelled": "blue"}
-_MIN_TRAIL, _MAX_TRAIL = 24, 40
-_OTHER_COLUMNS = 56  # width of a line without its trail
-
-
-class _Lane:
-    """The line of an agent."""
-
-    def __init__(self) -> None:
-        self.trail = Text()
-        self.verb = ""
-        self.note = Text()
-        self.ended: Counter[str] = Counter()
+_GAP = 2
+_MAX_TRAIL = 40
 
 
 class TerminalView:
     """Draws a line per agent and redraws it in place.
 
     Args:
+        title: The first line.
         agents: Names of the agents.
-        faults: Share of attempts that the server makes fail.
         console: The terminal; by default standard output.
     """
 
-    def __init__(self, agents: list[str], faults: float, console: Console | None = None) -> None:
+    def __init__(self, title: str, agents: list[str], console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._faults = faults
-        self._lanes = {agent: _Lane() for agent in agents}
+        self._title = title
+        self._names = agents
+        self._counts: Mapping[ClientName, Counts] = {}
+        self._trails = {(client, agent): Text() for client in ClientName for agent in agents}
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=15)
 
     def __enter__(self) -> Self:
@@ -73,71 +72,51 @@ class TerminalView:
     ) -> None:
         self._live.stop()
 
+    def show_counts(self, counts: Mapping[ClientName, Counts]) -> None:
+        self._counts = counts
+
     def show_attempt(self, attempt: AttemptView) -> None:
         mark, style = _MARKS[attempt.outcome]
-        lane = self._lanes[attempt.agent]
-        lane.trail.append(mark, style)
-        lane.verb = attempt.verb
-        lane.note = Text(_note(attempt), style if not attempt.is_success else f"dim {style}")
+        self._trails[attempt.client, attempt.agent].append(mark, style)
 
-    def show_run(self, agent: str, status: str) -> None:
-        lane = self._lanes[agent]
-        lane.trail.append("│", "dim")
-        lane.ended[status] += 1
-        lane.verb = ""
-        lane.note = Text(", ").join(
-            Text(f"{times} {ended}", _STATUS_STYLES[ended]) for ended, times in lane.ended.items()
-        )
+    def show_run(
+        self, client: ClientName, agent: str, status: str, error: Exception | None
+    ) -> None:
+        del status, error
+        self._trails[client, agent].append(_END_OF_RUN, "dim")
 
-    def show_error(self, agent: str, error: PrefactorHttpError) -> None:
-        lane = self._lanes[agent]
-        lane.trail.append("!", "bold white on red")
-        lane.note = Text(str(error), "bold red")
-
-    def show_summary(self, summary: DemoSummary) -> None:
-        table = Table.grid(padding=(0, 2))
+    def show_conclusion(self, lines: list[str], commands: list[tuple[str, str]]) -> None:
+        self._console.print()
+        is_correct = self._counts[ClientName.PACKAGE].is_correct
+        self._console.print(Text(lines[0], "red"))
+        self._console.print(Text("\n".join(lines[1:]), "green" if is_correct else "bold red"))
+        self._console.print("\nTry next:")
+        table = Table.grid(padding=(0, _GAP))
         table.add_column(style="bold", no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
         table.add_column(style="dim")
-        for name, count, meaning in summary_rows(summary):
-            table.add_row(name, Text(str(count), _count_style(name, count)), meaning)
-        self._console.print()
+        for command, meaning in commands:
+            table.add_row(f"  {command}", meaning)
         self._console.print(table)
-        self._console.print()
-        self._console.print(
-            Text("\n".join(conclusion(summary)), "green" if summary.is_success else "bold red")
-        )
 
     def _render(self) -> Group:
-        width = min(max(_MIN_TRAIL, self._console.width - _OTHER_COLUMNS), _MAX_TRAIL)
-        lanes = Table.grid(padding=(0, 1), expand=True)
-        lanes.add_column(no_wrap=True)
-        lanes.add_column(width=width, no_wrap=True)
-        lanes.add_column(width=len("register"), style="dim", no_wrap=True)
-        lanes.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        for name, lane in self._lanes.items():
-            lanes.add_row(Text(name, "bold"), lane.trail[-width:], lane.verb, lane.note)
-        title = Text.assemble(
-            (f"{len(self._lanes)} agents", "bold"),
-            " against a local Prefactor API that makes ",
-            (f"{self._faults:.0%} of attempts", "bold"),
-            " fail",
-        )
-        legend = Text("  ").join(
-            Text.assemble(_MARKS[outcome], f" {meaning}") for outcome, meaning in _LEGEND.items()
-        )
-        return Group(title, Text(), lanes, Text(), legend)
-
-
-def _note(attempt: AttemptView) -> str:
-    if attempt.outcome is AttemptOutcome.REPLAYED:
-        return "replayed"
-    if attempt.is_success:
-        return attempt.fault or "ok"
-    return attempt.fault or attempt.error or ""
-
-
-def _count_style(name: str, count: int) -> str:
-    if name in {"doubled", "lost", "failed"}:
-        return "bold red" if count else "bold green"
-    return "bold"
+        names = max(map(len, self._names))
+        width = min((self._console.width - names - 2 * _GAP) // 2, _MAX_TRAIL)
+        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid.add_column(no_wrap=True, width=names)
+        for _ in ClientName:
+            grid.add_column(no_wrap=True, width=width)
+        grid.add_row("", *(Text(client.value, "bold") for client in ClientName))
+        for agent in self._names:
+            trails = (self._trails[client, agent][-width:] for client in ClientName)
+            grid.add_row(agent, *trails)
+        grid.add_row()
+        for name, values in count_rows(self._counts):
+            cells = (Text(str(value), "bold red" if value else "bold green") for value in values)
+            grid.add_row(Text(name, "bold"), *cells)
+        legend = [
+            Text("  ").join(
+                Text.assemble(_MARKS[outcome], f" {meaning}") for outcome, meaning in row.items()
+            )
+            for row in _LEGEND
+        ]
+        return Group(Text(self._title, "bold"), grid, Text(), *legend)

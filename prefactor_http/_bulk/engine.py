@@ -500,25 +500,26 @@ class BatchEngine:
         if not outage.failures:
             return  # the API has refused the request
         due = max(outage.send_at, outage.probe_at if outage.is_down else now)
-        if due < math.inf:
-            report_retry(
-                Retry(
-                    operation=operation.name,
-                    method=operation.method,
-                    path=operation.path_for(None),
-                    number=outage.failures,
-                    max_retries=None,
-                    reason=f"{error.status_code}"
-                    if isinstance(error, PrefactorApiError)
-                    else type(error).__name__,
-                    error=describe(error),
-                    wait_for=max(0.0, due - now),
-                    waited_so_far=outage.duration(now),
-                    idempotency_key=None,
-                    items=len(chunk.items),
-                ),
-                self._executor.config.on_retry,
-            )
+        # Without a next probe, the items are held and back off.
+        due = min(due, now + self._max_outage)
+        report_retry(
+            Retry(
+                operation=operation.name,
+                method=operation.method,
+                path=operation.path_for(None),
+                number=outage.failures,
+                max_retries=None,
+                reason=f"{error.status_code}"
+                if isinstance(error, PrefactorApiError)
+                else type(error).__name__,
+                error=describe(error),
+                wait_for=max(0.0, due - now),
+                waited_so_far=outage.duration(now),
+                idempotency_key=None,
+                items=len(chunk.items),
+            ),
+            self._executor.config.on_retry,
+        )
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         self._on_outcomes(outcomes)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from prefactor_http._hosts import Reach, plain_http_reach
 from prefactor_http._values import as_text
-from prefactor_http.events import Attempt
+from prefactor_http.events import Attempt, Retry, Throttling
 from prefactor_http.idempotency import MAX_LENGTH, check_key
 
 DEFAULT_API_URL = "https://app.prefactorai.com"
@@ -53,6 +53,9 @@ class HttpClientConfig:
             answered in the end returns its tokens. ``"auto"`` means 100 per connection of
             ``max_connections``, None means no budget.
         on_attempt: Called with an `Attempt` after each attempt. Exceptions in it are logged.
+        on_retry: Called with a `Retry` before the wait for each retry, in the same way.
+        on_throttle: Called with a `Throttling` when the rate limiter starts or stops holding back
+            an operation, in the same way.
 
     Raises:
         TypeError: The URL, the token or the prefix is not text.
@@ -91,6 +94,8 @@ class HttpClientConfig:
     trust_env: bool = False
     retry_budget: int | Literal["auto"] | None = "auto"
     on_attempt: Callable[[Attempt], object] | None = None
+    on_retry: Callable[[Retry], object] | None = None
+    on_throttle: Callable[[Throttling], object] | None = None
 
     def __post_init__(self) -> None:
         """Validate all fields."""
@@ -115,8 +120,9 @@ class HttpClientConfig:
             all(_FIRST_STATUS <= code <= _LAST_STATUS for code in self.retry_on_status_codes),
             "must be HTTP statuses from 100 to 599",
         )
-        if inspect.iscoroutinefunction(self.on_attempt):
-            raise ValueError("on_attempt must be a plain function, not a coroutine function")
+        for name in ("on_attempt", "on_retry", "on_throttle"):
+            if inspect.iscoroutinefunction(getattr(self, name)):
+                raise ValueError(f"{name} must be a plain function, not a coroutine function")
         _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
         _check("max_connections", self.max_connections >= 1, "must be at least 1")
         _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")
@@ -227,6 +233,7 @@ class Options(TypedDict, total=False):
     default_idempotency_key: str | None
     deadline: float | None
     on_attempt: Callable[[Attempt], object] | None
+    on_retry: Callable[[Retry], object] | None
 
 
 def warn_of_plain_http(config: HttpClientConfig) -> None:

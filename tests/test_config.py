@@ -39,6 +39,8 @@ def test_the_defaults():
         "trust_env": False,
         "retry_budget": "auto",
         "on_attempt": None,
+        "on_retry": None,
+        "on_throttle": None,
     }
 
 

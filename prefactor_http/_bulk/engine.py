@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -45,10 +45,12 @@ from prefactor_http._bulk.outcome import Outcome, State
 from prefactor_http._bulk.output import encode_success, may_follow_own_success, resource_of
 from prefactor_http._bulk.queue import BatchQueue, Chunk
 from prefactor_http._http.codec import describe
-from prefactor_http._http.errors import LOG
 from prefactor_http._http.executor import Executor
+from prefactor_http._http.observer import installed
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import Reconciled, may_reconcile, reconcile
+from prefactor_http._http.reporting import LOG, report_retry
+from prefactor_http.events import Retry
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorClientError,
@@ -134,6 +136,8 @@ class BatchEngine:
     def add(self, items: list[BatchItem]) -> None:
         """Add items. Each gets one outcome."""
         self.pending += len(items)
+        if installed.observer is not None:
+            installed.observer.on_items_in_flight(self._operation.name, len(items))
         self._queue.add(items)
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
@@ -254,6 +258,7 @@ class BatchEngine:
             response = await self._executor.send(
                 self._operation,
                 chunk.body,
+                items=len(chunk.items),
                 needs_new_connection=chunk.needs_new_connection,
             )
             result = match_outputs(chunk.items, response, self._redactor)
@@ -282,7 +287,7 @@ class BatchEngine:
             now, now - started, len(chunk.items), len(result.ok) + failed, failed
         )
         self.pending -= len(result.ok)
-        self._on_outcomes(result.ok)
+        self._deliver(result.ok)
         self._limits.has_ok = self._limits.has_ok or bool(result.ok)
         for span in result.spans:
             self._remember_span(span)
@@ -486,6 +491,42 @@ class BatchEngine:
             self._on_unexplained_item(chunk, chunk.items[0], error, now)
         else:
             self._on_unexplained(chunk, error, now)
+        if self.fatal_error is None:
+            self._report_retry(chunk, error, now)
+
+    def _report_retry(self, chunk: Chunk, error: PrefactorHttpError, now: float) -> None:
+        """Report the next request after one that failed, unless its items were given up."""
+        outage, operation = self._outage, self._operation
+        if not outage.failures:
+            return  # the API has refused the request
+        due = max(outage.send_at, outage.probe_at if outage.is_down else now)
+        # Without a next probe, the items are held and back off.
+        due = min(due, now + self._max_outage)
+        report_retry(
+            Retry(
+                operation=operation.name,
+                method=operation.method,
+                path=operation.path_for(None),
+                number=outage.failures,
+                max_retries=None,
+                reason=f"{error.status_code}"
+                if isinstance(error, PrefactorApiError)
+                else type(error).__name__,
+                error=describe(error),
+                wait_for=max(0.0, due - now),
+                waited_so_far=outage.duration(now),
+                idempotency_key=None,
+                items=len(chunk.items),
+            ),
+            self._executor.config.on_retry,
+        )
+
+    def _deliver(self, outcomes: list[Outcome]) -> None:
+        self._on_outcomes(outcomes)
+        if installed.observer is not None:
+            name = self._operation.name
+            installed.observer.on_items(name, Counter(outcome.state.value for outcome in outcomes))
+            installed.observer.on_items_in_flight(name, -len(outcomes))
 
     def _on_refused(self, chunk: Chunk, error: PrefactorHttpError, kind: FailureKind) -> None:
         """Find the item that a request was refused for."""
@@ -656,7 +697,7 @@ class BatchEngine:
         """Report the outcome of one item, and apply what follows from it."""
         item.history.has_outcome = True
         self.pending -= 1
-        self._on_outcomes([outcome])
+        self._deliver([outcome])
         if self.fatal_error is None and not outcome.ok:
             self._queue.block_group(item.group, is_certain=outcome.failed)
         if outcome.failed and self.fatal_error is None:

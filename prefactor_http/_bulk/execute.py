@@ -38,7 +38,9 @@ from prefactor_http.models.bulk_output import OutputReader, ReceivedOutput
 
 async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
     """Execute the calls; see `BulkClient.execute`."""
-    response, was_sent_before = await executor.send_items(_api.BULK, request.body)
+    response, was_sent_before = await executor.send_items(
+        _api.BULK, request.body, items=len(request.items)
+    )
     contradictions = find_contradictions(request.items, response.outputs)
     if contradictions:
         response = await _repeat(executor, request)
@@ -94,7 +96,9 @@ async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
 async def _repeat(executor: Executor, request: BulkRequest) -> BulkReply:
     """Send the calls again on a new connection."""
     try:
-        response, _ = await executor.send_items(_api.BULK, request.body, needs_new_connection=True)
+        response, _ = await executor.send_items(
+            _api.BULK, request.body, items=len(request.items), needs_new_connection=True
+        )
     except PrefactorHttpError as error:
         error.outcome_unknown = True  # the first response cannot be trusted
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from prefactor_http._bulk.concurrency import ConcurrencyController
 from prefactor_http._http.codec import describe
-from prefactor_http._http.errors import LOG
+from prefactor_http._http.reporting import LOG
 from prefactor_http.exceptions import (
     PrefactorConnectionError,
     PrefactorHttpError,
@@ -98,10 +98,13 @@ class OutageMonitor:
         self._since = None
         self.failures = self._unexplained = self._new_probes = 0
 
+    def duration(self, now: float) -> float:
+        """Return the seconds since the first failure."""
+        return 0.0 if self._since is None else now - self._since
+
     def needs_new_probe(self, now: float) -> bool:
         """Whether to probe with another item: the items probed so far may be at fault."""
-        seconds = now - (self._since or now)
-        return self._new_probes < 2 + int(seconds / _SECONDS_PER_NEW_PROBE)
+        return self._new_probes < 2 + int(self.duration(now) / _SECONDS_PER_NEW_PROBE)
 
     @property
     def probe_position(self) -> float:
@@ -127,7 +130,7 @@ class OutageMonitor:
             return error
         if not self._max_retries:
             return error
-        seconds = now - (self._since or now)
+        seconds = self.duration(now)
         exhausted = PrefactorRetryExhaustedError(
             f"{self._name} failed {self.failures} times in {seconds:.1f} s, "
             f"the last time with: {describe(error)}",

@@ -81,6 +81,8 @@ class PreparedRequest(Struct, Generic[T]):
         was_suspect: Whether a response so far may have belonged to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
         admitted_at: When the rate limiter last admitted the call; not set while it is idle.
+        items: Number of items in a bulk request, or None.
+        status: HTTP status of the last response; set only while the process is instrumented.
     """
 
     operation: Operation[T]
@@ -99,6 +101,8 @@ class PreparedRequest(Struct, Generic[T]):
     was_suspect: bool = False
     needs_new_connection: bool = False
     admitted_at: float = -math.inf
+    items: int | None = None
+    status: int | None = None
 
     def __repr__(self) -> str:
         # Error reporters show the local variables of each frame: no body, no headers.

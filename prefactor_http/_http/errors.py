@@ -1,69 +1,20 @@
-"""Builds the errors of failed calls, and reports attempts to the log and the caller's hook."""
+"""Builds the errors of failed calls."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from prefactor_http._http.codec import GET, PreparedRequest, describe
-from prefactor_http._http.response import Failure
+from prefactor_http._http.reporting import LOG
 from prefactor_http._http.timeouts import CancelReason
-from prefactor_http.events import Attempt
 from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorHttpError,
     PrefactorRetryExhaustedError,
     PrefactorTimeoutError,
 )
-
-LOG = logging.getLogger("prefactor_http")
-
-
-def report(
-    prepared: PreparedRequest[Any],
-    outcome: object,
-    status: int | None,
-    seconds: float,
-    hook: Callable[[Attempt], object] | None,
-) -> None:
-    """Report an attempt to the log and to `HttpClientConfig.on_attempt`.
-
-    Args:
-        prepared: The call.
-        outcome: The result, or a `Failure`.
-        status: HTTP status of the response, or None.
-        seconds: Duration of the attempt.
-        hook: The caller's hook, or None.
-    """
-    error = describe(outcome.error) if isinstance(outcome, Failure) else None
-    LOG.debug(
-        "%s %s attempt %d: %s in %.1f ms (key %s)",
-        prepared.operation.method,
-        prepared.path,
-        prepared.attempts,
-        error or status,
-        seconds * 1000,
-        prepared.key,
-    )
-    if hook is None:
-        return
-    try:
-        hook(
-            Attempt(
-                operation=prepared.operation.name,
-                method=prepared.operation.method,
-                path=prepared.path,
-                number=prepared.attempts,
-                status=status,
-                error=error,
-                seconds=seconds,
-                idempotency_key=prepared.key,
-            )
-        )
-    except Exception:  # an error in the hook must not change the outcome of the call
-        LOG.exception("on_attempt raised")
 
 
 def build_error(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, Unpack
 from prefactor_http._http.clock import Clock
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.encoding import encode
+from prefactor_http._http.observer import installed
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
 from prefactor_http._http.retry import Retry
@@ -67,6 +68,7 @@ class Executor:
         request: Any = None,
         resource_id: str | None = None,
         *,
+        items: int | None = None,
         needs_new_connection: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Call an operation of `prefactor_http._api`. Every endpoint method ends here.
@@ -76,6 +78,7 @@ class Executor:
             request: The body, as a Struct or as encoded JSON. It contains the idempotency key, or
                 one key per item. None for a read.
             resource_id: The id in the path.
+            items: Number of items in a bulk request.
             needs_new_connection: Whether the call must not use a pooled connection.
 
         Returns:
@@ -88,16 +91,23 @@ class Executor:
         except (TypeError, ValueError):
             request = None  # error reports show the variables of each frame
             raise
-        return self._retry.run(prepared)
+        prepared.items = items
+        return self.run(prepared)
 
     async def send_items(
-        self, operation: Operation[T], request: Any, *, needs_new_connection: bool = False
+        self,
+        operation: Operation[T],
+        request: Any,
+        *,
+        items: int,
+        needs_new_connection: bool = False,
     ) -> tuple[T, bool]:
         """Send a bulk request; also return whether an earlier attempt may have been applied."""
         prepared = self._prepare(
             operation, request, None, needs_new_connection=needs_new_connection
         )
-        return await self._retry.run(prepared), prepared.outcome_unknown
+        prepared.items = items
+        return await self.run(prepared), prepared.outcome_unknown
 
     async def read(
         self, operation: Operation[T], params: Mapping[str, str], resource_id: str | None = None
@@ -109,7 +119,11 @@ class Executor:
         )
 
     def run(self, prepared: PreparedRequest[T]) -> Coroutine[Any, Any, T]:
-        return self._retry.run(prepared)
+        """Run a prepared call, observed by instrumentation if there is any."""
+        call = self._retry.run(prepared)
+        if installed.observer is None:
+            return call
+        return installed.observer.observe(prepared, self.state.transport.base_url, call)
 
     def _prepare(
         self,

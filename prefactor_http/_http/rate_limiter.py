@@ -32,6 +32,7 @@ until the next probe is due. A call whose deadline ends before the pause fails i
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from prefactor_http._http.clock import Clock
@@ -41,10 +42,13 @@ from prefactor_http._http.codec import (
     TOO_MANY_REQUESTS,
     PreparedRequest,
 )
+from prefactor_http._http.observer import installed
+from prefactor_http._http.reporting import report_throttling
 from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.semaphore import Semaphore
 from prefactor_http._http.throttle import Rejection, Throttle, ThrottleState
 from prefactor_http.config import HttpClientConfig
+from prefactor_http.events import Throttling
 from prefactor_http.exceptions import PrefactorApiError, PrefactorTimeoutError
 
 _EXPIRES_AFTER = 600.0
@@ -96,8 +100,14 @@ class RateLimiter:
                 failure = self._wait_failure(prepared, throttle)
                 if failure is not None:
                     return failure
-                async with throttle.queue:
-                    return await self._wait_in_queue(prepared, throttle, slots)
+                started = self._clock.monotonic()
+                try:
+                    async with throttle.queue:
+                        return await self._wait_in_queue(prepared, throttle, slots)
+                finally:
+                    if installed.observer is not None:
+                        waited = self._clock.monotonic() - started
+                        installed.observer.on_wait(_key(prepared), waited)
             await slots.acquire()
             if self.acquire_nowait(prepared):
                 return None
@@ -166,9 +176,26 @@ class RateLimiter:
         for other, throttle in [*self._throttles.items()]:
             if _is_expired(throttle, now):
                 self._remove(other)
-        throttle = self._throttles[key] = Throttle(self._config)
+        throttle = self._throttles[key] = Throttle(self._config, partial(self._report, key))
         self.is_idle = False
         return throttle
+
+    def _report(self, key: str, state: ThrottleState, now: float) -> None:
+        """Report that the calls of an operation are held back, or no longer."""
+        throttle = self._throttles[key]
+        started = state is not ThrottleState.OPEN
+        if started:
+            throttle.throttled_since = now
+        report_throttling(
+            Throttling(
+                operation=key,
+                started=started,
+                reason=f"{throttle.last_rejection.status}",
+                wait_for=throttle.delay(now) if started else 0.0,
+                seconds=0.0 if started else now - throttle.throttled_since,
+            ),
+            self._config.on_throttle,
+        )
 
     def _remove(self, key: str) -> None:
         del self._throttles[key]

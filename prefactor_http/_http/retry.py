@@ -25,20 +25,17 @@ from prefactor_http._http.codec import (
     describe,
     parse_response,
 )
-from prefactor_http._http.errors import (
-    LOG,
-    annotate_cancellation,
-    build_error,
-    interruption_error,
-    report,
-)
+from prefactor_http._http.errors import annotate_cancellation, build_error, interruption_error
 from prefactor_http._http.identity import confirms, sent_by_request
+from prefactor_http._http.observer import installed
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import may_reconcile, reconcile
+from prefactor_http._http.reporting import LOG, report_attempt, report_retry, retry_reason
 from prefactor_http._http.response import Failure, Response, WriteStatus
 from prefactor_http._http.retry_budget import FIRST_SUCCESS, retry_cost
 from prefactor_http._http.state import ClientState
 from prefactor_http.config import HttpClientConfig
+from prefactor_http.events import Retry as RetryEvent
 from prefactor_http.exceptions import (
     PrefactorClientError,
     PrefactorConflictError,
@@ -117,7 +114,11 @@ class Retry:
                 return failure
         prepared.attempts += 1
         prepared.in_flight = True
-        is_observed = config.on_attempt is not None or LOG.isEnabledFor(logging.DEBUG)
+        is_observed = (
+            config.on_attempt is not None
+            or installed.observer is not None
+            or LOG.isEnabledFor(logging.DEBUG)
+        )
         started = state.clock.monotonic() if is_observed else 0.0
         try:
             response = await state.transport.attempt(prepared, config.request_timeout)
@@ -137,7 +138,15 @@ class Retry:
             state.limiter.record(prepared, outcome)
         if is_observed:
             seconds = state.clock.monotonic() - started
-            report(prepared, outcome, response.status, seconds, config.on_attempt)
+            report_attempt(
+                prepared,
+                response,
+                outcome,
+                seconds,
+                state.redactor,
+                config.on_attempt,
+                is_instrumented=state.transport.is_instrumented,
+            )
         return outcome
 
     def _record(self, prepared: PreparedRequest[Any], failure: Failure) -> None:
@@ -197,6 +206,7 @@ class _RetryLoop(Generic[T]):
         self._first: Failure | None = first
         self._has_reconnected = False
         self._spent = 0
+        self._waited = 0.0
         self._is_exhausted = False
 
     async def run(self) -> T:
@@ -208,6 +218,7 @@ class _RetryLoop(Generic[T]):
             wait=self._wait,
             stop=self._stop,
             sleep=self._state.sleep,
+            before_sleep=self._report,
             retry_error_callback=_outcome_of,
         )
         try:
@@ -286,6 +297,26 @@ class _RetryLoop(Generic[T]):
             return True
         self._spent += cost
         return False
+
+    def _report(self, state: RetryCallState) -> None:
+        failure, prepared = _failure_of(state), self._prepared
+        report_retry(
+            RetryEvent(
+                operation=prepared.operation.name,
+                method=prepared.operation.method,
+                path=prepared.path,
+                number=state.attempt_number,
+                max_retries=self._config.max_retries,
+                reason=retry_reason(failure),
+                error=describe(failure.error),
+                wait_for=state.upcoming_sleep,
+                waited_so_far=self._waited,
+                idempotency_key=prepared.key,
+                items=prepared.items,
+            ),
+            self._config.on_retry,
+        )
+        self._waited += state.upcoming_sleep
 
     async def _reconcile(self, error: PrefactorHttpError) -> T | None:
         """Find out whether an earlier attempt caused this error; see `reconciliation`.

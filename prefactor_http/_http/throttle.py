@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
 
@@ -55,6 +56,7 @@ class Throttle:
 
     Args:
         config: The client's configuration, for the length of pauses.
+        on_change: Called with the new state and the time when calls start or stop being held back.
 
     Attributes:
         queue: Waiting calls acquire this lock one after another.
@@ -65,18 +67,23 @@ class Throttle:
         give_up_at: When waiting calls fail, except during the first pause.
         give_up_after: Seconds from the first rejection, or the last success, to `give_up_at`.
         rejected_at: Time of the last rejection.
+        throttled_since: When calls started to be held back; set by the rate limiter.
         last_rejection: The last rejection.
     """
 
-    def __init__(self, config: HttpClientConfig) -> None:
+    def __init__(
+        self, config: HttpClientConfig, on_change: Callable[[ThrottleState, float], object]
+    ) -> None:
         self.queue = asyncio.Lock()
         self.state = ThrottleState.OPEN
         self.probe: PreparedRequest[Any] | None = None
         self.paused_until = self.give_up_at = self.rejected_at = -math.inf
         self.pauses = 0
+        self.throttled_since = 0.0
         self.give_up_after = max(MIN_GIVE_UP_AFTER, config.max_retry_delay)
         self.last_rejection = Rejection(TOO_MANY_REQUESTS, "", "", None)
         self._config = config
+        self._on_change = on_change
         self._paused_at = -math.inf
         self._probe_until = 0.0
         self._probe_ended: asyncio.Future[None] | None = None
@@ -101,7 +108,7 @@ class Throttle:
                 return -late
             open_after = max(self._estimator.unlimited_after, _MIN_PACED * self._wait)
             if late > _SLACK and now - self._resumed_at > open_after:
-                self.state = ThrottleState.OPEN
+                self._change_state(ThrottleState.OPEN, now)
         return 0.0
 
     def should_give_up(self, now: float) -> bool:
@@ -151,7 +158,9 @@ class Throttle:
             self._resumed_at = now
             self._next_at = prepared.admitted_at + 1 / self._estimator.rate_at(0.0)
             self._admitted = 0
-            self.state = ThrottleState.PACED if self._is_rate_limit else ThrottleState.OPEN
+            self._change_state(
+                ThrottleState.PACED if self._is_rate_limit else ThrottleState.OPEN, now
+            )
         if not self._is_late(prepared):
             self._admitted += 1
 
@@ -185,10 +194,10 @@ class Throttle:
                 self._interval.seconds = prepared.admitted_at - self._resumed_at
             self.pauses = 0
             self.give_up_at = now + self.give_up_after
-            self.state = ThrottleState.PAUSED
         self.pauses += 1
         self._is_rate_limit = is_rate_limit
         self._paused_at, self.paused_until = now, now + pause
+        self._change_state(ThrottleState.PAUSED, now)
         self.probe = None
 
     def _pause_after(self, rejection: Rejection, pauses: int) -> float:
@@ -215,6 +224,11 @@ class Throttle:
                 is_confirmed = is_similar or not interval.is_isolated
                 self._estimator.record_rejection(interval, is_confirmed=is_confirmed)
             self._last_admitted = interval.admitted
+
+    def _change_state(self, state: ThrottleState, now: float) -> None:
+        previous, self.state = self.state, state
+        if (previous is ThrottleState.OPEN) is not (state is ThrottleState.OPEN):
+            self._on_change(state, now)
 
     def _is_late(self, prepared: PreparedRequest[Any]) -> bool:
         """Return whether a call was sent before the last pause started."""

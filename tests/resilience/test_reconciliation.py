@@ -415,3 +415,13 @@ async def test_other_read_errors_do_not_list_the_spans(raw_server, raw_client):
 def test_a_timestamp_that_cannot_be_compared_does_not_count_as_different(timestamp, started_at):
     active = msgspec.convert(instance("active", started_at=started_at), AgentInstance)
     assert was_started({"timestamp": timestamp}, active) is Applied.YES
+
+
+async def test_a_write_that_cannot_be_verified_keeps_its_unknown_outcome(raw_server):
+    raw_server.script(b"", reply(422, b'{"status":"error","code":"validation_errors"}'))
+    config = HttpClientConfig(raw_server.url, "token-1234", initial_retry_delay=0.001)
+    async with PrefactorHttpClient(config) as client:
+        with pytest.raises(PrefactorValidationError) as caught:
+            await client.agents.update("agent-1", {"name": "Triage"})
+    assert caught.value.outcome_unknown
+    assert len(raw_server.requests) == 2  # the two attempts; nothing was read

@@ -47,7 +47,7 @@ class Connection(Struct, frozen=True):
         api_url: Base URL; None for that of the environment.
         max_retries: Attempts after the first; None for the default.
         deadline: Seconds for the whole call; None for no limit.
-        attempt_log: Prints each attempt; None without ``--verbose``.
+        attempt_log: Prints each attempt and retry; None without ``--verbose``.
     """
 
     output: Output
@@ -81,6 +81,7 @@ class Connection(Struct, frozen=True):
             overrides["max_retries"] = self.max_retries
         if self.attempt_log is not None:
             overrides["on_attempt"] = self.attempt_log.record
+            overrides["on_retry"] = self.attempt_log.record_retry
         try:
             config = HttpClientConfig.from_env(**overrides, trust_env=_uses_proxy(url))
         except ValueError as exc:
@@ -120,7 +121,7 @@ def api_options(
         metavar="SECONDS",
         help="Time limit for the whole command.",
     )
-    @click.option("--verbose", is_flag=True, help="Print each attempt to standard error.")
+    @click.option("--verbose", is_flag=True, help="Print each attempt and retry to standard error.")
     @click.option("--json", "as_json", is_flag=True, help="Print the result and errors as JSON.")
     @click.pass_obj
     @functools.wraps(command)

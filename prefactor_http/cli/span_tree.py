@@ -63,7 +63,7 @@ class SpanTree:
     def __init__(
         self, spans: Iterable[AgentSpan], now: datetime, screen: Screen, *, is_complete: bool
     ) -> None:
-        self.hidden = 0
+        self.hidden: int = 0
         self._spans = {span.id: span for span in spans}
         self._now = now
         self._screen = screen

@@ -63,7 +63,7 @@ class CallAudit:
     def __init__(
         self, api: LocalPrefactor, verb: str, agent_version: str, instance_id: str | None
     ) -> None:
-        self.verb = verb
+        self.verb: str = verb
         self._api = api
         self._action = f"agent_instances.{verb}"
         self._agent_version = agent_version
@@ -108,7 +108,7 @@ class Audit:
     """
 
     def __init__(self, api: LocalPrefactor) -> None:
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         self._api = api
 
     def begin_call(self, verb: str, agent_version: str, instance_id: str | None) -> CallAudit:

@@ -218,10 +218,15 @@ class Recorder(LineView):
     def __init__(self):
         super().__init__("title", [AGENT.name])
         self.attempts = {name: [] for name in ClientName}
+        self.doubled = {}
 
     def show_attempt(self, attempt):
         super().show_attempt(attempt)
         self.attempts[attempt.client].append((attempt.verb, attempt.outcome.name))
+
+    def show_run(self, client, agent, status, error):
+        super().show_run(client, agent, status, error)
+        self.doubled[client] = self._counts[client].doubled
 
 
 @pytest.mark.parametrize(
@@ -247,6 +252,7 @@ async def test_a_fault_shows_what_each_client_makes_of_it(
     counts = await compare([AGENT], view, DemoSpeed(0.0, 0.001, 0.2), 0.0, 1)
     assert counts[ClientName.PLAIN] == plain_counts
     assert counts[ClientName.PACKAGE] == Counts(3, 3)
+    assert view.doubled == {name: each.doubled for name, each in counts.items()}
     of_verb = {
         name: [outcome for each, outcome in attempts if each == verb]
         for name, attempts in view.attempts.items()

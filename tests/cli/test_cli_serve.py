@@ -126,6 +126,7 @@ def test_the_same_port_and_seed_print_the_same_lines():
 def test_ids_that_are_created_later_are_new_in_each_run(run):
     first, second = LocalPrefactor(seed=3), LocalPrefactor(seed=3)
     assert first.agent_id == second.agent_id
+    assert first.agents == second.agents  # with their timestamps
     time.sleep(0.002)
     ids = [api._state.account.new_id() for api in (first, second)]
     assert first.agent_id < ids[0]

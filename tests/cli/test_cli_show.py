@@ -275,6 +275,13 @@ def test_a_tree_of_any_depth_fits_the_terminal(width):
     assert all("xxxxx" in line and "complete" in line for line in lines)
 
 
+def test_a_tree_with_control_characters_fits_the_terminal():
+    (line,) = tree_of(span(1, name="\x1b" * 50), screen=Screen(60, is_unicode=True))
+    assert "\x1b" not in line
+    assert line.startswith("\\x1b\\x1b")
+    assert len(line) <= 60
+
+
 def test_a_deep_tree_in_a_pipe_is_indented_only_so_far():
     chain = [span(number, number - 1 if number else None) for number in range(3000)]
     assert max(map(len, tree_of(*chain, screen=Screen(None, is_unicode=True)))) < 120

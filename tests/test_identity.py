@@ -214,8 +214,8 @@ async def test_without_retries_no_response_is_suspect(raw_server, client):
     assert [(await register(once)).id for _ in range(2)] == ["i-1", "i-1"]
 
 
-def test_the_oldest_resource_is_dropped_first():
-    seen = SeenResources(capacity=2)
+def test_the_oldest_resources_are_dropped_first():
+    seen = SeenResources(capacity=4)
     for number in (0, 1, 1, 2):
         seen.add(f"i-{number}", f"key-{number}")
     assert [seen.is_suspect(f"i-{n}", "other") for n in range(3)] == [False, True, True]

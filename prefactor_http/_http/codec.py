@@ -145,6 +145,9 @@ def parse_response(
         return _contract_failure(
             prepared, response, redactor, f"{exc}", retryable=not _is_json(response.body)
         )
+    is_anonymous = operation.is_anonymous
+    if is_anonymous is not None and is_anonymous(prepared.request):
+        return result  # there is nothing to compare
     problem = operation.contradiction(
         prepared.request, prepared.resource_id, prepared.params, result
     )

@@ -85,14 +85,16 @@ class Executor:
             An awaitable of the operation's result.
         """
         try:
-            prepared = self._prepare(
-                operation, request, resource_id, needs_new_connection=needs_new_connection
-            )
+            prepared = self._prepare(operation, request, resource_id)
         except (TypeError, ValueError):
             request = None  # error reports show the variables of each frame
             raise
+        prepared.needs_new_connection = needs_new_connection
         prepared.items = items
-        return self.run(prepared)
+        call = self._retry.run(prepared)
+        if installed.observer is None:  # as in `run`, without its call
+            return call
+        return installed.observer.observe(prepared, self.state.transport.base_url, call)
 
     async def send_items(
         self,
@@ -103,9 +105,8 @@ class Executor:
         needs_new_connection: bool = False,
     ) -> tuple[T, bool]:
         """Send a bulk request; also return whether an earlier attempt may have been applied."""
-        prepared = self._prepare(
-            operation, request, None, needs_new_connection=needs_new_connection
-        )
+        prepared = self._prepare(operation, request, None)
+        prepared.needs_new_connection = needs_new_connection
         prepared.items = items
         return await self.run(prepared), prepared.outcome_unknown
 
@@ -126,17 +127,11 @@ class Executor:
         return installed.observer.observe(prepared, self.state.transport.base_url, call)
 
     def _prepare(
-        self,
-        operation: Operation[T],
-        request: Any,
-        resource_id: str | None,
-        *,
-        needs_new_connection: bool,
+        self, operation: Operation[T], request: Any, resource_id: str | None
     ) -> PreparedRequest[T]:
         if resource_id is not None and type(resource_id) is not str:
             resource_id = as_text(resource_id) or resource_id
         prepared = PreparedRequest(operation, operation.path_for(resource_id))
-        prepared.needs_new_connection = needs_new_connection
         if request is not None:
             try:
                 prepared.body = encode(operation, request)

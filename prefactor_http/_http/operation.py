@@ -171,7 +171,7 @@ class Operation(Generic[T]):
         if resource_id is not None:
             if self._matches(resource_id, result):
                 return None
-        elif not self._is_checked or (self.is_anonymous is not None and self.is_anonymous(request)):
+        elif not self._is_checked:
             return None
         if self._is_list:
             return list_contradiction(params or {}, cast("ListResponse[Any]", result).summaries)

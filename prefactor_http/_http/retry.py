@@ -105,7 +105,9 @@ class Retry:
             self.state.timeouts.stop(timeout)
         raise interruption_error(prepared, reason, deadline)
 
-    async def attempt(self, prepared: PreparedRequest[T]) -> T | Failure:
+    async def attempt(  # noqa: C901 # the path of every call: each step is one branch
+        self, prepared: PreparedRequest[T]
+    ) -> T | Failure:
         """Make one attempt, once the rate limiter admits it and a slot is free."""
         state, config = self.state, self.config
         if not state.acquire_nowait(prepared):
@@ -127,10 +129,13 @@ class Retry:
         prepared.in_flight = False
         outcome = parse_response(prepared, response, state.redactor, state.clock.utcnow)
         if state.seen.is_enabled:
-            if prepared.operation.is_anonymous is not None:
-                outcome = self._check_identity(prepared, response, outcome)
-            elif prepared.resource_id is not None:
-                state.seen.add(prepared.resource_id, prepared.key)
+            if prepared.operation.is_anonymous is None:
+                if prepared.resource_id is not None:
+                    state.seen.add(prepared.resource_id, prepared.key)
+            elif not isinstance(outcome, Failure):
+                created_id = prepared.operation.details_of(outcome).id
+                if not state.seen.add(created_id, prepared.key) or prepared.was_suspect:
+                    outcome = self._check_identity(prepared, response, outcome)
         if isinstance(outcome, Failure):
             self._record(prepared, outcome)
             state.limiter.record(prepared, outcome)
@@ -173,25 +178,22 @@ class Retry:
         prepared.needs_new_connection = failure.contradicts
 
     def _check_identity(
-        self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T | Failure
+        self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T
     ) -> T | Failure:
         """Turn a success that may belong to another call into a failure; see `seen_resources`."""
-        if isinstance(outcome, Failure) or isinstance(response, Failure):
-            return outcome
-        seen, details = self.state.seen, prepared.operation.details_of(outcome)
+        details = prepared.operation.details_of(outcome)
         if prepared.was_suspect:
-            seen.record_repeat(details.id, prepared.key)
-        elif (
-            seen.is_suspect(details.id, prepared.key)
-            and self.config.max_retries > 0
-            and not confirms(sent_by_request(prepared.request, None), details)
+            self.state.seen.record_repeat(details.id, prepared.key)
+        elif self.config.max_retries > 0 and not confirms(
+            sent_by_request(prepared.request, None), details
         ):
             prepared.was_suspect = True
             problem = (
                 f"the response is about {details.id!r}, like an earlier response to another call"
             )
-            return contradiction_failure(prepared, response, self.state.redactor, problem)
-        seen.add(details.id, prepared.key)
+            return contradiction_failure(
+                prepared, cast("Response", response), self.state.redactor, problem
+            )
         return outcome
 
 

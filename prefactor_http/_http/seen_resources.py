@@ -17,7 +17,6 @@ response to another call, an error response is confirmed on a new connection.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 
 _CAPACITY = 10_000
 _MAX_CONFIRMATIONS = 3
@@ -28,31 +27,37 @@ class SeenResources:
     """Ids of resources in recent responses, each with the idempotency key of its call.
 
     Args:
-        capacity: Maximum number of ids. The oldest is dropped first.
+        capacity: Maximum number of ids. The oldest half is dropped when it is reached.
 
     Attributes:
         is_enabled: False once the server has repeated known resources a few times in a row.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
-        self._capacity = capacity
-        # In a plain dict, finding the first entry is slow after many deletions.
-        self._keys: OrderedDict[str, str | None] = OrderedDict()
+        self._half = capacity // 2
+        # Two plain dicts, because entries of an OrderedDict are expensive to add and drop.
+        self._recent: dict[str, str | None] = {}
+        self._older: dict[str, str | None] = {}
         self._confirmations = 0
         self._suspect_until = -math.inf
         self.is_enabled: bool = True
 
-    def add(self, resource_id: str, key: str | None) -> None:
-        """Record that the response to a call was about this resource."""
-        keys = self._keys
-        if resource_id not in keys:
-            if len(keys) >= self._capacity:
-                keys.popitem(last=False)
-            keys[resource_id] = key
+    def add(self, resource_id: str, key: str | None) -> bool:
+        """Record that the response to a call was about this resource.
+
+        Returns:
+            Whether it is new, or known from a call with the same key.
+        """
+        recent = self._recent
+        known = recent.setdefault(resource_id, key)
+        if len(recent) >= self._half:
+            self._older, self._recent = recent, {}
+        return known == key and self._older.get(resource_id, key) == key
 
     def is_suspect(self, resource_id: str, key: str | None) -> bool:
         """Whether a create with this key is unlikely to have created this resource."""
-        return self._keys.get(resource_id, key) != key
+        known = self._recent.get(resource_id, self._older.get(resource_id, key))
+        return known != key
 
     def suspect_connections(self, now: float) -> None:
         """Record that a response to another call has arrived."""
@@ -67,4 +72,4 @@ class SeenResources:
         self._confirmations = self._confirmations + 1 if self.is_suspect(resource_id, key) else 0
         if self._confirmations == _MAX_CONFIRMATIONS:
             self.is_enabled = False
-            self._keys.clear()
+            self._recent, self._older = {}, {}

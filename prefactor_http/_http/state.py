@@ -98,7 +98,7 @@ class ClientState:
             raise PrefactorClientError(_CLOSED)
         if self._loop is None:
             self.open()
-        else:
+        elif self._pid != os.getpid() or asyncio.get_running_loop() is not self._loop:
             self._check_owner()
 
     def _check_owner(self) -> None:

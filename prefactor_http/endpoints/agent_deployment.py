@@ -7,7 +7,7 @@ from typing import Any
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_deployment import (
     AgentDeployment,
     AgentDeploymentForCreate,
@@ -60,13 +60,13 @@ class AgentDeploymentClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_DEPLOYMENT, None, agent_deployment_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentDeployment]:
+    ) -> ListCall[AgentDeployment]:
         """List deployments: ``GET /agent_deployment`` (contract §2, §12).
 
         Args:
@@ -76,15 +76,13 @@ class AgentDeploymentClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id}
-        return await list_page(
-            self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size
-        )
+        return list_call(self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size)
 
     async def update(
         self, agent_deployment_id: str, details: AgentDeploymentForUpdate | dict[str, Any]

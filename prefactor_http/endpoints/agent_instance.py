@@ -23,7 +23,7 @@ from prefactor_http.endpoints._arguments import (
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_instance import (
     AgentContext,
     AgentInstance,
@@ -250,14 +250,14 @@ class AgentInstanceClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_INSTANCE, None, agent_instance_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         agent_version_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentInstanceSummary]:
+    ) -> ListCall[AgentInstanceSummary]:
         """List instances: ``GET /agent_instance`` (contract §2, §7.2).
 
         Args:
@@ -268,15 +268,13 @@ class AgentInstanceClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id, "agent_version_id": agent_version_id}
-        return await list_page(
-            self._executor, _api.LIST_INSTANCES, filters, sorting, offset, page_size
-        )
+        return list_call(self._executor, _api.LIST_INSTANCES, filters, sorting, offset, page_size)
 
     async def terminate(
         self, agent_instance_id: str, reason: str, idempotency_key: str | None = None

@@ -22,7 +22,7 @@ from prefactor_http.endpoints._arguments import (
     to_utc,
 )
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_span import (
     AgentSpan,
     AgentSpanReply,
@@ -183,7 +183,7 @@ class AgentSpanClient(EndpointClient):
         """
         return (await self._executor.send(_api.GET_SPAN, None, agent_span_id)).details
 
-    async def list(
+    def list(
         self,
         agent_instance_id: str | None = None,
         agent_id: str | None = None,
@@ -194,7 +194,7 @@ class AgentSpanClient(EndpointClient):
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentSpan]:
+    ) -> ListCall[AgentSpan]:
         """List spans of an instance or of an agent: ``GET /agent_spans`` (contract §2, §8).
 
         Args:
@@ -209,7 +209,7 @@ class AgentSpanClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: Neither id is given, a timestamp has no time zone, or the offset or the page
@@ -225,7 +225,7 @@ class AgentSpanClient(EndpointClient):
             "include_summaries": "true" if include_summaries else None,
             "include_risk_level": "true" if include_risk_level else None,
         }
-        return await list_page(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
+        return list_call(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
 
     async def create_test_spans(
         self,

@@ -27,6 +27,7 @@ async def misspelt(client: PrefactorHttpClient) -> None:
     await client.agent_spans.list(instance_id="id")  # refused
     await client.agents.create(AgentForCreate(name="Triage"), key="key")  # refused
     await client.agents.list_agents(team="id")  # refused
+    await client.agents.list(team="id")  # refused
     await client.agents.show(id="id")  # refused
     await client.bulk.execute(items=[])  # refused
     await client.environments.list(account="id")  # refused

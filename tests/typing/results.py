@@ -1,5 +1,6 @@
 """The inferred type of each call; ``test_typing.py`` runs mypy and pyright on this file."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -94,9 +95,15 @@ async def agent_instances(client: PrefactorHttpClient) -> None:
     assert_type(page, Page[AgentInstanceSummary])
     assert_type(page[0], AgentInstanceSummary)
     assert_type(page.items, list[AgentInstanceSummary])
-    assert_type(page.pagination, PaginationOutput | None)
+    assert_type(page.pagination, PaginationOutput)
+    assert_type(page.has_next_page, bool)
     async for summary in page:
         assert_type(summary, AgentInstanceSummary)
+    async for each in calls.list(page_size=100):
+        assert_type(each, AgentInstanceSummary)
+    task = asyncio.create_task(calls.list())
+    assert_type(await task, Page[AgentInstanceSummary])
+    assert_type(await asyncio.wait_for(calls.list(), 3.0), Page[AgentInstanceSummary])
     async with calls.run("agent", VERSION, SCHEMA, finish_timeout=3.0) as run:
         assert_type(run, AgentInstanceRun)
         assert_type(run.id, str)
@@ -126,6 +133,7 @@ async def agents(client: PrefactorHttpClient) -> None:
     assert_type(await client.agents.update("id", AgentForUpdate(team_id=None)), Agent)
     assert_type(await client.agents.show(external_identifier="triage"), Agent)
     assert_type(await client.agents.list_agents(team_id="team"), Page[AgentSummary])
+    assert_type(await client.agents.list(team_id="team"), Page[AgentSummary])
     assert_type(await client.agents.retire("id"), Agent)
     assert_type(await client.agents.reinstate("id"), Agent)
     assert_type(await client.agents.delete("id", idempotency_key="key"), Agent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
@@ -53,7 +53,9 @@ class AccountClient(EndpointClient):
         """
         return list_call(self._executor, _api.LIST_ACCOUNTS, {}, sorting, offset, page_size)
 
-    async def update(self, account_id: str, details: AccountForUpdate | dict[str, Any]) -> Account:
+    async def update(
+        self, account_id: str, details: AccountForUpdate | Mapping[str, object]
+    ) -> Account:
         """Update an account: ``PUT /account/{id}`` (contract §12).
 
         The API documents no idempotency key for this call, so it is not repeated after an attempt

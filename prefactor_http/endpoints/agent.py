@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields, text
@@ -21,7 +21,7 @@ class AgentClient(EndpointClient):
     """
 
     async def create(
-        self, details: AgentForCreate | dict[str, Any], idempotency_key: str | None = None
+        self, details: AgentForCreate | Mapping[str, object], idempotency_key: str | None = None
     ) -> Agent:
         """Create an agent: ``POST /agent`` (contract §11).
 
@@ -59,7 +59,7 @@ class AgentClient(EndpointClient):
     async def update(
         self,
         agent_id: str,
-        details: AgentForUpdate | dict[str, Any],
+        details: AgentForUpdate | Mapping[str, object],
         idempotency_key: str | None = None,
     ) -> Agent:
         """Update an agent: ``PUT /agent/{id}`` (contract §11).

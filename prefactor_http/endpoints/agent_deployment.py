@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
@@ -24,7 +24,9 @@ class AgentDeploymentClient(EndpointClient):
     fails.
     """
 
-    async def create(self, details: AgentDeploymentForCreate | dict[str, Any]) -> AgentDeployment:
+    async def create(
+        self, details: AgentDeploymentForCreate | Mapping[str, object]
+    ) -> AgentDeployment:
         """Deploy an agent in an environment: ``POST /agent_deployment`` (contract §12).
 
         If the error has ``outcome_unknown``, look for the environment in
@@ -85,7 +87,7 @@ class AgentDeploymentClient(EndpointClient):
         return list_call(self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size)
 
     async def update(
-        self, agent_deployment_id: str, details: AgentDeploymentForUpdate | dict[str, Any]
+        self, agent_deployment_id: str, details: AgentDeploymentForUpdate | Mapping[str, object]
     ) -> AgentDeployment:
         """Pin another agent version, or none: ``PUT /agent_deployment/{id}`` (contract §12).
 

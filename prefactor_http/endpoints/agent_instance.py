@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Unpack, get_args
+from typing import Unpack, get_args
 
 from msgspec import UNSET
 
@@ -24,20 +24,20 @@ from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
 from prefactor_http.endpoints.page import ListCall, list_call
+from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.agent_instance import (
     AgentContext,
     AgentInstance,
     AgentInstanceForUpdate,
     AgentInstanceRecordQuality,
     AgentInstanceSummary,
-    AgentSchemaVersionForRegister,
-    AgentVersionForRegister,
     FinishInstanceRequest,
     RegisterAgentInstanceRequest,
     TerminateInstanceRequest,
     TimestampRequest,
 )
 from prefactor_http.models.base import DetailsRequest
+from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput, RowInput
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
@@ -55,8 +55,8 @@ class AgentInstanceClient(EndpointClient):
     async def register(
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         id: str | None = None,
         idempotency_key: str | None = None,
         update_current_version: bool = True,
@@ -69,8 +69,9 @@ class AgentInstanceClient(EndpointClient):
 
         Args:
             agent_id: Agent of the instance. Leave it out with a deployment token.
-            agent_version: Version of the agent.
-            agent_schema_version: Span types of the instance.
+            agent_version: Version of the agent. A key of a dict that the API does not know is
+                logged once and sent unchanged.
+            agent_schema_version: Span types of the instance, likewise.
             id: Id of the instance, from `idempotency.new_id`; by default the API generates it.
             idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
             update_current_version: Whether to pin this version on the deployment.
@@ -82,7 +83,7 @@ class AgentInstanceClient(EndpointClient):
             The instance, ``pending``.
 
         Raises:
-            TypeError: A version is missing, or is neither a dict nor its Struct.
+            TypeError: A version is missing, or is neither a mapping nor its Struct.
             ValueError: The idempotency key or the purpose is not allowed, or a text is blank.
             PrefactorValidationError: The API refused a field.
         """
@@ -105,13 +106,12 @@ class AgentInstanceClient(EndpointClient):
 
     def register_many(
         self,
-        rows: Iterable[dict[str, Any] | RegisterAgentInstanceRequest]
-        | AsyncIterable[dict[str, Any] | RegisterAgentInstanceRequest],
+        rows: Iterable[RowInput] | AsyncIterable[RowInput],
         *,
         agent_id: str | None = None,
         environment_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         update_current_version: bool = True,
         purpose: InstancePurpose | None = None,
         job: str | None = None,
@@ -165,6 +165,7 @@ class AgentInstanceClient(EndpointClient):
             for name, value in shared.items()
             if value is not None and value is not UNSET
         }
+        unknown_keys_of(RegisterAgentInstanceRequest).log(given)
         bounds = batch_options(options)
         # Not at the top: most processes register one instance at a time and never need these.
         from prefactor_http._bulk.item_encoder import row_encoder  # noqa: PLC0415
@@ -307,7 +308,7 @@ class AgentInstanceClient(EndpointClient):
         self,
         agent_instance_id: str,
         name: str,
-        payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
     ) -> AgentInstance:
         """Record a quality payload: ``POST /agent_instance/{id}/record_quality`` (contract §7.2).
@@ -338,7 +339,7 @@ class AgentInstanceClient(EndpointClient):
         )
 
     async def update(
-        self, agent_instance_id: str, details: AgentInstanceForUpdate | dict[str, Any]
+        self, agent_instance_id: str, details: AgentInstanceForUpdate | Mapping[str, object]
     ) -> AgentInstance:
         """Replace all quality payloads: ``PUT /agent_instance/{id}`` (contract §7.2).
 
@@ -380,8 +381,8 @@ class AgentInstanceClient(EndpointClient):
     def run(  # noqa: D417 # the other arguments are those of register
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         *,
         id: str | None = None,
         environment_id: str | None = None,

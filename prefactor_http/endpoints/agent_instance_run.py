@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -46,7 +46,6 @@ class AgentInstanceRun:
     """The context manager of `AgentInstanceClient.run`, and the handle that it yields.
 
     Attributes:
-        instance: The instance as of the last response; None before the block is entered.
         finish_status: Final status if the block does not raise. The block may change it.
         termination_reason: Reason of the termination, if one was given.
     """
@@ -64,7 +63,7 @@ class AgentInstanceRun:
         finish_timeout: float,
         poll_interval: float | None,
     ) -> None:
-        self.instance: AgentInstance | None = None
+        self._instance: AgentInstance | None = None
         self.finish_status: FinishStatus = "complete"
         self.termination_reason: str | None = None
         self.spans = spans
@@ -82,10 +81,23 @@ class AgentInstanceRun:
         self._poll: asyncio.Task[None] | None = None
 
     @property
-    def id(self) -> str:
-        """Id of the instance."""
-        if self.instance is None:
+    def instance(self) -> AgentInstance:
+        """The instance as of the last response.
+
+        Raises:
+            RuntimeError: The block has not been entered.
+        """
+        if self._instance is None:
             raise RuntimeError("the run has no instance yet: use it as `async with run(...)`")
+        return self._instance
+
+    @property
+    def id(self) -> str:
+        """Id of the instance.
+
+        Raises:
+            RuntimeError: The block has not been entered.
+        """
         return self.instance.id
 
     @property
@@ -100,7 +112,7 @@ class AgentInstanceRun:
     def span(
         self,
         schema_name: str,
-        payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
         *,
         id: str | None = None,
         parent_span_id: str | None = None,
@@ -135,11 +147,11 @@ class AgentInstanceRun:
         return self._latest
 
     async def __aenter__(self) -> Self:
-        if self.instance is not None:
+        if self._instance is not None:
             raise RuntimeError("a run can be entered only once")
-        self.instance = await self._register_shielded()
+        self._instance = await self._register_shielded()
         try:
-            self.instance = await self._instances.start(self.id, self.next_timestamp())
+            self._instance = await self._instances.start(self.id, self.next_timestamp())
         except BaseException as exc:
             await run_shielded(self._abandon(exc))
             raise
@@ -223,7 +235,7 @@ class AgentInstanceRun:
 
     def _record_termination(self, instance: AgentInstance) -> None:
         if instance.status == "terminated":
-            self.instance = instance
+            self._instance = instance
             self.note_termination(instance.termination_reason)
 
     async def _end(self, status: FinishStatus) -> None:
@@ -232,7 +244,7 @@ class AgentInstanceRun:
         if self.terminated:
             return  # a terminated instance cannot be finished
         try:
-            self.instance = await self._closing_instances.finish(
+            self._instance = await self._closing_instances.finish(
                 self.id, status, self.next_timestamp()
             )
         except PrefactorConflictError:
@@ -274,7 +286,7 @@ class AgentSpanRun:
         self,
         run: AgentInstanceRun,
         schema_name: str,
-        payload: dict[str, Any] | None,
+        payload: Mapping[str, object] | None,
         id: str | None,
         parent_span_id: str | None,
     ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias, cast, get_args
+from typing import TypeAlias, cast, get_args
 
 from msgspec import UNSET, UnsetType
 
@@ -54,8 +54,8 @@ class AgentSpanClient(EndpointClient):
         agent_instance_id: str,
         schema_name: str,
         status: SpanStatus,
-        payload: dict[str, Any] | None = None,
-        result_payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
+        result_payload: Mapping[str, object] | None = None,
         id: str | None = None,
         parent_span_id: str | None = None,
         started_at: datetime | None = None,
@@ -124,7 +124,7 @@ class AgentSpanClient(EndpointClient):
         self,
         agent_span_id: str,
         status: FinishStatus | None = None,
-        result_payload: dict[str, Any] | None = None,
+        result_payload: Mapping[str, object] | None = None,
         timestamp: datetime | None = None,
         idempotency_key: str | None = None,
         control_signal_callback: ControlSignalCallback | None = None,

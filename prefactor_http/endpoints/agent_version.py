@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
@@ -23,7 +23,7 @@ class AgentVersionClient(EndpointClient):
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def create(self, details: AgentVersionForCreate | dict[str, Any]) -> AgentVersion:
+    async def create(self, details: AgentVersionForCreate | Mapping[str, object]) -> AgentVersion:
         """Create an agent version: ``POST /agent_version`` (contract §12).
 
         Registering an instance creates its version, so this call is rarely needed. The API
@@ -92,7 +92,7 @@ class AgentSchemaVersionClient(EndpointClient):
     """
 
     async def create(
-        self, details: AgentSchemaVersionForCreate | dict[str, Any]
+        self, details: AgentSchemaVersionForCreate | Mapping[str, object]
     ) -> AgentSchemaVersion:
         """Create a schema version: ``POST /agent_schema_version`` (contract §12).
 

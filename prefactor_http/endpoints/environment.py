@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
@@ -24,7 +24,7 @@ class EnvironmentClient(EndpointClient):
     `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def create(self, details: EnvironmentForCreate | dict[str, Any]) -> Environment:
+    async def create(self, details: EnvironmentForCreate | Mapping[str, object]) -> Environment:
         """Create an environment: ``POST /environment`` (contract §12).
 
         If the error has ``outcome_unknown``, look for the name with `list` before creating it
@@ -86,7 +86,7 @@ class EnvironmentClient(EndpointClient):
         )
 
     async def update(
-        self, environment_id: str, details: EnvironmentForUpdate | dict[str, Any]
+        self, environment_id: str, details: EnvironmentForUpdate | Mapping[str, object]
     ) -> Environment:
         """Update an environment: ``PUT /environment/{id}`` (contract §12).
 

@@ -8,6 +8,7 @@ from prefactor_http import (
     AgentInstance,
     AgentSchemaVersionForRegister,
     AgentSpan,
+    AgentVersionDict,
     AgentVersionForRegister,
     Attempt,
     BulkItem,
@@ -17,6 +18,8 @@ from prefactor_http import (
     HttpClientConfig,
     PrefactorApiError,
     PrefactorHttpClient,
+    RegisterDict,
+    RowDict,
     SpanTypeSchemaForCreate,
 )
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
@@ -56,6 +59,44 @@ SCHEMA = AgentSchemaVersionForRegister(
     external_identifier="schema-1",
     span_type_schemas=[SpanTypeSchemaForCreate(name="llm", params_schema={"type": "object"})],
 )
+
+AGENT: RegisterDict = {
+    "agent_id": "agent",
+    "agent_version": {"external_identifier": "v1", "runtime_environment": {"os": "linux"}},
+    "agent_schema_version": {
+        "external_identifier": "s1",
+        "span_type_schemas": [
+            {
+                "name": "llm",
+                "params_schema": {"type": "object", "properties": {"model": {"type": "string"}}},
+                "data_risk": {
+                    "action_profile": {"read_data": "allowed"},
+                    "params_data_categories": {"classification": "internal"},
+                    "result_data_categories": {},
+                },
+            },
+            SpanTypeSchemaForCreate(name="tool", params_schema={}),
+        ],
+        "quality_schemas": [{"name": "rating", "schema": {"type": "object"}}],
+    },
+}
+
+
+async def dicts(client: PrefactorHttpClient) -> None:
+    calls = client.agent_instances
+    assert_type(await calls.register(**AGENT), AgentInstance)
+    assert_type(await calls.register(**AGENT, id="id", idempotency_key="key"), AgentInstance)
+    async with calls.run(**AGENT, external_identifier="run-1") as run:
+        assert_type(run.instance, AgentInstance)
+    version: AgentVersionDict = {"name": "Triage"}
+    untyped: dict[str, Any] = {"external_identifier": "s1"}
+    assert_type(await calls.register("agent", version, untyped), AgentInstance)
+    rows: list[RowDict] = [{"external_identifier": "row-1", "agent_version": version}]
+    async for outcome in calls.register_many(rows, **AGENT, job="job"):
+        assert_type(outcome.instance, AgentInstance | None)
+    async for outcome in calls.register_many([{"id": "id"}, untyped], **AGENT):
+        assert_type(outcome.ok, bool)
+    BulkItem(_type="agent_instances/register", idempotency_key="register-1", **AGENT)
 
 
 async def the_client() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -130,6 +131,20 @@ def integer(value: int | None, name: str, minimum: int, maximum: int | None) -> 
         bounds = f"from {minimum} to {maximum}" if maximum is not None else f"{minimum} or more"
         raise ValueError(f"{name} must be {bounds}, got {number}")
     return number
+
+
+def seconds(value: float, name: str) -> float:
+    """Check a duration.
+
+    Raises:
+        TypeError: The value is not a number.
+        ValueError: The value is not a finite number greater than 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] # as above
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number of seconds greater than 0, got {value}")
+    return value
 
 
 def versions(

@@ -391,6 +391,8 @@ class AgentInstanceClient(EndpointClient):
         update_current_version: bool = True,
         finish_timeout: float = 10.0,
         poll_interval: float | None = 30.0,
+        required: bool = True,
+        start_timeout: float = 5.0,
     ) -> AgentInstanceRun:
         """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
 
@@ -404,9 +406,19 @@ class AgentInstanceClient(EndpointClient):
             finish_timeout: Seconds that finishing may take, also after a cancellation during the
                 registration.
             poll_interval: Seconds between polls for a termination; None for no polling.
+            required: Whether the block needs the record. With False, the block also runs if the
+                instance cannot be registered and started: a warning is logged, ``run.recorded`` is
+                False, and spans do nothing. If a later call for a span or the finish fails, that is
+                logged and not raised.
+            start_timeout: With ``required=False``, seconds that registering and starting may take
+                in total.
 
         Returns:
             An async context manager. It yields the handle of the run.
+
+        Raises:
+            TypeError: ``start_timeout`` is not a number.
+            ValueError: ``start_timeout`` is not a finite number greater than 0.
         """
         key = self._executor.key(None)
         register = partial(
@@ -433,4 +445,6 @@ class AgentInstanceClient(EndpointClient):
             self._executor.clock,
             finish_timeout,
             poll_interval,
+            None if required else _arguments.seconds(start_timeout, "start_timeout"),
+            self._executor.background,
         )

@@ -88,6 +88,7 @@ async def dicts(client: PrefactorHttpClient) -> None:
     assert_type(await calls.register(**AGENT, id="id", idempotency_key="key"), AgentInstance)
     async with calls.run(**AGENT, external_identifier="run-1") as run:
         assert_type(run.instance, AgentInstance)
+        assert_type(run.recorded, bool)
     version: AgentVersionDict = {"name": "Triage"}
     untyped: dict[str, Any] = {"external_identifier": "s1"}
     assert_type(await calls.register("agent", version, untyped), AgentInstance)

@@ -85,6 +85,27 @@ async def test_another_cancellation_propagates():
             await task
 
 
+async def test_a_cancellation_at_the_same_time_propagates():
+    async def work():
+        async with cancel_on_signal():
+            term()
+            asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+            await asyncio.sleep(30)
+        pytest.fail("the caller's cancellation was swallowed")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(work())
+
+
+async def test_a_block_that_ends_in_time_ends_the_grace_period(caplog):
+    # By default, this signal is ignored.
+    async with cancel_on_signal(signal.SIGWINCH, grace=0.05):
+        signal.raise_signal(signal.SIGWINCH)
+        await asyncio.sleep(30)
+    await asyncio.sleep(0.1)
+    assert "not ended" not in caplog.text
+
+
 async def test_an_exception_after_the_signal_propagates():
     async def work():
         async with cancel_on_signal():

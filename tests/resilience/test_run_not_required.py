@@ -320,7 +320,14 @@ def test_an_instance_that_never_appears_is_given_up_after_a_minute(warnings):
     assert "may be left pending (idempotency key " in warnings()[1]
 
 
-def test_background_tasks_of_an_ended_event_loop_are_forgotten(prefactor_server):
+async def test_a_termination_is_noticed_by_polling(client, run):
+    async with run(poll_interval=0.01) as handle:
+        await client.agent_instances.terminate(handle.id, "over budget")
+        await asyncio.wait_for(handle.wait_until_terminated(), 5)
+    assert handle.termination_reason == "over budget"
+
+
+def test_a_client_forgets_the_cancellations_of_an_event_loop_that_has_ended(prefactor_server):
     api = prefactor_server
     client = PrefactorHttpClient(HttpClientConfig(api.url, api.token, max_retries=0))
 
@@ -329,7 +336,20 @@ def test_background_tasks_of_an_ended_event_loop_are_forgotten(prefactor_server)
         async with client.agent_instances.run(
             api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, required=False
         ):
-            pass
+            await until(lambda: len(api.requests) == 2)
+            await asyncio.sleep(0.05)
 
-    asyncio.run(abandon())
-    asyncio.run(client.close())
+    async def use_it_again():
+        await client.close()  # drops what belongs to the first loop
+        async with asyncio.timeout(5):
+            async with client:
+                await client.validate_token()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(abandon())
+    left = asyncio.all_tasks(loop)
+    loop.close()
+    asyncio.run(use_it_again())
+    assert len(left) == 1
+    for task in left:
+        task.get_coro().close()

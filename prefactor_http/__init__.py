@@ -34,15 +34,30 @@ from prefactor_http.models.agent_instance import (
 from prefactor_http.models.agent_span import AgentSpan
 from prefactor_http.models.base import ApiResponse
 from prefactor_http.models.bulk import BulkItem, BulkOutput, BulkRequest, BulkResponse
+from prefactor_http.models.dicts import (
+    ActionProfileDict,
+    AgentSchemaVersionDict,
+    AgentVersionDict,
+    DataCategoriesDict,
+    DataRiskDict,
+    QualitySchemaDict,
+    RegisterDict,
+    RowDict,
+    RuntimeEnvironmentDict,
+    SpanTypeSchemaDict,
+)
 from prefactor_http.models.types import AgentStatus, FinishStatus, InstancePurpose
 
 __all__ = [
+    "ActionProfileDict",
     "AgentInstance",
     "AgentInstanceRecordQuality",
     "AgentInstanceSpanCounts",
+    "AgentSchemaVersionDict",
     "AgentSchemaVersionForRegister",
     "AgentSpan",
     "AgentStatus",
+    "AgentVersionDict",
     "AgentVersionForRegister",
     "ApiResponse",
     "Attempt",
@@ -50,6 +65,8 @@ __all__ = [
     "BulkOutput",
     "BulkRequest",
     "BulkResponse",
+    "DataCategoriesDict",
+    "DataRiskDict",
     "FinishInstanceRequest",
     "FinishStatus",
     "HttpClientConfig",
@@ -69,8 +86,13 @@ __all__ = [
     "PrefactorTimeoutError",
     "PrefactorValidationError",
     "QualitySchemaDetails",
+    "QualitySchemaDict",
     "QualitySchemaForCreate",
+    "RegisterDict",
+    "RowDict",
     "RuntimeEnvironment",
+    "RuntimeEnvironmentDict",
+    "SpanTypeSchemaDict",
     "SpanTypeSchemaForCreate",
     "__version__",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Generator, Iterable
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -24,14 +24,8 @@ from prefactor_http._bulk.rows import (
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
-from prefactor_http.models.agent_instance import (
-    AgentSchemaVersionForRegister,
-    AgentVersionForRegister,
-    RegisterAgentInstanceRequest,
-)
+from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput, RowInput
 from prefactor_http.models.types import InstancePurpose
-
-Row = dict[str, Any] | RegisterAgentInstanceRequest
 
 
 class RowResult(TypedDict):
@@ -56,15 +50,15 @@ class RowResult(TypedDict):
 
 
 def register_partition(
-    rows: Iterable[Row],
+    rows: Iterable[RowInput],
     *,
     job: str,
     partition: str | int,
     config: HttpClientConfig | None = None,
     agent_id: str | None = None,
     environment_id: str | None = None,
-    agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-    agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+    agent_version: AgentVersionInput | None = None,
+    agent_schema_version: AgentSchemaVersionInput | None = None,
     update_current_version: bool = True,
     purpose: InstancePurpose | None = None,
     **options: Unpack[StreamOptions],
@@ -145,14 +139,14 @@ class _UniqueRows:
         duplicates: Results of the rows that repeat a name.
     """
 
-    def __init__(self, rows: Iterable[Row], keys: RowKeys) -> None:
+    def __init__(self, rows: Iterable[RowInput], keys: RowKeys) -> None:
         self.duplicates: list[RowResult] = []
         self._rows = rows
         self._keys = keys
         self._seen = Duplicates()
         self._positions = array("Q")  # of the yielded rows, among all
 
-    def __iter__(self) -> Generator[Row, None, None]:
+    def __iter__(self) -> Generator[RowInput, None, None]:
         for index, row in enumerate(self._rows):
             try:
                 prepared = self._prepare(index, row)
@@ -162,7 +156,7 @@ class _UniqueRows:
                 self._positions.append(index)
                 yield prepared
 
-    def _prepare(self, index: int, row: Row) -> Row | None:
+    def _prepare(self, index: int, row: RowInput) -> RowInput | None:
         fields = given_fields(fields_of(row))
         check_names(fields)
         if KEY in fields:

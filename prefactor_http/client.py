@@ -182,7 +182,8 @@ class PrefactorHttpClient:
         does nothing: its client stays open.
 
         Args:
-            drain_timeout: Seconds that calls in flight may take. After that, they fail.
+            drain_timeout: Seconds that calls in flight, and instances that a run with
+                ``required=False`` cancels in the background, may take. After that, they fail.
 
         Raises:
             PrefactorClientError: The client is open on another event loop.

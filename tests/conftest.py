@@ -11,8 +11,8 @@ from raw_server import RawServer
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Modules that check what is sent on the wire. They run on every event loop.
-WIRE = {"test_identity", "test_observing", "test_redaction", "test_request"}
+# Modules that check what is sent on the wire, or signals. They run on every event loop.
+WIRE = {"test_identity", "test_observing", "test_redaction", "test_request", "test_shutdown"}
 
 
 def pytest_asyncio_loop_factories(config, item):

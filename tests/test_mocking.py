@@ -178,7 +178,8 @@ async def test_a_list_without_pagination_is_one_page(mocked, client):
     mocked.add("GET", path, payload={"status": "success", "summaries": []})
     only = await client.agent_instances.list()
     assert only == []
-    assert (only.pagination, only.sorting, await only.next_page()) == (None, None, None)
+    assert (only.has_next_page, only.sorting, await only.next_page()) == (False, None, None)
+    assert (only.pagination.item_count, only.pagination.page_size) == (0, 50)
 
 
 async def test_the_token_check_can_be_mocked(mocked, client):

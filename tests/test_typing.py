@@ -5,9 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+from test_readme import CONTINUED, ON_A_CLUSTER, PROGRAMS, TESTS
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "typing"
@@ -72,6 +74,32 @@ def test_a_checker_infers_each_result_and_rejects_wrong_arguments(errors_of, tmp
     unexpected = {place: text for place, text in errors.items() if place not in refused}
     assert not unexpected
     assert refused == errors.keys()
+
+
+# `make check` does not install Dask.
+CONFIGURATION = """
+[mypy]
+strict = true
+untyped_calls_exclude = distributed
+[mypy-dask.*]
+ignore_missing_imports = true
+"""
+
+
+def test_the_snippets_of_readme_have_the_right_types(tmp_path):
+    for block in TESTS + PROGRAMS + ON_A_CLUSTER:
+        (tmp_path / f"line_{block.line}.py").write_text(block.text, encoding="utf-8")
+    # The empty lines make errors name the line of README.md.
+    lines = []
+    for block in CONTINUED:
+        lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
+    lines[0] = "async def snippets() -> None:"
+    snippets = textwrap.indent("\n".join(lines[1:]), "    ")
+    (tmp_path / "readme.py").write_text(f"{lines[0]}\n{snippets}\n", encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text(CONFIGURATION, encoding="utf-8")
+    done = run("mypy", "--config-file=mypy.ini", f"--cache-dir={tmp_path}", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no issues found" in done.stdout
 
 
 def test_every_public_type_is_known(tmp_path):

@@ -16,6 +16,7 @@ from prefactor_http._http.identity import NOTHING_SENT
 from prefactor_http._http.json_paths import check_nulls, explain
 from prefactor_http._values import as_text, is_nan
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
+from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 from prefactor_http.models.bulk import BulkItem
 
@@ -82,7 +83,7 @@ def row_encoder(shared: dict[str, Any], job: str | None, group: Group) -> Encode
     row_keys = None if job is None else RowKeys(job)
     shapes = RowShapes(shared, row_keys)
     random_key = KeyPool()
-    check = _NullCheck("register_many: row")
+    check = _ObjectCheck("register_many: row")
 
     def encode(index: int, row: dict[str, Any] | RegisterAgentInstanceRequest) -> BatchItem:
         key: str | None = None
@@ -102,8 +103,8 @@ def row_encoder(shared: dict[str, Any], job: str | None, group: Group) -> Encode
                 given_key = check_key(fields.pop(KEY), min_length=MIN_LENGTH_IN_BULK)
             try:
                 encoded = shape.encode(fields)
-                if shape.others and has_null(encoded):
-                    check(index, fields)
+                if shape.others:
+                    check(index, fields, encoded)
             except ENCODE_ERRORS as exc:
                 raise explain(exc, fields) from None
             if given_key is not None:
@@ -142,6 +143,19 @@ class _NullCheck:
         label = f"{self._label} {index}, and perhaps later ones"
         if check_nulls(label, value, is_logged=not self._was_logged):
             self._was_logged = True
+
+
+class _ObjectCheck:
+    """Looks for unknown keys and NaN in rows with objects."""
+
+    def __init__(self, label: str) -> None:
+        self._check_nulls = _NullCheck(label)
+        self._log_unknown_keys = unknown_keys_of(RegisterAgentInstanceRequest).log
+
+    def __call__(self, index: int, fields: dict[str, Any], encoded: bytes) -> None:
+        self._log_unknown_keys(fields)
+        if has_null(encoded):
+            self._check_nulls(index, fields)
 
 
 def _call_of(item: BulkItem) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the key is derived. Most sources give rows of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -44,9 +44,9 @@ def fields_of(row: object) -> dict[str, Any]:
     Raises:
         TypeError: The row is neither a dict nor a request.
     """
-    if isinstance(row, dict):
+    if isinstance(row, Mapping):
         # A plain dict: msgspec ignores the order that an OrderedDict reports.
-        return {**cast("dict[str, Any]", row)}
+        return {**cast("Mapping[str, Any]", row)}
     if not isinstance(row, RegisterAgentInstanceRequest):
         raise TypeError(
             f"a row must be a dict or RegisterAgentInstanceRequest, not {type(row).__name__}"

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
+from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.clock import Clock
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.encoding import encode
@@ -41,6 +42,10 @@ class Executor:
     @property
     def clock(self) -> Clock:
         return self.state.clock
+
+    @property
+    def background(self) -> BackgroundTasks:
+        return self.state.background
 
     @property
     def span_instances(self) -> SpanInstances:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.clock import Clock
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.rate_limiter import RateLimiter
@@ -62,6 +63,7 @@ class ClientState:
         self.transport: Transport = Transport(
             config, headers, self.timeouts, session, self.redactor
         )
+        self.background: BackgroundTasks = BackgroundTasks()
         self.is_closed: bool = False
         self._max_connections = config.max_connections
         self.slots: Semaphore = Semaphore(self._max_connections)
@@ -146,13 +148,14 @@ class ClientState:
         await self._wait_unless_closed(self.clock.sleep(seconds), None)
 
     async def close(self, drain_timeout: float) -> None:
-        """Reject new calls, wake waiting ones, drain those in flight and close the session.
+        """End background tasks, reject new calls, drain those in flight and close the session.
 
         In a forked child, or when the client's event loop is closed, there are no calls to drain:
         the client only drops its references.
 
         Args:
-            drain_timeout: Seconds after which attempts in flight are interrupted.
+            drain_timeout: Seconds after which background tasks are cancelled and attempts in flight
+                are interrupted.
 
         Raises:
             PrefactorClientError: The client is open on another event loop.
@@ -173,9 +176,11 @@ class ClientState:
     def _forget_loop(self) -> None:
         self.is_closed = True
         self._loop = None
+        self.background.forget()
         self.timeouts.clear()
 
     async def _close_on_own_loop(self, drain_timeout: float) -> None:
+        drain_timeout = await self.background.close(drain_timeout)
         self.is_closed = True
         try:
             self.timeouts.interrupt(only_unlimited=True)

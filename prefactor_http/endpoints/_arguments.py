@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http._http.clock import Clock
 from prefactor_http._values import as_text, is_nan
+from prefactor_http.models._unknown_keys import unknown_keys_of
+from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
 from prefactor_http.models.registration import (
     AgentSchemaVersionForRegister,
     AgentVersionForRegister,
@@ -19,8 +22,8 @@ from prefactor_http.models.registration import (
 S = TypeVar("S", bound=Struct)
 T = TypeVar("T", bound=str)
 
-_VERSION = (dict, AgentVersionForRegister)
-_SCHEMA = (dict, AgentSchemaVersionForRegister)
+_VERSION = (dict, AgentVersionForRegister, Mapping)
+_SCHEMA = (dict, AgentSchemaVersionForRegister, Mapping)
 
 
 def text(value: str, name: str) -> str:
@@ -49,7 +52,7 @@ def optional_text(value: str | None, name: str) -> str | UnsetType:
     return UNSET if value is None else text(value, name)
 
 
-def json_object(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | UnsetType:
+def json_object(value: Mapping[str, object] | None, name: str) -> dict[str, Any] | UnsetType:
     if value is None:
         return UNSET
     if isinstance(value, dict):
@@ -59,10 +62,15 @@ def json_object(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | 
     raise TypeError(f"{name} must be a dict or None, not {type(value).__name__}")
 
 
-def resource_fields(value: S | dict[str, Any], name: str, struct: type[S]) -> S | dict[str, Any]:
-    """Check the fields of a resource. A dict is sent unchanged."""
-    if not isinstance(value, (dict, struct)):
+def resource_fields(
+    value: S | Mapping[str, object], name: str, struct: type[S]
+) -> S | Mapping[str, object]:
+    """Check the fields of a resource. A dict is sent unchanged, and its unknown keys are logged."""
+    if isinstance(value, struct):
+        return value
+    if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict or {struct.__name__}, not {type(value).__name__}")
+    unknown_keys_of(struct).log_in(value)
     return value
 
 
@@ -125,20 +133,37 @@ def integer(value: int | None, name: str, minimum: int, maximum: int | None) -> 
     return number
 
 
+def seconds(value: float, name: str) -> float:
+    """Check a duration.
+
+    Raises:
+        TypeError: The value is not a number.
+        ValueError: The value is not a finite number greater than 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] # as above
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a finite number of seconds greater than 0, got {value}")
+    return value
+
+
 def versions(
     agent_id: object,
-    agent_version: AgentVersionForRegister | dict[str, Any] | None,
-    agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None,
+    agent_version: AgentVersionInput | None,
+    agent_schema_version: AgentSchemaVersionInput | None,
 ) -> tuple[
     AgentVersionForRegister | dict[str, Any], AgentSchemaVersionForRegister | dict[str, Any]
 ]:
-    """Check the versions of a registration.
+    """Check the versions of a registration, and log the unknown keys of dicts.
 
     Raises:
-        TypeError: A version is missing, or is neither a dict nor its Struct.
+        TypeError: A version is missing, or is neither a mapping nor its Struct.
     """
     if isinstance(agent_version, _VERSION) and isinstance(agent_schema_version, _SCHEMA):
-        return agent_version, agent_schema_version
+        return (
+            _version(agent_version, AgentVersionForRegister),
+            _version(agent_schema_version, AgentSchemaVersionForRegister),
+        )
     if isinstance(agent_id, Mapping):
         raise TypeError(
             "register takes agent_id first, then agent_version and agent_schema_version; "
@@ -152,3 +177,12 @@ def versions(
     name, value, struct = wrong
     problem = "it is missing" if value is None else f"not {type(value).__name__}"
     raise TypeError(f"{name} must be a dict or {struct.__name__}, {problem}")
+
+
+def _version(value: object, struct: type[S]) -> Any:
+    if isinstance(value, struct):
+        return value
+    if not isinstance(value, dict):
+        value = dict(cast("Mapping[str, object]", value))
+    unknown_keys_of(struct).log(cast("dict[str, object]", value))
+    return cast("object", value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.account import Account, AccountForUpdate
 from prefactor_http.models.base import DetailsRequest
 
@@ -32,12 +32,12 @@ class AccountClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_ACCOUNT, None, account_id)
 
-    async def list(
+    def list(
         self,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[Account]:
+    ) -> ListCall[Account]:
         """List the accounts that the token can read: ``GET /account`` (contract §2, §12).
 
         Args:
@@ -46,14 +46,16 @@ class AccountClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
-        return await list_page(self._executor, _api.LIST_ACCOUNTS, {}, sorting, offset, page_size)
+        return list_call(self._executor, _api.LIST_ACCOUNTS, {}, sorting, offset, page_size)
 
-    async def update(self, account_id: str, details: AccountForUpdate | dict[str, Any]) -> Account:
+    async def update(
+        self, account_id: str, details: AccountForUpdate | Mapping[str, object]
+    ) -> Account:
         """Update an account: ``PUT /account/{id}`` (contract §12).
 
         The API documents no idempotency key for this call, so it is not repeated after an attempt

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields, text
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, Page, list_call
 from prefactor_http.models.agent import Agent, AgentForCreate, AgentForUpdate, AgentSummary
 from prefactor_http.models.base import ActionRequest, DetailsRequest
 
@@ -21,7 +21,7 @@ class AgentClient(EndpointClient):
     """
 
     async def create(
-        self, details: AgentForCreate | dict[str, Any], idempotency_key: str | None = None
+        self, details: AgentForCreate | Mapping[str, object], idempotency_key: str | None = None
     ) -> Agent:
         """Create an agent: ``POST /agent`` (contract §11).
 
@@ -59,7 +59,7 @@ class AgentClient(EndpointClient):
     async def update(
         self,
         agent_id: str,
-        details: AgentForUpdate | dict[str, Any],
+        details: AgentForUpdate | Mapping[str, object],
         idempotency_key: str | None = None,
     ) -> Agent:
         """Update an agent: ``PUT /agent/{id}`` (contract §11).
@@ -88,6 +88,38 @@ class AgentClient(EndpointClient):
             agent_id,
         )
 
+    def list(
+        self,
+        risk_profile_id: str | None = None,
+        team_id: str | None = None,
+        owner_person_id: str | None = None,
+        sorting: str | None = None,
+        offset: int | None = None,
+        page_size: int | None = None,
+    ) -> ListCall[AgentSummary]:
+        """List agents: ``GET /agent`` (contract §2, §11).
+
+        Args:
+            risk_profile_id: Only agents with this risk profile.
+            team_id: Only agents of this team.
+            owner_person_id: Only agents that this person owns.
+            sorting: Field to sort by, ``-field`` for descending; by default oldest first.
+            offset: Number of items to skip; 0 by default.
+            page_size: Items per page, 1 to 100; 50 by default.
+
+        Returns:
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
+
+        Raises:
+            ValueError: The offset or the page size is out of range.
+        """
+        filters = {
+            "risk_profile_id": risk_profile_id,
+            "team_id": team_id,
+            "owner_person_id": owner_person_id,
+        }
+        return list_call(self._executor, _api.LIST_AGENTS, filters, sorting, offset, page_size)
+
     async def list_agents(
         self,
         risk_profile_id: str | None = None,
@@ -97,7 +129,9 @@ class AgentClient(EndpointClient):
         offset: int | None = None,
         page_size: int | None = None,
     ) -> Page[AgentSummary]:
-        """List agents: ``GET /agent`` (contract §2, §11).
+        """Read a page of agents: ``GET /agent`` (contract §2, §11).
+
+        This is the name of `list` in release 0.4.3, and a coroutine function as it was there.
 
         Args:
             risk_profile_id: Only agents with this risk profile.
@@ -113,13 +147,8 @@ class AgentClient(EndpointClient):
         Raises:
             ValueError: The offset or the page size is out of range.
         """
-        filters = {
-            "risk_profile_id": risk_profile_id,
-            "team_id": team_id,
-            "owner_person_id": owner_person_id,
-        }
-        return await list_page(
-            self._executor, _api.LIST_AGENTS, filters, sorting, offset, page_size
+        return await self.list(
+            risk_profile_id, team_id, owner_person_id, sorting, offset, page_size
         )
 
     async def show(

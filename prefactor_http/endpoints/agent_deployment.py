@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_deployment import (
     AgentDeployment,
     AgentDeploymentForCreate,
@@ -24,7 +24,9 @@ class AgentDeploymentClient(EndpointClient):
     fails.
     """
 
-    async def create(self, details: AgentDeploymentForCreate | dict[str, Any]) -> AgentDeployment:
+    async def create(
+        self, details: AgentDeploymentForCreate | Mapping[str, object]
+    ) -> AgentDeployment:
         """Deploy an agent in an environment: ``POST /agent_deployment`` (contract §12).
 
         If the error has ``outcome_unknown``, look for the environment in
@@ -60,13 +62,13 @@ class AgentDeploymentClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_DEPLOYMENT, None, agent_deployment_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentDeployment]:
+    ) -> ListCall[AgentDeployment]:
         """List deployments: ``GET /agent_deployment`` (contract §2, §12).
 
         Args:
@@ -76,18 +78,16 @@ class AgentDeploymentClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id}
-        return await list_page(
-            self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size
-        )
+        return list_call(self._executor, _api.LIST_DEPLOYMENTS, filters, sorting, offset, page_size)
 
     async def update(
-        self, agent_deployment_id: str, details: AgentDeploymentForUpdate | dict[str, Any]
+        self, agent_deployment_id: str, details: AgentDeploymentForUpdate | Mapping[str, object]
     ) -> AgentDeployment:
         """Pin another agent version, or none: ``PUT /agent_deployment/{id}`` (contract §12).
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Unpack, get_args
+from typing import Unpack, get_args
 
 from msgspec import UNSET
 
@@ -23,21 +23,21 @@ from prefactor_http.endpoints._arguments import (
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
 from prefactor_http.endpoints.agent_span import AgentSpanClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
+from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.agent_instance import (
     AgentContext,
     AgentInstance,
     AgentInstanceForUpdate,
     AgentInstanceRecordQuality,
     AgentInstanceSummary,
-    AgentSchemaVersionForRegister,
-    AgentVersionForRegister,
     FinishInstanceRequest,
     RegisterAgentInstanceRequest,
     TerminateInstanceRequest,
     TimestampRequest,
 )
 from prefactor_http.models.base import DetailsRequest
+from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput, RowInput
 from prefactor_http.models.types import FinishStatus, InstancePurpose
 
 _PURPOSES: tuple[str, ...] = get_args(InstancePurpose)
@@ -55,8 +55,8 @@ class AgentInstanceClient(EndpointClient):
     async def register(
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         id: str | None = None,
         idempotency_key: str | None = None,
         update_current_version: bool = True,
@@ -69,8 +69,9 @@ class AgentInstanceClient(EndpointClient):
 
         Args:
             agent_id: Agent of the instance. Leave it out with a deployment token.
-            agent_version: Version of the agent.
-            agent_schema_version: Span types of the instance.
+            agent_version: Version of the agent. A key of a dict that the API does not know is
+                logged once and sent unchanged.
+            agent_schema_version: Span types of the instance, likewise.
             id: Id of the instance, from `idempotency.new_id`; by default the API generates it.
             idempotency_key: Idempotency key, 1 to 64 characters; by default a new one.
             update_current_version: Whether to pin this version on the deployment.
@@ -82,7 +83,7 @@ class AgentInstanceClient(EndpointClient):
             The instance, ``pending``.
 
         Raises:
-            TypeError: A version is missing, or is neither a dict nor its Struct.
+            TypeError: A version is missing, or is neither a mapping nor its Struct.
             ValueError: The idempotency key or the purpose is not allowed, or a text is blank.
             PrefactorValidationError: The API refused a field.
         """
@@ -105,13 +106,12 @@ class AgentInstanceClient(EndpointClient):
 
     def register_many(
         self,
-        rows: Iterable[dict[str, Any] | RegisterAgentInstanceRequest]
-        | AsyncIterable[dict[str, Any] | RegisterAgentInstanceRequest],
+        rows: Iterable[RowInput] | AsyncIterable[RowInput],
         *,
         agent_id: str | None = None,
         environment_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         update_current_version: bool = True,
         purpose: InstancePurpose | None = None,
         job: str | None = None,
@@ -165,6 +165,7 @@ class AgentInstanceClient(EndpointClient):
             for name, value in shared.items()
             if value is not None and value is not UNSET
         }
+        unknown_keys_of(RegisterAgentInstanceRequest).log(given)
         bounds = batch_options(options)
         # Not at the top: most processes register one instance at a time and never need these.
         from prefactor_http._bulk.item_encoder import row_encoder  # noqa: PLC0415
@@ -250,14 +251,14 @@ class AgentInstanceClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_INSTANCE, None, agent_instance_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         agent_version_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentInstanceSummary]:
+    ) -> ListCall[AgentInstanceSummary]:
         """List instances: ``GET /agent_instance`` (contract §2, §7.2).
 
         Args:
@@ -268,15 +269,13 @@ class AgentInstanceClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id, "agent_version_id": agent_version_id}
-        return await list_page(
-            self._executor, _api.LIST_INSTANCES, filters, sorting, offset, page_size
-        )
+        return list_call(self._executor, _api.LIST_INSTANCES, filters, sorting, offset, page_size)
 
     async def terminate(
         self, agent_instance_id: str, reason: str, idempotency_key: str | None = None
@@ -309,7 +308,7 @@ class AgentInstanceClient(EndpointClient):
         self,
         agent_instance_id: str,
         name: str,
-        payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
     ) -> AgentInstance:
         """Record a quality payload: ``POST /agent_instance/{id}/record_quality`` (contract §7.2).
@@ -340,7 +339,7 @@ class AgentInstanceClient(EndpointClient):
         )
 
     async def update(
-        self, agent_instance_id: str, details: AgentInstanceForUpdate | dict[str, Any]
+        self, agent_instance_id: str, details: AgentInstanceForUpdate | Mapping[str, object]
     ) -> AgentInstance:
         """Replace all quality payloads: ``PUT /agent_instance/{id}`` (contract §7.2).
 
@@ -382,8 +381,8 @@ class AgentInstanceClient(EndpointClient):
     def run(  # noqa: D417 # the other arguments are those of register
         self,
         agent_id: str | None = None,
-        agent_version: AgentVersionForRegister | dict[str, Any] | None = None,
-        agent_schema_version: AgentSchemaVersionForRegister | dict[str, Any] | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
         *,
         id: str | None = None,
         environment_id: str | None = None,
@@ -392,6 +391,8 @@ class AgentInstanceClient(EndpointClient):
         update_current_version: bool = True,
         finish_timeout: float = 10.0,
         poll_interval: float | None = 30.0,
+        required: bool = True,
+        start_timeout: float = 5.0,
     ) -> AgentInstanceRun:
         """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
 
@@ -405,9 +406,19 @@ class AgentInstanceClient(EndpointClient):
             finish_timeout: Seconds that finishing may take, also after a cancellation during the
                 registration.
             poll_interval: Seconds between polls for a termination; None for no polling.
+            required: Whether the block needs the record. With False, the block also runs if the
+                instance cannot be registered and started: a warning is logged, ``run.recorded`` is
+                False, and spans do nothing. If a later call for a span or the finish fails, that is
+                logged and not raised.
+            start_timeout: With ``required=False``, seconds that registering and starting may take
+                in total.
 
         Returns:
             An async context manager. It yields the handle of the run.
+
+        Raises:
+            TypeError: ``start_timeout`` is not a number.
+            ValueError: ``start_timeout`` is not a finite number greater than 0.
         """
         key = self._executor.key(None)
         register = partial(
@@ -434,4 +445,6 @@ class AgentInstanceClient(EndpointClient):
             self._executor.clock,
             finish_timeout,
             poll_interval,
+            None if required else _arguments.seconds(start_timeout, "start_timeout"),
+            self._executor.background,
         )

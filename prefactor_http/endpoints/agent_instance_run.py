@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.clock import Clock
 from prefactor_http.endpoints._shield import run_shielded
 from prefactor_http.endpoints._span_block import SpanBlock
 from prefactor_http.endpoints.agent_span import AgentSpanClient
-from prefactor_http.exceptions import PrefactorConflictError, PrefactorHttpError
+from prefactor_http.exceptions import (
+    PrefactorConflictError,
+    PrefactorHttpError,
+    is_permanent_http_error,
+)
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.agent_span import AgentSpan
 
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
     from prefactor_http.models.types import FinishStatus
 
 _log = logging.getLogger("prefactor_http")
+
+# How long the instance of a run that is not recorded is looked for, and how often, in seconds.
+_CANCEL_TIMEOUT = 60.0
+_FIRST_DELAY, _MAX_DELAY = 0.5, 10.0
 
 
 class InstanceCalls(Protocol):
@@ -46,7 +55,6 @@ class AgentInstanceRun:
     """The context manager of `AgentInstanceClient.run`, and the handle that it yields.
 
     Attributes:
-        instance: The instance as of the last response; None before the block is entered.
         finish_status: Final status if the block does not raise. The block may change it.
         termination_reason: Reason of the termination, if one was given.
     """
@@ -63,8 +71,10 @@ class AgentInstanceRun:
         clock: Clock,
         finish_timeout: float,
         poll_interval: float | None,
+        start_timeout: float | None,
+        background: BackgroundTasks,
     ) -> None:
-        self.instance: AgentInstance | None = None
+        self._instance: AgentInstance | None = None
         self.finish_status: FinishStatus = "complete"
         self.termination_reason: str | None = None
         self.spans = spans
@@ -80,13 +90,43 @@ class AgentInstanceRun:
         self._poll_interval = poll_interval
         self._termination = asyncio.Event()
         self._poll: asyncio.Task[None] | None = None
+        self._start_timeout = start_timeout
+        self._background = background
+        self._goes_unrecorded = False
+
+    @property
+    def instance(self) -> AgentInstance:
+        """The instance as of the last response.
+
+        Raises:
+            RuntimeError: The block has not been entered, or the run is not recorded.
+        """
+        if self._goes_unrecorded:
+            raise RuntimeError(
+                "the run has no instance, because it could not be started: check run.recorded"
+            )
+        if self._instance is None:
+            raise RuntimeError("the run has no instance yet: use it as `async with run(...)`")
+        return self._instance
 
     @property
     def id(self) -> str:
-        """Id of the instance."""
-        if self.instance is None:
-            raise RuntimeError("the run has no instance yet: use it as `async with run(...)`")
-        return self.instance.id
+        """Id of the instance; empty if the run is not recorded.
+
+        Raises:
+            RuntimeError: The block has not been entered.
+        """
+        return "" if self._goes_unrecorded else self.instance.id
+
+    @property
+    def required(self) -> bool:
+        """Whether the block needs the record, as `AgentInstanceClient.run` was called."""
+        return self._start_timeout is None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the run has an instance. Only False in a block with ``required=False``."""
+        return self._instance is not None
 
     @property
     def terminated(self) -> bool:
@@ -100,7 +140,7 @@ class AgentInstanceRun:
     def span(
         self,
         schema_name: str,
-        payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
         *,
         id: str | None = None,
         parent_span_id: str | None = None,
@@ -135,17 +175,22 @@ class AgentInstanceRun:
         return self._latest
 
     async def __aenter__(self) -> Self:
-        if self.instance is not None:
+        if self._instance is not None or self._goes_unrecorded:
             raise RuntimeError("a run can be entered only once")
-        self.instance = await self._register_shielded()
+        if self._start_timeout is not None:
+            return await self._enter_unless_it_fails(self._start_timeout)
+        self._instance = await self._register_shielded()
         try:
-            self.instance = await self._instances.start(self.id, self.next_timestamp())
+            self._instance = await self._instances.start(self.id, self.next_timestamp())
         except BaseException as exc:
             await run_shielded(self._abandon(exc))
             raise
+        self._start_polling()
+        return self
+
+    def _start_polling(self) -> None:
         if self._poll_interval is not None:
             self._poll = asyncio.create_task(self._poll_termination(self._poll_interval))
-        return self
 
     async def __aexit__(
         self,
@@ -153,8 +198,13 @@ class AgentInstanceRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._goes_unrecorded:
+            return
         if self._poll is not None:
             self._poll.cancel()
+        if not self.required:
+            await run_shielded(self._end_or_log(self.finish_status if exc is None else "failed"))
+            return
         await run_shielded(
             self._end(self.finish_status) if exc is None else self._end_failed("failed", exc)
         )
@@ -169,6 +219,89 @@ class AgentInstanceRun:
             raise
         finally:
             del registration  # otherwise an error and this frame would refer to each other
+
+    async def _enter_unless_it_fails(self, start_timeout: float) -> Self:
+        """Register and start; if that fails, let the block run without a record."""
+        registration = asyncio.ensure_future(self._register())
+        try:
+            async with asyncio.timeout(start_timeout):
+                self._instance = await asyncio.shield(registration)
+                self._instance = await self._instances.start(self.id, self.next_timestamp())
+        except asyncio.CancelledError as exc:
+            if self._instance is None:
+                await run_shielded(self._cancel_registration(registration, exc))
+            else:
+                await run_shielded(self._abandon(exc))
+            raise
+        except (TypeError, ValueError):
+            raise  # an invalid argument
+        except Exception as exc:  # noqa: BLE001 # whatever it is, the work comes first
+            self._go_unrecorded(registration, exc)
+        else:
+            self._start_polling()
+        finally:
+            del registration  # otherwise an error and this frame would refer to each other
+        return self
+
+    def _go_unrecorded(
+        self, registration: asyncio.Future[AgentInstance], problem: Exception
+    ) -> None:
+        instance, self._instance = self._instance, None
+        self._goes_unrecorded = True
+        _log.warning(
+            "the run is not recorded: %s",
+            f"not started within {self._start_timeout:g} s (start_timeout)"
+            if type(problem) is TimeoutError
+            else problem,
+        )
+        # The registration may still be in progress.
+        if instance is not None or type(problem) is TimeoutError or _may_be_applied(problem):
+            self._background.start(self._cancel_late(registration, instance))
+
+    async def _cancel_late(
+        self, registration: Awaitable[AgentInstance], instance: AgentInstance | None
+    ) -> None:
+        """Cancel the instance of a run that is not recorded, if there is one or one appears.
+
+        A register whose outcome is unknown is repeated with the same key, so that its instance
+        becomes known.
+        """
+        problem = f"not completed within {_CANCEL_TIMEOUT:g} s"
+        may_exist = instance is not None
+        delay = _FIRST_DELAY
+        try:
+            async with asyncio.timeout(_CANCEL_TIMEOUT):
+                while True:
+                    try:
+                        if instance is None:
+                            instance = await registration
+                        await self._finish_late(instance.id)
+                    except PrefactorHttpError as error:
+                        may_exist = may_exist or instance is not None or error.outcome_unknown
+                        if not may_exist:
+                            return
+                        problem = str(error)
+                        if is_permanent_http_error(error):
+                            break
+                    else:
+                        _log.info("agent instance %s was cancelled: it is not used", instance.id)
+                        return
+                    await self._clock.sleep(delay)
+                    delay = min(2 * delay, _MAX_DELAY)
+                    if instance is None:
+                        registration = self._register()
+        except asyncio.CancelledError:
+            _log.warning("%s", self._pending_message(instance, "the client was closed"))
+            raise
+        except Exception as error:  # noqa: BLE001 # nobody awaits this task
+            problem = str(error) or problem
+        _log.warning("%s", self._pending_message(instance, problem))
+
+    async def _finish_late(self, instance_id: str) -> None:
+        try:
+            await self._closing_instances.finish(instance_id, "cancelled", self.next_timestamp())
+        except PrefactorConflictError:  # the start was applied
+            await self._closing_instances.finish(instance_id, "failed", self.next_timestamp())
 
     async def _cancel_registration(
         self, registration: asyncio.Future[AgentInstance], exc: asyncio.CancelledError
@@ -206,11 +339,14 @@ class AgentInstanceRun:
     def _report_pending(
         self, exc: BaseException, instance: AgentInstance | None, problem: str
     ) -> None:
-        instance_id = self._given_id if instance is None else instance.id
-        name = "an agent instance" if instance_id is None else f"agent instance {instance_id}"
-        text = f"{name} may be left pending (idempotency key {self._idempotency_key}): {problem}"
+        text = self._pending_message(instance, problem)
         exc.add_note(text)
         _log.warning("%s", text)
+
+    def _pending_message(self, instance: AgentInstance | None, problem: str) -> str:
+        instance_id = self._given_id if instance is None else instance.id
+        name = "an agent instance" if instance_id is None else f"agent instance {instance_id}"
+        return f"{name} may be left pending (idempotency key {self._idempotency_key}): {problem}"
 
     async def _poll_termination(self, interval: float) -> None:
         """Poll, because only responses to span calls carry the signal (contract §8.1)."""
@@ -223,7 +359,7 @@ class AgentInstanceRun:
 
     def _record_termination(self, instance: AgentInstance) -> None:
         if instance.status == "terminated":
-            self.instance = instance
+            self._instance = instance
             self.note_termination(instance.termination_reason)
 
     async def _end(self, status: FinishStatus) -> None:
@@ -232,7 +368,7 @@ class AgentInstanceRun:
         if self.terminated:
             return  # a terminated instance cannot be finished
         try:
-            self.instance = await self._closing_instances.finish(
+            self._instance = await self._closing_instances.finish(
                 self.id, status, self.next_timestamp()
             )
         except PrefactorConflictError:
@@ -247,6 +383,12 @@ class AgentInstanceRun:
             await self._end(status)
         except PrefactorHttpError as problem:
             exc.add_note(f"agent instance {self.id} was not finished {status}: {problem}")
+            _log.warning("agent instance %s was not finished %s: %s", self.id, status, problem)
+
+    async def _end_or_log(self, status: FinishStatus) -> None:
+        try:
+            await self._end(status)
+        except Exception as problem:  # noqa: BLE001 # the work comes first
             _log.warning("agent instance %s was not finished %s: %s", self.id, status, problem)
 
     async def _abandon(self, exc: BaseException) -> None:
@@ -265,7 +407,8 @@ class AgentSpanRun:
 
     Attributes:
         run: The run of the span.
-        span: The span as of the last response; None before the block is entered.
+        span: The span as of the last response; None before the block is entered, and if the span
+            is not recorded.
         result_payload: Result of the step, set by the block.
         finish_status: Final status if the block does not raise. The block may change it.
     """
@@ -274,7 +417,7 @@ class AgentSpanRun:
         self,
         run: AgentInstanceRun,
         schema_name: str,
-        payload: dict[str, Any] | None,
+        payload: Mapping[str, object] | None,
         id: str | None,
         parent_span_id: str | None,
     ) -> None:
@@ -286,18 +429,40 @@ class AgentSpanRun:
         self._payload = payload
         self._id = id
         self._parent_span_id = parent_span_id
+        self._goes_unrecorded = False
         self._block: SpanBlock
 
     @property
     def id(self) -> str:
-        """Id of the span."""
+        """Id of the span; empty if the span is not recorded."""
+        if self._goes_unrecorded:
+            return ""
         if self.span is None:
             raise RuntimeError("the span does not exist yet: use it as `async with run.span(...)`")
         return self.span.id
 
     async def __aenter__(self) -> Self:
-        if self.span is not None:
+        if self.span is not None or self._goes_unrecorded:
             raise RuntimeError("a span can be entered only once")
+        if not self.run.required:
+            return await self._enter_unless_it_fails()
+        await self._create()
+        return self
+
+    async def _enter_unless_it_fails(self) -> Self:
+        self._goes_unrecorded = not self.run.recorded
+        if self._goes_unrecorded:
+            return self
+        try:
+            await self._create()
+        except (TypeError, ValueError):
+            raise  # an invalid argument
+        except Exception as problem:  # noqa: BLE001 # the work comes first
+            self._goes_unrecorded = True
+            _log.warning("a span %r is not recorded: %s", self._schema_name, problem)
+        return self
+
+    async def _create(self) -> None:
         self._block = SpanBlock(self.run)
         if self._parent_span_id is None:
             self._parent_span_id = await self._block.find_parent()
@@ -312,7 +477,6 @@ class AgentSpanRun:
             control_signal_callback=self.run.note_termination,
         )
         self._block.begin(self.span.id)
-        return self
 
     async def __aexit__(
         self,
@@ -320,8 +484,19 @@ class AgentSpanRun:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._goes_unrecorded:
+            return
         self._block.end()
+        if not self.run.required:
+            await run_shielded(self._end_or_log(exc))
+            return
         await run_shielded(self._end_well() if exc is None else self._end_failed(exc))
+
+    async def _end_or_log(self, exc: BaseException | None) -> None:
+        try:
+            await (self._end_well() if exc is None else self._end_after_error(exc))
+        except Exception as problem:  # noqa: BLE001 # the work comes first
+            _log.warning("span %s was not finished: %s", self.id, problem)
 
     async def _end_well(self) -> None:
         try:
@@ -343,11 +518,18 @@ class AgentSpanRun:
     async def _end_failed(self, exc: BaseException) -> None:
         """Finish after an exception, which is raised whatever happens here."""
         try:
-            try:
-                await self._end("failed")
-            except (TypeError, ValueError) as problem:  # the result has no JSON form
-                exc.add_note(f"span {self.id} was finished without its result: {problem}")
-                self.result_payload = None
-                await self._end("failed")
+            await self._end_after_error(exc)
         except PrefactorHttpError as problem:
             exc.add_note(f"span {self.id} was not finished failed: {problem}")
+
+    async def _end_after_error(self, exc: BaseException) -> None:
+        try:
+            await self._end("failed")
+        except (TypeError, ValueError) as problem:  # the result has no JSON form
+            exc.add_note(f"span {self.id} was finished without its result: {problem}")
+            self.result_payload = None
+            await self._end("failed")
+
+
+def _may_be_applied(error: Exception) -> bool:
+    return not isinstance(error, PrefactorHttpError) or error.outcome_unknown

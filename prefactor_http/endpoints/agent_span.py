@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, TypeAlias, cast, get_args
+from typing import TypeAlias, cast, get_args
 
 from msgspec import UNSET, UnsetType
 
@@ -22,7 +22,7 @@ from prefactor_http.endpoints._arguments import (
     to_utc,
 )
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_span import (
     AgentSpan,
     AgentSpanReply,
@@ -54,8 +54,8 @@ class AgentSpanClient(EndpointClient):
         agent_instance_id: str,
         schema_name: str,
         status: SpanStatus,
-        payload: dict[str, Any] | None = None,
-        result_payload: dict[str, Any] | None = None,
+        payload: Mapping[str, object] | None = None,
+        result_payload: Mapping[str, object] | None = None,
         id: str | None = None,
         parent_span_id: str | None = None,
         started_at: datetime | None = None,
@@ -124,7 +124,7 @@ class AgentSpanClient(EndpointClient):
         self,
         agent_span_id: str,
         status: FinishStatus | None = None,
-        result_payload: dict[str, Any] | None = None,
+        result_payload: Mapping[str, object] | None = None,
         timestamp: datetime | None = None,
         idempotency_key: str | None = None,
         control_signal_callback: ControlSignalCallback | None = None,
@@ -183,7 +183,7 @@ class AgentSpanClient(EndpointClient):
         """
         return (await self._executor.send(_api.GET_SPAN, None, agent_span_id)).details
 
-    async def list(
+    def list(
         self,
         agent_instance_id: str | None = None,
         agent_id: str | None = None,
@@ -194,7 +194,7 @@ class AgentSpanClient(EndpointClient):
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentSpan]:
+    ) -> ListCall[AgentSpan]:
         """List spans of an instance or of an agent: ``GET /agent_spans`` (contract §2, §8).
 
         Args:
@@ -209,7 +209,7 @@ class AgentSpanClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: Neither id is given, a timestamp has no time zone, or the offset or the page
@@ -225,7 +225,7 @@ class AgentSpanClient(EndpointClient):
             "include_summaries": "true" if include_summaries else None,
             "include_risk_level": "true" if include_risk_level else None,
         }
-        return await list_page(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
+        return list_call(self._executor, _api.LIST_SPANS, filters, sorting, offset, page_size)
 
     async def create_test_spans(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.agent_version import (
     AgentSchemaVersion,
     AgentSchemaVersionForCreate,
@@ -23,7 +23,7 @@ class AgentVersionClient(EndpointClient):
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def create(self, details: AgentVersionForCreate | dict[str, Any]) -> AgentVersion:
+    async def create(self, details: AgentVersionForCreate | Mapping[str, object]) -> AgentVersion:
         """Create an agent version: ``POST /agent_version`` (contract §12).
 
         Registering an instance creates its version, so this call is rarely needed. The API
@@ -60,13 +60,13 @@ class AgentVersionClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_VERSION, None, agent_version_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentVersion]:
+    ) -> ListCall[AgentVersion]:
         """List agent versions: ``GET /agent_version`` (contract §2, §12).
 
         Args:
@@ -76,15 +76,13 @@ class AgentVersionClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id}
-        return await list_page(
-            self._executor, _api.LIST_VERSIONS, filters, sorting, offset, page_size
-        )
+        return list_call(self._executor, _api.LIST_VERSIONS, filters, sorting, offset, page_size)
 
 
 class AgentSchemaVersionClient(EndpointClient):
@@ -94,7 +92,7 @@ class AgentSchemaVersionClient(EndpointClient):
     """
 
     async def create(
-        self, details: AgentSchemaVersionForCreate | dict[str, Any]
+        self, details: AgentSchemaVersionForCreate | Mapping[str, object]
     ) -> AgentSchemaVersion:
         """Create a schema version: ``POST /agent_schema_version`` (contract §12).
 
@@ -134,13 +132,13 @@ class AgentSchemaVersionClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_SCHEMA_VERSION, None, agent_schema_version_id)
 
-    async def list(
+    def list(
         self,
         agent_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[AgentSchemaVersion]:
+    ) -> ListCall[AgentSchemaVersion]:
         """List schema versions: ``GET /agent_schema_version`` (contract §2, §12).
 
         Args:
@@ -150,13 +148,13 @@ class AgentSchemaVersionClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"agent_id": agent_id}
-        return await list_page(
+        return list_call(
             self._executor, _api.LIST_SCHEMA_VERSIONS, filters, sorting, offset, page_size
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
@@ -21,7 +21,7 @@ class ApiTokenClient(EndpointClient):
     fails.
     """
 
-    async def create(self, details: ApiTokenForCreate | dict[str, Any]) -> CreatedApiToken:
+    async def create(self, details: ApiTokenForCreate | Mapping[str, object]) -> CreatedApiToken:
         """Create an API token: ``POST /api_token`` (contract §12).
 
         The API returns the secret only in this response. It does not appear in the ``repr()`` of

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from prefactor_http import _api
 from prefactor_http.endpoints._arguments import resource_fields
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.base import DetailsRequest
 from prefactor_http.models.environment import (
     Environment,
@@ -24,7 +24,7 @@ class EnvironmentClient(EndpointClient):
     `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def create(self, details: EnvironmentForCreate | dict[str, Any]) -> Environment:
+    async def create(self, details: EnvironmentForCreate | Mapping[str, object]) -> Environment:
         """Create an environment: ``POST /environment`` (contract §12).
 
         If the error has ``outcome_unknown``, look for the name with `list` before creating it
@@ -59,13 +59,13 @@ class EnvironmentClient(EndpointClient):
         """
         return await self._executor.send(_api.GET_ENVIRONMENT, None, environment_id)
 
-    async def list(
+    def list(
         self,
         account_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[Environment]:
+    ) -> ListCall[Environment]:
         """List environments: ``GET /environment`` (contract §2, §12).
 
         Args:
@@ -75,18 +75,18 @@ class EnvironmentClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"account_id": account_id}
-        return await list_page(
+        return list_call(
             self._executor, _api.LIST_ENVIRONMENTS, filters, sorting, offset, page_size
         )
 
     async def update(
-        self, environment_id: str, details: EnvironmentForUpdate | dict[str, Any]
+        self, environment_id: str, details: EnvironmentForUpdate | Mapping[str, object]
     ) -> Environment:
         """Update an environment: ``PUT /environment/{id}`` (contract §12).
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Generic, NoReturn, Protocol, Self, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Generator, Mapping
+from types import TracebackType
+from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from prefactor_http._http.codec import GET
 from prefactor_http._http.executor import Executor
@@ -27,15 +28,22 @@ class Page(list[T], Generic[T]):
     and cannot read later pages.
 
     Attributes:
-        pagination: Position of the page; None if the response does not contain it.
+        pagination: Position of the page. A page whose response does not contain it is the last one.
         sorting: Sort order; None if the response does not contain it.
     """
 
     def __init__(
-        self, response: ListResponse[T], source: _Source[T], offset: int, empty_pages: int
+        self,
+        response: ListResponse[T],
+        source: _Source[T],
+        offset: int,
+        empty_pages: int,
+        page_size: int,
     ) -> None:
         super().__init__(response.summaries)
-        self.pagination: PaginationOutput | None = response.pagination
+        self.pagination: PaginationOutput = response.pagination or _last_page(
+            offset, len(self), page_size
+        )
         self.sorting: Sorting | None = response.sorting
         self._source = source
         self._offset = offset
@@ -45,6 +53,20 @@ class Page(list[T], Generic[T]):
     def items(self) -> list[T]:
         """The items of this page."""
         return list(self)
+
+    @property
+    def has_next_page(self) -> bool:
+        """Whether the API says that there is a next page."""
+        return self._next_offset is not None
+
+    @property
+    def _next_offset(self) -> int | None:
+        pagination = self.pagination
+        offset = pagination.next_page_offset
+        is_last = pagination.item_end >= pagination.item_count
+        if is_last and offset in {self._offset, pagination.page_offset}:
+            return None  # another way to say that this is the last page
+        return offset
 
     async def next_page(self) -> Page[T] | None:
         """Read the next page, at the offset that the API returned.
@@ -58,13 +80,9 @@ class Page(list[T], Generic[T]):
                 10 pages in a row were empty.
             PrefactorClientError: The page was unpickled.
         """
-        pagination = self.pagination
-        if pagination is None or pagination.next_page_offset is None:
+        offset = self._next_offset
+        if offset is None:
             return None
-        offset = pagination.next_page_offset
-        is_last = pagination.item_end >= pagination.item_count
-        if is_last and offset in {self._offset, pagination.page_offset}:
-            return None  # another way to say that this is the last page
         if not self._offset < offset <= _MAX_OFFSET:
             raise self._source.contract_error(
                 f"next_page_offset is {offset} on the page at offset {self._offset}: "
@@ -77,13 +95,66 @@ class Page(list[T], Generic[T]):
             )
         return await self._source.page_at(offset, self._empty_pages)
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[T]:
         """Iterate over the items of this page, then of all later pages."""
-        page: Page[T] | None = self
-        while page is not None:
-            for item in page:
-                yield item
-            page = await page.next_page()
+        return _items_from(self)
+
+
+class ListCall(Coroutine[Any, Any, Page[T]], Generic[T]):
+    """A list call that has not been made yet: await it for a page, or iterate over all items.
+
+    ``page = await client.agents.list()`` reads the first page. ``async for agent in
+    client.agents.list()`` reads all pages, one at a time. Each await and each iteration reads the
+    list again. Nothing is sent, and no warning is given, if the call is never awaited.
+
+    It is a `collections.abc.Coroutine`, so `asyncio.create_task` and `asyncio.wait_for` accept it.
+    """
+
+    def __init__(self, pages: _List[T], offset: int) -> None:
+        self._pages = pages
+        self._offset = offset
+        self._running: Coroutine[Any, Any, Page[T]] | None = None  # driven by `send` and `throw`
+
+    def __await__(self) -> Generator[Any, Any, Page[T]]:
+        return self._pages.page_at(self._offset).__await__()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Iterate over the items of all pages."""
+        return _items_from(self)
+
+    def send(self, value: Any) -> Any:
+        """Continue the call, as a coroutine does. Use ``await`` instead."""
+        return self._coroutine.send(value)
+
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Any:
+        """Raise an exception in the call, as in a coroutine."""
+        error = val if isinstance(val, BaseException) else typ
+        error = error if isinstance(error, BaseException) else error()
+        return self._coroutine.throw(error if tb is None else error.with_traceback(tb))
+
+    def close(self) -> None:
+        """Close the call, as a coroutine. A call that has not started is not affected."""
+        if self._running is not None:
+            self._running.close()
+
+    @property
+    def _coroutine(self) -> Coroutine[Any, Any, Page[T]]:
+        if self._running is None:
+            self._running = self._pages.page_at(self._offset)
+        return self._running
+
+
+async def _items_from(start: Page[T] | ListCall[T]) -> AsyncIterator[T]:
+    page: Page[T] | None = start if isinstance(start, Page) else await start
+    while page is not None:
+        for item in page:
+            yield item
+        page = await page.next_page()
 
 
 class _Source(Protocol[T]):
@@ -116,7 +187,7 @@ class _List(Generic[T]):
             "pagination[page_size]": str(self._page_size),
         }
         response = await self._executor.read(self._operation, params)
-        return Page(response, self, offset, empty_pages)
+        return Page(response, self, offset, empty_pages, self._page_size)
 
     def contract_error(self, problem: str) -> PrefactorResponseContractError:
         return _contract_error(self._operation.name, self._operation.path_for(None), problem)
@@ -145,6 +216,19 @@ class _Unpickled:
         return _contract_error(self._name, self._path, problem)
 
 
+def _last_page(offset: int, length: int, page_size: int) -> PaginationOutput:
+    index = offset // page_size + 1
+    return PaginationOutput(
+        item_count=offset + length,
+        item_start=offset + 1,
+        item_end=offset + length,
+        page_count=index,
+        page_index=index,
+        page_offset=offset,
+        page_size=page_size,
+    )
+
+
 def _contract_error(name: str, path: str, problem: str) -> PrefactorResponseContractError:
     error = PrefactorResponseContractError(f"{name}: {problem}")
     error.method = GET
@@ -152,15 +236,15 @@ def _contract_error(name: str, path: str, problem: str) -> PrefactorResponseCont
     return error
 
 
-async def list_page(
+def list_call(
     executor: Executor,
     operation: Operation[ListResponse[T]],
     filters: Mapping[str, str | None],
     sorting: str | None,
     offset: int | None,
     page_size: int | None,
-) -> Page[T]:
-    """Read one page of a list.
+) -> ListCall[T]:
+    """Prepare a call that lists resources.
 
     Args:
         executor: Executor of the calls.
@@ -171,7 +255,7 @@ async def list_page(
         page_size: Items per page, 1 to 100; 50 by default.
 
     Returns:
-        The page.
+        The call.
 
     Raises:
         TypeError: A filter or the sorting is not text, or a number is not an int.
@@ -185,4 +269,4 @@ async def list_page(
         if value is not None
     }
     pages = _List(executor, operation, params, page_size or _DEFAULT_PAGE_SIZE)
-    return await pages.page_at(offset or 0)
+    return ListCall(pages, offset or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefactor_http import _api
 from prefactor_http.endpoints._base import EndpointClient
-from prefactor_http.endpoints.page import Page, list_page
+from prefactor_http.endpoints.page import ListCall, list_call
 from prefactor_http.models.risk_profile import RiskProfile
 
 
@@ -14,13 +14,13 @@ class RiskProfileClient(EndpointClient):
     Every call raises `PrefactorHttpError` or one of its subclasses when it fails.
     """
 
-    async def list(
+    def list(
         self,
         account_id: str | None = None,
         sorting: str | None = None,
         offset: int | None = None,
         page_size: int | None = None,
-    ) -> Page[RiskProfile]:
+    ) -> ListCall[RiskProfile]:
         """List risk profiles: ``GET /risk_profile`` (contract §2, §12).
 
         Args:
@@ -30,13 +30,13 @@ class RiskProfileClient(EndpointClient):
             page_size: Items per page, 1 to 100; 50 by default.
 
         Returns:
-            The page. ``async for`` over it continues with all later pages.
+            The call: ``await`` it for a page, or use ``async for`` to read all pages.
 
         Raises:
             ValueError: The offset or the page size is out of range.
         """
         filters = {"account_id": account_id}
-        return await list_page(
+        return list_call(
             self._executor, _api.LIST_RISK_PROFILES, filters, sorting, offset, page_size
         )
 

@@ -12,6 +12,7 @@ from msgspec.structs import fields
 
 from prefactor_http._values import as_text, plain
 from prefactor_http.models._datetime import date, datetime
+from prefactor_http.models._unknown_keys import unknown_keys_of
 
 _MAX_PROBLEM_LENGTH = 200
 # JSON encodes these as text, but a text field must not be one of them.
@@ -22,7 +23,7 @@ class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """A model that checks the types of its fields.
 
     A nested model may be a plain dict. It is checked like the model and sent unchanged, including
-    keys that the model does not have.
+    keys that the model does not have, which are logged.
 
     Raises:
         ValueError: A field has the wrong type. The message names it and says what is allowed.
@@ -49,6 +50,7 @@ class CheckedModel(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             except msgspec.ValidationError as exc:
                 if not _fits_when_plain(value, kind):
                     raise ValueError(_problem(self, name, str(exc))) from None
+        unknown_keys_of(type(self)).log_nested(self)
 
 
 def _fits_when_plain(value: object, kind: Any) -> bool:

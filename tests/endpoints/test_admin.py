@@ -190,7 +190,7 @@ async def test_an_account_list_that_is_a_single_account_is_read_as_a_list(raw_se
     raw_server.script(reply(body={"status": "success", "details": {"id": "acc-1"}}))
     accounts = await raw_client.accounts.list()
     assert [account.id for account in accounts] == ["acc-1"]
-    assert accounts.pagination is None
+    assert (accounts.pagination.item_count, accounts.has_next_page) == (1, False)
 
 
 async def test_an_account_list_without_accounts_breaks_the_contract(raw_server, raw_client):

@@ -99,7 +99,10 @@ async def test_iterating_a_list_reads_all_pages(client):
     for number in range(4):
         await client.agents.create(AgentForCreate(name=f"Agent {number}", team_id="t-1"))
     page = await client.agents.list_agents(team_id="t-1", sorting="-name", page_size=3)
-    assert [agent.name async for agent in page] == ["Agent 3", "Agent 2", "Agent 1", "Agent 0"]
+    names = ["Agent 3", "Agent 2", "Agent 1", "Agent 0"]
+    assert [agent.name async for agent in page] == names
+    listed = client.agents.list(team_id="t-1", sorting="-name", page_size=3)
+    assert [agent.name async for agent in listed] == names
 
 
 FORGETFUL = IdempotencyPolicy(forget_when_lost=frozenset({"agents.retire", "agents.reinstate"}))

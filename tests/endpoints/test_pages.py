@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections.abc
 import copy
+import gc
 import multiprocessing
 import pickle
 from urllib.parse import parse_qs, urlsplit
@@ -137,3 +140,91 @@ async def test_an_error_while_reading_the_next_page_is_raised(raw_server, raw_cl
     raw_server.script(page(0, 1), reply(404, {"status": "error", "code": "not_found"}))
     with pytest.raises(PrefactorHttpError, match="404"):
         await read_all(raw_client)
+
+
+async def test_a_list_call_can_be_iterated_without_await(raw_server, raw_client):
+    raw_server.script(page(0, 1), page(1, None), page(0, 1), page(1, None))
+    call = raw_client.environments.list(page_size=1)
+    assert [item.id async for item in call] == ["e0-0", "e1-0"]
+    assert [item.id async for item in call] == ["e0-0", "e1-0"]  # reads the list again
+    assert offsets(raw_server) == [0, 1, 0, 1]
+
+
+async def test_a_list_call_is_a_coroutine(raw_server, raw_client):
+    raw_server.script(*(page(0, None) for _ in range(4)))
+    call = raw_client.environments.list()
+    assert isinstance(call, collections.abc.Coroutine)
+    assert asyncio.iscoroutine(call)
+    task = asyncio.create_task(call)
+    waited = await asyncio.wait_for(raw_client.environments.list(), 10)
+    gathered = await asyncio.gather(*(raw_client.environments.list() for _ in range(2)))
+    for listed in (await task, waited, *gathered):
+        assert [item.id for item in listed] == ["e0-0"]
+
+
+async def test_a_task_of_a_list_call_can_be_cancelled(raw_server, raw_client):
+    received = asyncio.Event()
+
+    async def never(_):
+        received.set()
+        await asyncio.Event().wait()
+
+    raw_server.answer = never
+    before_it_starts = asyncio.create_task(raw_client.environments.list())
+    before_it_starts.cancel()
+    waiting = asyncio.create_task(raw_client.environments.list())
+    await received.wait()
+    waiting.cancel()
+    for task in (before_it_starts, waiting):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert len(raw_server.requests) == 1
+
+
+async def test_an_exception_is_raised_in_a_list_call_as_in_a_coroutine(raw_client):
+    with pytest.raises(KeyError, match="mine"):
+        raw_client.environments.list().throw(KeyError("mine"))
+    with pytest.raises(KeyError):
+        raw_client.environments.list().throw(KeyError)
+    traceback = KeyError().with_traceback(None).__traceback__
+    with pytest.raises(KeyError, match="mine"):
+        raw_client.environments.list().throw(KeyError, KeyError("mine"), traceback)
+
+
+async def test_a_list_call_that_is_closed_or_dropped_sends_nothing_and_warns_of_nothing(
+    raw_server, raw_client
+):
+    unused = raw_client.environments.list()
+    unused.close()
+    started = raw_client.environments.list()
+    started.send(None)
+    started.close()
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        started.send(None)
+    del unused, started
+    gc.collect()
+    assert len(raw_server.requests) == 0
+
+
+async def test_arguments_of_a_list_call_are_checked_when_it_is_made(raw_client):
+    with pytest.raises(ValueError, match="page_size must be from 1 to 100"):
+        raw_client.environments.list(page_size=0)
+
+
+async def test_a_page_says_whether_there_is_a_next_one(raw_server, raw_client):
+    raw_server.script(page(0, 1), page(1, 1, count=2))
+    first = await raw_client.environments.list()
+    assert first.has_next_page
+    second = await first.next_page()
+    assert not second.has_next_page  # its next offset is its own
+    assert await second.next_page() is None
+
+
+async def test_a_page_without_pagination_is_the_last_one(raw_server, raw_client):
+    raw_server.script(reply(200, {"status": "success", "summaries": [], "pagination": None}))
+    only = await raw_client.environments.list(offset=30, page_size=20)
+    assert not only.has_next_page
+    position = only.pagination
+    assert (position.item_count, position.item_start, position.item_end) == (30, 31, 30)
+    assert (position.page_index, position.page_count, position.page_offset) == (2, 2, 30)
+    assert position.page_size == 20

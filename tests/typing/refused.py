@@ -1,11 +1,25 @@
 """Calls with wrong arguments; ``test_typing.py`` checks that the marked lines are errors."""
 
-from prefactor_http import AgentVersionForRegister, BulkItem, HttpClientConfig, PrefactorHttpClient
+from prefactor_http import (
+    AgentVersionDict,
+    AgentVersionForRegister,
+    BulkItem,
+    HttpClientConfig,
+    PrefactorHttpClient,
+    RegisterDict,
+    RowDict,
+    SpanTypeSchemaDict,
+)
 from prefactor_http.models.agent import AgentForCreate
 from prefactor_http.models.api_token import ApiTokenForCreate
 from prefactor_http.models.environment import EnvironmentForCreate
 
 VERSION = AgentVersionForRegister(name="Triage")
+TYPO: AgentVersionDict = {"external_idenifier": "v1"}  # refused
+RISK: SpanTypeSchemaDict = {"name": "llm", "params_schema": {}, "data_risk": "low"}  # refused
+NO_SCHEMA: SpanTypeSchemaDict = {"name": "llm"}  # refused
+ROW: RowDict = {"colour": "red"}  # refused
+AGENT: RegisterDict = {"agent_version": {"nmae": "v1"}, "agent_schema_version": 3}  # refused
 SHOW = BulkItem(_type="agents/show", idempotency_key="show-agent-1", agent_id="id")
 
 
@@ -27,6 +41,7 @@ async def misspelt(client: PrefactorHttpClient) -> None:
     await client.agent_spans.list(instance_id="id")  # refused
     await client.agents.create(AgentForCreate(name="Triage"), key="key")  # refused
     await client.agents.list_agents(team="id")  # refused
+    await client.agents.list(team="id")  # refused
     await client.agents.show(id="id")  # refused
     await client.bulk.execute(items=[])  # refused
     await client.environments.list(account="id")  # refused

@@ -1,5 +1,6 @@
 """The inferred type of each call; ``test_typing.py`` runs mypy and pyright on this file."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -7,6 +8,7 @@ from prefactor_http import (
     AgentInstance,
     AgentSchemaVersionForRegister,
     AgentSpan,
+    AgentVersionDict,
     AgentVersionForRegister,
     Attempt,
     BulkItem,
@@ -16,6 +18,8 @@ from prefactor_http import (
     HttpClientConfig,
     PrefactorApiError,
     PrefactorHttpClient,
+    RegisterDict,
+    RowDict,
     SpanTypeSchemaForCreate,
 )
 from prefactor_http.endpoints.agent_instance_run import AgentInstanceRun
@@ -56,6 +60,45 @@ SCHEMA = AgentSchemaVersionForRegister(
     span_type_schemas=[SpanTypeSchemaForCreate(name="llm", params_schema={"type": "object"})],
 )
 
+AGENT: RegisterDict = {
+    "agent_id": "agent",
+    "agent_version": {"external_identifier": "v1", "runtime_environment": {"os": "linux"}},
+    "agent_schema_version": {
+        "external_identifier": "s1",
+        "span_type_schemas": [
+            {
+                "name": "llm",
+                "params_schema": {"type": "object", "properties": {"model": {"type": "string"}}},
+                "data_risk": {
+                    "action_profile": {"read_data": "allowed"},
+                    "params_data_categories": {"classification": "internal"},
+                    "result_data_categories": {},
+                },
+            },
+            SpanTypeSchemaForCreate(name="tool", params_schema={}),
+        ],
+        "quality_schemas": [{"name": "rating", "schema": {"type": "object"}}],
+    },
+}
+
+
+async def dicts(client: PrefactorHttpClient) -> None:
+    calls = client.agent_instances
+    assert_type(await calls.register(**AGENT), AgentInstance)
+    assert_type(await calls.register(**AGENT, id="id", idempotency_key="key"), AgentInstance)
+    async with calls.run(**AGENT, external_identifier="run-1") as run:
+        assert_type(run.instance, AgentInstance)
+        assert_type(run.recorded, bool)
+    version: AgentVersionDict = {"name": "Triage"}
+    untyped: dict[str, Any] = {"external_identifier": "s1"}
+    assert_type(await calls.register("agent", version, untyped), AgentInstance)
+    rows: list[RowDict] = [{"external_identifier": "row-1", "agent_version": version}]
+    async for outcome in calls.register_many(rows, **AGENT, job="job"):
+        assert_type(outcome.instance, AgentInstance | None)
+    async for outcome in calls.register_many([{"id": "id"}, untyped], **AGENT):
+        assert_type(outcome.ok, bool)
+    BulkItem(_type="agent_instances/register", idempotency_key="register-1", **AGENT)
+
 
 async def the_client() -> None:
     attempts: list[Attempt] = []
@@ -94,9 +137,15 @@ async def agent_instances(client: PrefactorHttpClient) -> None:
     assert_type(page, Page[AgentInstanceSummary])
     assert_type(page[0], AgentInstanceSummary)
     assert_type(page.items, list[AgentInstanceSummary])
-    assert_type(page.pagination, PaginationOutput | None)
+    assert_type(page.pagination, PaginationOutput)
+    assert_type(page.has_next_page, bool)
     async for summary in page:
         assert_type(summary, AgentInstanceSummary)
+    async for each in calls.list(page_size=100):
+        assert_type(each, AgentInstanceSummary)
+    task = asyncio.create_task(calls.list())
+    assert_type(await task, Page[AgentInstanceSummary])
+    assert_type(await asyncio.wait_for(calls.list(), 3.0), Page[AgentInstanceSummary])
     async with calls.run("agent", VERSION, SCHEMA, finish_timeout=3.0) as run:
         assert_type(run, AgentInstanceRun)
         assert_type(run.id, str)
@@ -126,6 +175,7 @@ async def agents(client: PrefactorHttpClient) -> None:
     assert_type(await client.agents.update("id", AgentForUpdate(team_id=None)), Agent)
     assert_type(await client.agents.show(external_identifier="triage"), Agent)
     assert_type(await client.agents.list_agents(team_id="team"), Page[AgentSummary])
+    assert_type(await client.agents.list(team_id="team"), Page[AgentSummary])
     assert_type(await client.agents.retire("id"), Agent)
     assert_type(await client.agents.reinstate("id"), Agent)
     assert_type(await client.agents.delete("id", idempotency_key="key"), Agent)

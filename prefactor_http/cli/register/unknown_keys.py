@@ -5,26 +5,16 @@ The API silently ignores unknown keys, so the value of a misspelled key would be
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Generator, Iterable, Mapping
 from functools import cache
 from typing import Any, cast, get_args, get_origin
 
 import msgspec
 
+from prefactor_http.models._unknown_keys import closest
+
 # difflib's default of 0.6 suggests too much: keys of JSON often share a word.
 _MIN_SIMILARITY = 0.7
-_MIN_PREFIX = 3
-
-
-def closest(key: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most similar to a key; None if no name is similar."""
-    names = {name.casefold(): name for name in known}
-    given = key.casefold().strip()
-    matches = difflib.get_close_matches(given, names, n=1, cutoff=cutoff)
-    if not matches and len(given) >= _MIN_PREFIX:  # an abbreviation
-        matches = [name for name in names if name.startswith(given)]
-    return names[matches[0]] if matches else None
 
 
 def suggestion(key: str, known: Iterable[str]) -> str:

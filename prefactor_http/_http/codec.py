@@ -302,7 +302,11 @@ def _describe(status: int, *, is_foreign: bool) -> str:
 
 def snippet(body: bytes, redactor: Redactor) -> str | None:
     """Return the first characters of a body on one line, or None if it is empty."""
-    text = " ".join(redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace")).split())
+    text = redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace"))
+    if len(body) > _SNIPPET_SOURCE:
+        # The cut may have left the beginning of a token.
+        text = text[: max(0, len(text) - redactor.max_length)]
+    text = " ".join(text.split())
     if len(text) > _SNIPPET_LENGTH:
         text = f"{text[:_SNIPPET_LENGTH]}…"
     return text or None

@@ -44,6 +44,7 @@ PUBLIC = {
     "BulkOutput",
     "BulkRequest",
     "BulkResponse",
+    "CapturedResponse",
     "FinishInstanceRequest",
     "FinishStatus",
     "HttpClientConfig",

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from prefactor_http._http.captured_response import CapturedCall
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
 from prefactor_http._http.response import Failure, Response, WriteStatus
@@ -40,6 +41,7 @@ _REQUEST_TIMEOUT = 408
 # Gateways log these when a client or an upstream hangs up; some send them.
 _CLIENT_CLOSED = frozenset({460, 499})
 _WRONG_ADDRESS = frozenset({400, 404, 405, 410})
+UNAUTHORIZED = 401
 TOO_EARLY, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 425, 429, 503
 ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
     400: PrefactorValidationError,
@@ -81,6 +83,7 @@ class PreparedRequest(Struct, Generic[T]):
         was_suspect: Whether a response so far may have belonged to another call.
         needs_new_connection: Whether the next attempt must not use a pooled connection.
         admitted_at: When the rate limiter last admitted the call; not set while it is idle.
+        capture: Collects the response, if the call was made in a block that captures responses.
     """
 
     operation: Operation[T]
@@ -99,6 +102,7 @@ class PreparedRequest(Struct, Generic[T]):
     was_suspect: bool = False
     needs_new_connection: bool = False
     admitted_at: float = -math.inf
+    capture: CapturedCall | None = None
 
     def __repr__(self) -> str:
         # Error reporters show the local variables of each frame: no body, no headers.

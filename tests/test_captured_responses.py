@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import pickle
 
 import pytest
@@ -18,6 +19,7 @@ from prefactor_http import (
     PrefactorRetryExhaustedError,
     PrefactorTimeoutError,
 )
+from prefactor_http._http.captured_response import Capture
 from prefactor_http.testing import LocalPrefactor
 
 TOKEN = "secret-token-9f8e7d"
@@ -185,6 +187,19 @@ async def test_a_block_may_end_in_another_task_than_it_began(raw_server, client)
     block.__exit__(None, None, None)
     await client.validate_token()
     assert responses == []
+
+
+def count(kind):
+    gc.collect()
+    return sum(isinstance(thing, kind) for thing in gc.get_objects())
+
+
+async def test_a_block_is_forgotten_when_it_ends(raw_server, client):
+    for _ in range(20):
+        with client.capture_responses():
+            await client.validate_token()
+    assert count(Capture) <= 2  # the connection keeps the context in which it was opened
+    assert count(CapturedResponse) == 0
 
 
 async def test_calls_of_another_client_are_not_added(raw_server, client):

@@ -77,19 +77,20 @@ class CapturedResponse(Struct, frozen=True, kw_only=True):
 class Capture(Struct, eq=False):
     """One block, with the responses of its calls.
 
+    A connection that is opened in a block keeps the block's context, and so this object. After the
+    block it therefore refers to nothing.
+
     Attributes:
-        owner: The state of the client that opened the block.
-        responses: The responses so far.
-        is_open: False after the block.
+        owner: The state of the client that opened the block; None after the block.
+        responses: The responses so far; None after the block.
     """
 
     owner: object
-    responses: list[CapturedResponse]
-    is_open: bool = True
+    responses: list[CapturedResponse] | None
 
 
 class CapturedCall(Struct):
-    """A call that was made in open blocks, and its last response.
+    """A call that was made in a block, and its last response.
 
     Attributes:
         captures: The blocks.
@@ -104,18 +105,18 @@ _captures: ContextVar[tuple[Capture, ...]] = ContextVar("prefactor_http_captures
 
 
 def captures_of(owner: object) -> tuple[Capture, ...]:
-    """Return the open blocks of a client that the running code is in."""
-    return tuple(c for c in _captures.get() if c.owner is owner and c.is_open)
+    """Return the open blocks of a client that the running code is in, or was started in."""
+    return tuple(c for c in _captures.get() if c.owner is owner)
 
 
-def open_capture(owner: object) -> Capture:
-    capture = Capture(owner, [])
+def open_capture(owner: object, responses: list[CapturedResponse]) -> Capture:
+    capture = Capture(owner, responses)
     _captures.set((*_captures.get(), capture))
     return capture
 
 
 def close_capture(capture: Capture) -> None:
-    capture.is_open = False
+    capture.owner = capture.responses = None
     # Not `ContextVar.reset`, which fails in another context: a fixture may end in another task.
     _captures.set(tuple(c for c in _captures.get() if c is not capture))
 

@@ -134,7 +134,7 @@ class Retry:
             seconds=seconds,
         )
         for capture in call.captures:
-            if capture.is_open:
+            if capture.responses is not None:
                 capture.responses.append(captured)
 
     async def _run_within(self, prepared: PreparedRequest[T], deadline: float) -> T:

@@ -90,10 +90,11 @@ class ClientState:
     @contextmanager
     def capture_responses(self) -> Generator[list[CapturedResponse], None, None]:
         """Collect the responses of the calls that are made in a block."""
-        capture = open_capture(self)
+        responses: list[CapturedResponse] = []
+        capture = open_capture(self, responses)
         self.capture_count += 1
         try:
-            yield capture.responses
+            yield responses
         finally:
             self.capture_count -= 1
             close_capture(capture)
@@ -115,8 +116,6 @@ class ClientState:
             self._loop = loop
             self.slots = Semaphore(self._max_connections)
             self.limiter.rebind()
-            if self.tokens is not None:
-                self.tokens.forget_task()
         self.is_closed = False
 
     def check_usable(self) -> None:

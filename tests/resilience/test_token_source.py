@@ -19,6 +19,7 @@ from prefactor_http import (
     HttpClientConfig,
     PrefactorAuthError,
     PrefactorClientError,
+    PrefactorConnectionError,
     PrefactorHttpClient,
     PrefactorTimeoutError,
 )
@@ -468,6 +469,32 @@ def test_a_client_gets_a_token_again_on_another_loop(is_closed):
     asyncio.run(use(client, api))
     asyncio.run(use_again(client, api, held))
     assert held.calls == 2
+
+
+def test_a_loop_that_was_closed_during_the_call_of_the_function_is_forgotten(caplog):
+    async def abandon(client):
+        calls.append(asyncio.create_task(client.validate_token()))
+        await until(lambda: held.calls)
+        calls.extend(asyncio.all_tasks() - {asyncio.current_task(), *calls})
+
+    async def use(client):
+        await client.close()
+        held.released = asyncio.Event()
+        held.released.set()
+        async with client:
+            with pytest.raises(PrefactorConnectionError):
+                await client.validate_token()
+
+    held, calls = Held(), []
+    settings = HttpClientConfig("http://127.0.0.1:9", held, max_retries=0, request_timeout=5.0)
+    client = PrefactorHttpClient(settings)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(abandon(client))
+    loop.close()
+    asyncio.run(use(client))
+    assert held.calls == 2
+    for task in calls:  # asyncio would report them as destroyed
+        task._log_destroy_pending = False
 
 
 async def _start_and_stop(api):

@@ -145,6 +145,18 @@ async def test_a_tunnel_hides_the_token_and_all_other_headers_from_the_proxy(
     assert seen.headers["X-Prefactor-SDK"] == "adapter@1"
 
 
+async def test_the_context_is_also_used_for_an_https_proxy(
+    api, tls_address, server_tls, private_ca
+):
+    proxy = HttpProxy(BASIC)
+    async with listening(proxy.serve, server_tls) as address:
+        url = f"https://{CREDENTIALS}{address}"
+        await register_with(
+            client_of(f"https://{tls_address}", api.token, proxy=url, ssl=private_ca), api
+        )
+    assert [request.method for request in proxy.requests] == ["CONNECT"]
+
+
 async def test_the_configured_proxy_is_used_instead_of_those_of_the_environment(
     api, proxy, monkeypatch
 ):

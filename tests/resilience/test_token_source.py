@@ -277,6 +277,13 @@ async def test_every_kind_of_session_sends_the_new_token(raw_server, session_opt
     assert sent(raw_server) == [OLD, NEW]
 
 
+async def test_a_client_without_calls_does_not_call_the_function(raw_server):
+    provider = Provider(OLD)
+    async with client_of(raw_server, provider):
+        pass
+    assert provider.calls == 0
+
+
 # Errors of the function
 
 

@@ -1,6 +1,7 @@
 """Async client of the Prefactor API whose writes are safe to repeat."""
 
 from prefactor_http._bulk.outcome import Outcome
+from prefactor_http._http.captured_response import CapturedResponse
 from prefactor_http._version import __version__
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.config import HttpClientConfig
@@ -65,6 +66,7 @@ __all__ = [
     "BulkOutput",
     "BulkRequest",
     "BulkResponse",
+    "CapturedResponse",
     "DataCategoriesDict",
     "DataRiskDict",
     "FinishInstanceRequest",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from prefactor_http import _api
+from prefactor_http._http.captured_response import CapturedResponse
 from prefactor_http._http.clock import Clock, SystemClock
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.raw_request import prepare_raw_request
 from prefactor_http._http.state import ClientState
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
-from prefactor_http.config import HttpClientConfig, Options, warn_of_plain_http
+from prefactor_http.config import HttpClientConfig, Options, check_config, warn_of_plain_http
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
 from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
@@ -48,28 +50,39 @@ class PrefactorHttpClient:
     when their arguments are invalid.
 
     Args:
-        config: Configuration. `HttpClientConfig.from_env` reads it from the environment.
+        config: Configuration; by default `HttpClientConfig.from_env`, which reads the environment.
         sdk_header: Value of ``X-Prefactor-SDK``: adapters first, this package last; by default
             only this package.
         session: An aiohttp session to borrow. The client does not close it and does not change its
             settings: ``max_connections`` limits calls, but ``trust_env``, the connection pool and
-            aiohttp's own repetition of PUT and DELETE are those of the session.
+            aiohttp's own repetition of PUT and DELETE are those of the session. So are ``proxy``
+            and ``ssl``, which the configuration must not set then.
         clock: Clock for waits and timestamps; for tests.
+
+    Raises:
+        TypeError: ``config`` is not an `HttpClientConfig`.
+        ValueError: There is no configuration and no token in the environment, or the configuration
+            sets ``proxy`` or ``ssl`` for a borrowed session.
     """
 
     def __init__(
         self,
-        config: HttpClientConfig,
+        config: HttpClientConfig | None = None,
         sdk_header: str | None = None,
         *,
         session: ClientSession | None = None,
         clock: Clock | None = None,
     ) -> None:
+        config = HttpClientConfig.from_env() if config is None else check_config(config)
+        if session is not None and (config.proxy is not None or config.ssl is not None):
+            raise ValueError(
+                "proxy and ssl are settings of a borrowed session: create it with "
+                "aiohttp.ClientSession(proxy=…, connector=aiohttp.TCPConnector(ssl=…))"
+            )
         warn_of_plain_http(config)
         self.config = config
         self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {
-            "Authorization": f"Bearer {config.api_token}",
             "Accept": "application/json",
             # Set here so that aiohttp does not compute it for every request.
             "Accept-Encoding": "gzip, deflate",
@@ -78,6 +91,10 @@ class PrefactorHttpClient:
             f"{sys.version_info.minor}",
             _SDK_HEADER: self.__sdk_header,
         }
+        if config.default_headers:
+            given = {name.lower() for name in config.default_headers}
+            own = {name: value for name, value in headers.items() if name.lower() not in given}
+            headers = {**own, **config.default_headers}
         state = ClientState(config, headers, clock or SystemClock(), session)
         self._executor = Executor(config, state)
         self._is_view = False
@@ -263,6 +280,22 @@ class PrefactorHttpClient:
                 method, path, params, json_data, idempotency_key, self._executor.key
             )
         )
+
+    def capture_responses(self) -> AbstractContextManager[list[CapturedResponse]]:
+        """Collect status, headers and request ids of the calls that are made in a block.
+
+        Use it as ``with client.capture_responses() as responses:``. Each call of this client or of
+        a view adds a `CapturedResponse` when it ends, also if it fails: then the status is that of
+        the last response, or None if there was none. In a batch, each bulk request is a call. Reads
+        that verify the outcome of a write are calls, too.
+
+        Tasks that are started in the block belong to it, other tasks do not. Calls that end after
+        the block are not collected. Blocks can be nested; each one has all calls made in it.
+
+        Returns:
+            A context manager for a list, which can still be used after the block.
+        """
+        return self._executor.state.capture_responses()
 
     async def validate_token(self) -> dict[str, Any]:
         """Check that the API accepts the token: ``GET /ping`` (contract §6).

@@ -3,11 +3,14 @@
 import inspect
 import logging
 import math
+import operator
 import os
 import re
-from collections.abc import Callable
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypedDict
+from numbers import Integral, Real
+from typing import Any, Literal, Self, TypedDict, cast
 from urllib.parse import urlsplit
 
 from prefactor_http._hosts import Reach, plain_http_reach
@@ -19,6 +22,50 @@ DEFAULT_API_URL = "https://app.prefactorai.com"
 _GENERATED_KEY_LENGTH = 36
 _FIRST_STATUS, _LAST_STATUS = 100, 599
 _ALLOW_HTTP = "PREFACTOR_ALLOW_INSECURE_HTTP"
+_TOKEN_RULE = "must be printable ASCII without spaces, quotes or backslashes"  # noqa: S105 # a rule
+
+_SECONDS, _SECONDS_OR_NONE = "a number of seconds", "a number of seconds or None"
+_NUMBERS = {
+    "request_timeout": _SECONDS,
+    "connect_timeout": _SECONDS,
+    "initial_retry_delay": _SECONDS,
+    "max_retry_delay": _SECONDS,
+    "retry_multiplier": "a number",
+    "deadline": _SECONDS_OR_NONE,
+    "token_refresh_interval": _SECONDS_OR_NONE,
+}
+_INTEGERS = {
+    "max_retries": "an int",
+    "max_connections": "an int",
+    "max_response_bytes": "an int",
+    "retry_budget": 'an int, "auto" or None',
+}
+_PLAIN_NUMBERS = frozenset({float, int})
+_FLAGS = ("allow_insecure_http", "trust_env")
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Set by the client, or about one connection or body.
+_RESERVED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "expect",
+        "host",
+        "idempotency-key",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-prefactor-sdk",
+    }
+)
+
+TokenProvider = Callable[[], str | Awaitable[str]]
+"""A function or a coroutine function that returns the current token."""
 
 _log = logging.getLogger("prefactor_http")
 
@@ -32,7 +79,12 @@ class HttpClientConfig:
             With ``http`` the token is sent unencrypted. That is allowed for this machine and, with
             a logged warning, for hosts in a private network. Other hosts require
             ``allow_insecure_http``.
-        api_token: Bearer token. It is never logged or shown.
+        api_token: Bearer token, or a function without arguments that returns it. The token is never
+            logged or shown. A coroutine function is awaited; a plain function runs in a thread. It
+            is called before the first request, and again after a 401. If it returns another token
+            then, the request is repeated with it. One call of the function serves all calls that
+            wait for a token, for at most ``request_timeout``. If it raises, or returns something
+            else than a token, they fail with `PrefactorClientError`.
         request_timeout: Timeout of one attempt, from connecting to the end of the response.
         connect_timeout: Timeout for opening a connection.
         max_retries: Maximum number of attempts after the first.
@@ -56,14 +108,25 @@ class HttpClientConfig:
         on_retry: Called with a `Retry` before the wait for each retry, in the same way.
         on_throttle: Called with a `Throttling` when the rate limiter starts or stops holding back
             an operation, in the same way.
+        proxy: URL of an HTTP proxy for all requests, such as ``http://user:password@proxy:3128``.
+            The proxies of the environment and ``NO_PROXY`` do not apply then. The credentials are
+            sent only to the proxy and never shown.
+        ssl: An `ssl.SSLContext` for TLS, also to an ``https`` proxy. None for the certificate
+            authorities of the system.
+        default_headers: Headers to add to each request. They are not shown in the repr. Headers
+            that the client sets itself, such as ``Authorization``, are not allowed; ``User-Agent``
+            and ``Accept`` are.
+        token_refresh_interval: Seconds after which a function in ``api_token`` is called again,
+            before the next request; None for only after a 401. If it fails then, the last token
+            stays in use, and a warning is logged.
 
     Raises:
-        TypeError: The URL, the token or the prefix is not text.
+        TypeError: A value has the wrong type. The message says which one and what is allowed.
         ValueError: A value is out of range. The message says which one and what is allowed.
     """
 
     api_url: str
-    api_token: str = field(repr=False)
+    api_token: str | TokenProvider = field(repr=False)
     request_timeout: float = 30.0
     connect_timeout: float = 10.0
     max_retries: int = 3
@@ -96,18 +159,28 @@ class HttpClientConfig:
     on_attempt: Callable[[Attempt], object] | None = None
     on_retry: Callable[[Retry], object] | None = None
     on_throttle: Callable[[Throttling], object] | None = None
+    proxy: str | None = field(default=None, repr=False)
+    # Not `SSLContext`: pydantic could not build the schema of a model that contains this class.
+    ssl: Any = None
+    default_headers: Mapping[str, str] = field(
+        default_factory=dict[str, str], repr=False, hash=False
+    )
+    token_refresh_interval: float | None = None
 
     def __post_init__(self) -> None:
         """Validate all fields."""
-        for name in ("api_url", "api_token", "default_idempotency_key"):
+        for name in ("api_url", "default_idempotency_key", "proxy"):
             self._make_plain(name)
+        self._check_types()
         self._check_url()
         self._check_token()
+        self._check_proxy()
+        self._check_headers()
         for name in ("request_timeout", "connect_timeout", "initial_retry_delay"):
             _check(name, getattr(self, name) > 0, "must be positive")
         _check("max_retry_delay", self.max_retry_delay > 0, "must be positive")
         for name in ("request_timeout", "connect_timeout", "max_retry_delay"):
-            _check(name, math.isfinite(getattr(self, name)), "must be finite")
+            _check(name, _is_finite(getattr(self, name)), "must be finite")
         _check("max_retries", self.max_retries >= 0, "must be non-negative")
         _check(
             "initial_retry_delay",
@@ -121,7 +194,10 @@ class HttpClientConfig:
             "must be HTTP statuses from 100 to 599",
         )
         for name in ("on_attempt", "on_retry", "on_throttle"):
-            if inspect.iscoroutinefunction(getattr(self, name)):
+            hook: object = getattr(self, name)
+            if hook is not None and not callable(hook):
+                raise _wrong_type(name, "a function or None", hook)
+            if inspect.iscoroutinefunction(hook):
                 raise ValueError(f"{name} must be a plain function, not a coroutine function")
         _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
         _check("max_connections", self.max_connections >= 1, "must be at least 1")
@@ -160,15 +236,38 @@ class HttpClientConfig:
             raise ValueError("api_token is required: set PREFACTOR_API_TOKEN or pass api_token")
         return cls(**overrides)
 
-    def _make_plain(self, name: str) -> None:
+    def _make_plain(self, name: str, allowed: str = "a str") -> None:
         """Convert a subclass of str or an enum member to an exact str."""
         value: object = getattr(self, name)
         if value is None or type(value) is str:
             return
         text = as_text(value)
         if text is None:
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+            raise _wrong_type(name, allowed, value)
         object.__setattr__(self, name, text)
+
+    def _check_types(self) -> None:
+        """Check the types of numbers and flags, and convert subclasses and numpy's numbers."""
+        fields: dict[str, object] = vars(self)
+        for name, allowed in _NUMBERS.items():
+            value = fields[name]
+            if type(value) in _PLAIN_NUMBERS or (value is None and allowed is _SECONDS_OR_NONE):
+                continue
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise _wrong_type(name, allowed, value)
+            object.__setattr__(self, name, float(value))
+        for name, allowed in _INTEGERS.items():
+            value = fields[name]
+            if type(value) is int:
+                continue
+            if name != "retry_budget" or not (value is None or isinstance(value, str)):
+                object.__setattr__(self, name, _integer(name, allowed, value))
+        for name in _FLAGS:
+            if type(fields[name]) is not bool:
+                raise _wrong_type(name, "True or False", fields[name])
+        object.__setattr__(self, "retry_on_status_codes", _statuses(self.retry_on_status_codes))
+        if self.ssl is not None and not isinstance(self.ssl, ssl.SSLContext):
+            raise _wrong_type("ssl", "an ssl.SSLContext or None", self.ssl)
 
     def _check_url(self) -> None:
         _check("api_url", bool(self.api_url), "is required")
@@ -211,14 +310,76 @@ class HttpClientConfig:
             object.__setattr__(self, "allow_insecure_http", True)
 
     def _check_token(self) -> None:
+        if as_text(self.api_token) is None and callable(self.api_token):
+            interval = self.token_refresh_interval
+            _check(
+                "token_refresh_interval",
+                interval is None or (interval > 0 and _is_finite(interval)),
+                "must be positive and finite, or None",
+            )
+            return
+        self._make_plain("api_token", "a str, or a function that returns one")
         _check("api_token", bool(self.api_token), "is required")
+        _check("api_token", is_token(cast("str", self.api_token)), _TOKEN_RULE)
         _check(
-            "api_token",
-            self.api_token.isascii()
-            and self.api_token.isprintable()
-            and not re.search(r'[\s"\\]', self.api_token),
-            "must be printable ASCII without spaces, quotes or backslashes",
+            "token_refresh_interval",
+            self.token_refresh_interval is None,
+            "requires that api_token is a function",
         )
+
+    def _check_proxy(self) -> None:
+        # The messages do not quote the URL: it may contain a password.
+        if self.proxy is None:
+            return
+        try:
+            parts = urlsplit(self.proxy)
+            is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+            _ = parts.port
+        except ValueError:
+            is_url, parts = False, urlsplit("")
+        _check(
+            "proxy",
+            is_url and self.proxy.isprintable() and not re.search(r"[\s\\]", self.proxy),
+            "must be an http(s) URL, such as http://user:password@proxy:3128, with special "
+            "characters of the password percent-encoded",
+        )
+        _check(
+            "proxy",
+            parts.path in {"", "/"} and not re.search("[?#]", self.proxy),
+            "must have no path, query or fragment",
+        )
+
+    def _check_headers(self) -> None:
+        """Check `default_headers` and copy it, so that later changes have no effect."""
+        given = cast("object", self.default_headers)
+        if not isinstance(given, Mapping):
+            raise _wrong_type("default_headers", "a mapping of str to str", given)
+        headers: dict[str, str] = {}
+        seen: set[str] = set()
+        for key, item in cast("Mapping[object, object]", given).items():
+            name, value = as_text(key), as_text(item)
+            if name is None or value is None:
+                other = key if name is None else item
+                raise _wrong_type("default_headers", "a mapping of str to str", other)
+            field_name = f"default_headers[{name!r:.60}]"
+            _check(field_name, bool(_HEADER_NAME.fullmatch(name)), "is not a valid header name")
+            lower = name.lower()
+            _check(
+                field_name,
+                lower not in _RESERVED_HEADERS and not lower.startswith("content-"),
+                "is set by the client"
+                + ("; use `proxy`" if lower == "proxy-authorization" else "")
+                + ("; use `api_token`" if lower == "authorization" else ""),
+            )
+            _check(field_name, lower not in seen, "is given twice")
+            _check(
+                field_name,
+                value.isascii() and value.replace("\t", " ").isprintable(),
+                "must be printable ASCII",
+            )
+            seen.add(lower)
+            headers[name] = value
+        object.__setattr__(self, "default_headers", headers)
 
 
 class Options(TypedDict, total=False):
@@ -236,6 +397,18 @@ class Options(TypedDict, total=False):
     on_retry: Callable[[Retry], object] | None
 
 
+def check_config(config: object) -> HttpClientConfig:
+    """Return the configuration of a client.
+
+    Raises:
+        TypeError: It is something else than an `HttpClientConfig`.
+    """
+    if isinstance(config, HttpClientConfig):
+        return config
+    allowed = "an HttpClientConfig(api_url, api_token, …), or None to read the environment"
+    raise _wrong_type("config", allowed, config)
+
+
 def warn_of_plain_http(config: HttpClientConfig) -> None:
     """Log a warning if the token is sent unencrypted over a private network."""
     if not config.allow_insecure_http and plain_http_reach(config.api_url) is Reach.PRIVATE_NETWORK:
@@ -243,6 +416,62 @@ def warn_of_plain_http(config: HttpClientConfig) -> None:
             "api_url %s uses http: the token is sent unencrypted over the private network",
             config.api_url,
         )
+
+
+def is_token(token: str) -> bool:
+    """Whether a text can be sent as a bearer token."""
+    return (
+        bool(token) and token.isascii() and token.isprintable() and not re.search(r'[\s"\\]', token)
+    )
+
+
+def check_provided_token(token: object) -> str:
+    """Return the token that a function in `HttpClientConfig.api_token` returned, as an exact str.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It is empty, or contains characters that are not allowed.
+    """
+    text = as_text(token)
+    if text is None:
+        raise TypeError(f"api_token must return a str, not {type(token).__name__}")
+    if not text or text.isspace():
+        raise ValueError("api_token returned a blank token")
+    if not is_token(text):
+        hint = ": remove the whitespace with .strip()" if is_token(text.strip()) else ""
+        raise ValueError(f"the token that api_token returned {_TOKEN_RULE}{hint}")
+    return text
+
+
+def _integer(name: str, allowed: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _wrong_type(name, allowed, value)
+    return operator.index(value)
+
+
+def _statuses(value: object) -> tuple[int, ...]:
+    if type(value) is tuple:
+        given = cast("tuple[int, ...]", value)
+        if {*map(type, given)} <= {int}:  # the usual case, without a call for each status
+            return given
+    allowed = "HTTP statuses, such as (502, 503)"
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _wrong_type("retry_on_status_codes", allowed, value)
+    return tuple(
+        _integer("retry_on_status_codes", allowed, status)
+        for status in cast("Iterable[object]", value)
+    )
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an int that is too large for a float
+        return False
+
+
+def _wrong_type(name: str, allowed: str, value: Any) -> TypeError:
+    return TypeError(f"{name} must be {allowed}, not {type(value).__name__}")
 
 
 def _check(name: str, ok: bool, rule: str) -> None:

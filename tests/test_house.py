@@ -48,6 +48,7 @@ PUBLIC = {
     "BulkOutput",
     "BulkRequest",
     "BulkResponse",
+    "CapturedResponse",
     "DataCategoriesDict",
     "DataRiskDict",
     "FinishInstanceRequest",

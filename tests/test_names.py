@@ -245,6 +245,7 @@ def test_the_client_shows_only_what_users_need():
         "alerts",
         "api_tokens",
         "bulk",
+        "capture_responses",
         "close",
         "config",
         "environments",

@@ -89,3 +89,59 @@ def test_the_longer_of_two_secrets_is_replaced_first():
     assert redactor.json([{"secret-1": ("secret-1", 1, None)}]) == [
         {"[token]": ("secret-1", 1, None)}
     ]
+
+
+QUOTED = "it's/a-canary"
+LIMIT = 64 * 1024  # bytes of a body that a snippet is made from
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"message":"it\u0027s\/a-canary',
+        rb"<html>it's\/a-canary",
+        rb"<html>it\'s/a-canary",
+        rb"<html>it\\'s\\/a\x2dcanary",
+        rb"<html>it\\\\u0027s/a-canary",
+    ],
+)
+async def test_a_token_that_is_escaped_in_an_undecoded_body_is_redacted(raw_server, body):
+    raw_server.script(reply(500, body))
+    async with client_of(raw_server, QUOTED, max_retries=0) as client:
+        with pytest.raises(PrefactorHttpError) as caught:
+            await client.agent_instances.start("i-1")
+    assert caught.value.body_snippet.endswith("[token]")
+
+
+async def test_a_token_that_a_message_quotes_with_escapes_is_redacted(raw_server):
+    # Python's repr writes text with both kinds of quotes with a backslash.
+    details = {"id": f'"{QUOTED}"'}
+    raw_server.script(*[reply(200, {"status": "success", "details": details})] * 2)
+    async with client_of(raw_server, QUOTED, max_retries=0) as client:
+        with pytest.raises(PrefactorHttpError) as caught:
+            await client.accounts.get("i-1")
+    assert "canary" not in str(caught.value)
+    assert "[token]" in str(caught.value)
+    assert "canary" not in Redactor(QUOTED).text(repr(f'"{QUOTED}"'))
+
+
+@pytest.mark.parametrize("kept", range(1, len(TOKEN)))
+@pytest.mark.parametrize("is_escaped", [False, True])
+async def test_the_end_of_a_long_body_leaves_no_part_of_a_token(raw_server, kept, is_escaped):
+    characters = [f"\\u{ord(c):04x}" if is_escaped else c for c in TOKEN]
+    beginning = "".join(characters[:kept])
+    # Spaces are collapsed, so the end of what is read is in the snippet.
+    page = f"<html>{' ' * (LIMIT - 6 - len(beginning))}{''.join(characters)} and more"
+    raw_server.script(reply(500, page.encode()))
+    async with client_of(raw_server, max_retries=0) as client:
+        with pytest.raises(PrefactorHttpError) as caught:
+            await client.agent_instances.start("i-1")
+    assert caught.value.body_snippet == "<html>"
+
+
+async def test_a_long_body_has_a_snippet_also_without_a_token_to_redact(raw_server):
+    raw_server.script(reply(500, b"x" * LIMIT * 2))
+    async with client_of(raw_server, "t", max_retries=0) as client:
+        with pytest.raises(PrefactorHttpError) as caught:
+            await client.agent_instances.start("i-1")
+    assert caught.value.body_snippet == "x" * 200 + "…"

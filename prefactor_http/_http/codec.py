@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec import Struct
 
+from prefactor_http._http.captured_response import CapturedCall
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
 from prefactor_http._http.response import Failure, Response, WriteStatus
@@ -40,6 +41,7 @@ _REQUEST_TIMEOUT = 408
 # Gateways log these when a client or an upstream hangs up; some send them.
 _CLIENT_CLOSED = frozenset({460, 499})
 _WRONG_ADDRESS = frozenset({400, 404, 405, 410})
+UNAUTHORIZED = 401
 TOO_EARLY, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE = 425, 429, 503
 ERROR_BY_STATUS: dict[int, type[PrefactorApiError]] = {
     400: PrefactorValidationError,
@@ -83,6 +85,7 @@ class PreparedRequest(Struct, Generic[T]):
         admitted_at: When the rate limiter last admitted the call; not set while it is idle.
         items: Number of items in a bulk request, or None.
         status: HTTP status of the last response; set only while the process is instrumented.
+        capture: Collects the response, if the call was made in a block that captures responses.
     """
 
     operation: Operation[T]
@@ -103,6 +106,7 @@ class PreparedRequest(Struct, Generic[T]):
     admitted_at: float = -math.inf
     items: int | None = None
     status: int | None = None
+    capture: CapturedCall | None = None
 
     def __repr__(self) -> str:
         # Error reporters show the local variables of each frame: no body, no headers.
@@ -309,7 +313,11 @@ def _describe(status: int, *, is_foreign: bool) -> str:
 
 def snippet(body: bytes, redactor: Redactor) -> str | None:
     """Return the first characters of a body on one line, or None if it is empty."""
-    text = " ".join(redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace")).split())
+    text = redactor.source(body[:_SNIPPET_SOURCE].decode(errors="replace"))
+    if len(body) > _SNIPPET_SOURCE:
+        # The cut may have left the beginning of a token.
+        text = text[: max(0, len(text) - redactor.max_length)]
+    text = " ".join(text.split())
     if len(text) > _SNIPPET_LENGTH:
         text = f"{text[:_SNIPPET_LENGTH]}…"
     return text or None

@@ -24,9 +24,11 @@ class Connector(aiohttp.TCPConnector):
 
     _pid = 0
 
-    def __init__(self) -> None:
+    def __init__(self, ssl: Any = None) -> None:
         # No limit: `Semaphore` limits attempts in flight, and its wait counts for no timeout.
-        super().__init__(limit=0)  # pyright: ignore[reportUnknownMemberType] # of socket_factory
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] # of socket_factory
+            limit=0, ssl=True if ssl is None else ssl
+        )
         self._pid = os.getpid()
         self._server_sent_first: set[ResponseHandler] = set()
 

@@ -39,7 +39,9 @@ _CONTRACT_WORDS = frozenset(
         "validation_errors",
     }
 )
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+# Of JSON and of Python's repr. Several backslashes: text that was escaped more than once.
+_ESCAPE = re.compile(r"\\{1,8}(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([/']))")
+_MAX_ESCAPE_LENGTH = 13
 
 
 class Redactor:
@@ -60,8 +62,15 @@ class Redactor:
     def add(self, secret: str) -> None:
         """Redact another secret from now on."""
         if len(secret) >= MIN_SECRET_LENGTH and secret not in self._secrets:
+            # Messages quote text with Python's repr, which may escape single quotes.
+            forms = {*self._secrets, secret, secret.replace("'", r"\'")}
             # The longest first: one secret may contain another.
-            self._secrets = tuple(sorted((*self._secrets, secret), key=len, reverse=True))
+            self._secrets = tuple(sorted(forms, key=len, reverse=True))
+
+    @property
+    def max_length(self) -> int:
+        """Length of the longest secret when every character of it is escaped."""
+        return len(self._secrets[0]) * _MAX_ESCAPE_LENGTH if self._secrets else 0
 
     def text(self, text: str) -> str:
         """Return the text without secrets. Error codes and field names of the API stay."""
@@ -91,7 +100,15 @@ class Redactor:
         return value
 
     def source(self, text: str) -> str:
-        r"""Return undecoded text without secrets, also if they are escaped as ``\uXXXX``."""
+        r"""Return undecoded text without secrets, also if they are escaped.
+
+        Escapes are those of JSON (``\uXXXX``, ``\/``) and of Python's repr (``\xXX``, ``\'``).
+        """
         plain = self.text(text)
-        unescaped = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain)
+        unescaped = _ESCAPE.sub(_unescape, plain)
         return plain if self.text(unescaped) == unescaped else self.text(unescaped)
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = match[1] or match[2]
+    return match[3] if code is None else chr(int(code, 16))

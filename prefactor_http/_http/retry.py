@@ -15,15 +15,25 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 
 from prefactor_http._http.backoff import backoff
+from prefactor_http._http.captured_response import (
+    Capture,
+    CapturedCall,
+    CapturedResponse,
+    captures_of,
+    keep_response,
+    public_headers,
+)
 from prefactor_http._http.codec import (
     GET,
     IDEMPOTENCY_IN_PROGRESS,
     TOO_EARLY,
     TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
     PreparedRequest,
     contradiction_failure,
     describe,
     parse_response,
+    request_id,
 )
 from prefactor_http._http.errors import annotate_cancellation, build_error, interruption_error
 from prefactor_http._http.identity import confirms, sent_by_request
@@ -34,6 +44,7 @@ from prefactor_http._http.reporting import LOG, report_attempt, report_retry, re
 from prefactor_http._http.response import Failure, Response, WriteStatus
 from prefactor_http._http.retry_budget import FIRST_SUCCESS, retry_cost
 from prefactor_http._http.state import ClientState
+from prefactor_http._http.token_source import TokenSource
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.events import Retry as RetryEvent
 from prefactor_http.exceptions import (
@@ -70,6 +81,10 @@ class Retry:
         Raises:
             PrefactorHttpError: See the tree in `prefactor_http.exceptions`.
         """
+        if self.state.capture_count and prepared.capture is None:
+            captures = captures_of(self.state)
+            if captures:
+                return await self._run_captured(prepared, captures)
         try:
             self.state.check_usable()
         except PrefactorClientError as error:
@@ -92,6 +107,33 @@ class Retry:
         self.state.budget.deposit(FIRST_SUCCESS)
         return outcome
 
+    async def _run_captured(self, prepared: PreparedRequest[T], captures: tuple[Capture, ...]) -> T:
+        capture = prepared.capture = CapturedCall(captures)
+        started = self.state.clock.monotonic()
+        try:
+            return await self.run(prepared)
+        finally:
+            seconds = self.state.clock.monotonic() - started
+            self._add_captured(prepared, capture, seconds)
+
+    def _add_captured(
+        self, prepared: PreparedRequest[Any], call: CapturedCall, seconds: float
+    ) -> None:
+        response, redactor = call.response, self.state.redactor
+        captured = CapturedResponse(
+            operation=prepared.operation.name,
+            method=prepared.operation.method,
+            path=prepared.path,
+            status=None if response is None else response.status,
+            headers=public_headers(response, redactor),
+            request_id=request_id(response, redactor) if isinstance(response, Response) else None,
+            attempts=prepared.attempts,
+            seconds=seconds,
+        )
+        for capture in call.captures:
+            if capture.responses is not None:
+                capture.responses.append(captured)
+
     async def _run_within(self, prepared: PreparedRequest[T], deadline: float) -> T:
         timeout = self.state.timeouts.start(deadline)
         prepared.expires_at = self.state.clock.monotonic() + deadline
@@ -106,19 +148,25 @@ class Retry:
         raise interruption_error(prepared, reason, deadline)
 
     async def attempt(  # noqa: C901 # the path of every call: each step is one branch
-        self, prepared: PreparedRequest[T]
+        self, prepared: PreparedRequest[T], *, may_replace_token: bool = True
     ) -> T | Failure:
-        """Make one attempt, once the rate limiter admits it and a slot is free."""
+        """Make one attempt, once the rate limiter admits it and a slot is free.
+
+        If the token comes from a function, a 401 is followed by another request with a new token.
+        """
         state, config = self.state, self.config
         if not state.acquire_nowait(prepared):
             failure = await state.acquire(prepared)
             if failure is not None:
                 return failure
+        tokens = state.tokens
+        token = None if tokens is None else tokens.token
         prepared.attempts += 1
         prepared.in_flight = True
         is_observed = (
             config.on_attempt is not None
             or installed.observer is not None
+            or prepared.capture is not None
             or LOG.isEnabledFor(logging.DEBUG)
         )
         started = state.clock.monotonic() if is_observed else 0.0
@@ -152,7 +200,24 @@ class Retry:
                 config.on_attempt,
                 is_instrumented=state.transport.is_instrumented,
             )
+            keep_response(prepared.capture, response)
+        if tokens is not None and token is not None and may_replace_token:
+            return await self._replace_token(prepared, outcome, tokens, token)
         return outcome
+
+    async def _replace_token(
+        self, prepared: PreparedRequest[T], outcome: T | Failure, tokens: TokenSource, refused: str
+    ) -> T | Failure:
+        """After a 401, get another token than the refused one and repeat the attempt with it."""
+        if not isinstance(outcome, Failure) or outcome.status != UNAUTHORIZED:
+            return outcome
+        failure = await self.state.replace_token(tokens, refused)
+        if failure is not None:
+            failure.error.add_note(f"the API had refused the token: {describe(outcome.error)}")
+            return failure
+        if tokens.token == refused:
+            return outcome
+        return await self.attempt(prepared, may_replace_token=False)
 
     def _record(self, prepared: PreparedRequest[Any], failure: Failure) -> None:
         """Update the call and the pooled connections after a failed attempt."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Coroutine, Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefactor_http._http.background import BackgroundTasks
+from prefactor_http._http.captured_response import (
+    CapturedResponse,
+    close_capture,
+    open_capture,
+)
 from prefactor_http._http.clock import Clock
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.rate_limiter import RateLimiter
@@ -19,6 +24,7 @@ from prefactor_http._http.seen_resources import SeenResources
 from prefactor_http._http.semaphore import Semaphore
 from prefactor_http._http.span_instances import SpanInstances
 from prefactor_http._http.timeouts import Timeouts
+from prefactor_http._http.token_source import TokenSource
 from prefactor_http._http.transport import Transport
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _CLOSED = "the client is closed: enter it again with `async with`"
+_CLOSED_MEANWHILE = "the client was closed"
 _FORKED = "the client was opened before this process was forked: make a new client in each process"
 _OTHER_LOOP = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
@@ -44,6 +51,10 @@ class ClientState:
         headers: Headers of each request.
         clock: Source of time.
         session: A borrowed session, or None.
+
+    Attributes:
+        tokens: Source of tokens, if ``api_token`` is a function.
+        capture_count: Number of open blocks that capture responses.
     """
 
     def __init__(
@@ -56,7 +67,7 @@ class ClientState:
         self.clock = clock
         self.limiter: RateLimiter = RateLimiter(clock, config)
         self.budget: RetryBudget = RetryBudget(config)
-        self.redactor: Redactor = Redactor(config.api_token)
+        self.redactor: Redactor = Redactor()
         self.seen: SeenResources = SeenResources()
         self.span_instances: SpanInstances = SpanInstances()
         self.timeouts: Timeouts = Timeouts()
@@ -64,11 +75,31 @@ class ClientState:
             config, headers, self.timeouts, session, self.redactor
         )
         self.background: BackgroundTasks = BackgroundTasks()
+        self.tokens: TokenSource | None = None
+        if isinstance(config.api_token, str):
+            self.redactor.add(config.api_token)
+        else:
+            self.tokens = TokenSource(
+                config.api_token, config, clock, self.redactor, self.transport.set_token
+            )
+        self.capture_count: int = 0
         self.is_closed: bool = False
         self._max_connections = config.max_connections
         self.slots: Semaphore = Semaphore(self._max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
+
+    @contextmanager
+    def capture_responses(self) -> Generator[list[CapturedResponse], None, None]:
+        """Collect the responses of the calls that are made in a block."""
+        responses: list[CapturedResponse] = []
+        capture = open_capture(self, responses)
+        self.capture_count += 1
+        try:
+            yield responses
+        finally:
+            self.capture_count -= 1
+            close_capture(capture)
 
     def open(self) -> None:
         """Bind the client to the running event loop; a closed client opens again.
@@ -115,7 +146,9 @@ class ClientState:
         Returns:
             Whether it may. If so, call `release` after the attempt; if not, await `acquire`.
         """
-        if self.is_closed or not self.slots.acquire_nowait():
+        if self.is_closed or (self.tokens is not None and self.tokens.is_due):
+            return False
+        if not self.slots.acquire_nowait():
             return False
         if self.limiter.is_idle or self.limiter.acquire_nowait(prepared):
             return True
@@ -128,9 +161,11 @@ class ClientState:
         Returns:
             None if it may start; then call `release` after it. Otherwise the failure of the call.
         """
-        closed = Failure(
-            PrefactorClientError("the client was closed"), WriteStatus.NOT_SENT, permanent=True
-        )
+        closed = _not_sent(PrefactorClientError(_CLOSED_MEANWHILE))
+        if self.tokens is not None and self.tokens.is_due and not self.is_closed:
+            failure = await self._wait_for_token(self.tokens.refresh())
+            if failure is not None:
+                return failure
         failure = await self._wait_unless_closed(self.limiter.acquire(prepared, self.slots), closed)
         if failure is None and self.is_closed:
             self.release(prepared)
@@ -142,6 +177,23 @@ class ClientState:
         self.slots.release()
         if not self.limiter.is_idle:
             self.limiter.release(prepared)
+
+    async def replace_token(self, tokens: TokenSource, refused: str) -> Failure | None:
+        """After a 401, call the function in `api_token`, or wait for a call of it in progress.
+
+        Returns:
+            The failure of that call, or None.
+        """
+        if self.is_closed:
+            return _not_sent(PrefactorClientError(_CLOSED_MEANWHILE))
+        return await self._wait_for_token(tokens.replace(refused))
+
+    async def _wait_for_token(
+        self, refresh: Coroutine[Any, Any, PrefactorClientError | None]
+    ) -> Failure | None:
+        closed = PrefactorClientError(_CLOSED_MEANWHILE)
+        error = await self._wait_unless_closed(refresh, closed)
+        return None if error is None else _not_sent(error)
 
     async def sleep(self, seconds: float) -> None:
         """Wait until a retry. Ends early if the client is closed; then the next attempt fails."""
@@ -178,6 +230,8 @@ class ClientState:
         self._loop = None
         self.background.forget()
         self.timeouts.clear()
+        if self.tokens is not None:
+            self.tokens.forget_task()
 
     async def _close_on_own_loop(self, drain_timeout: float) -> None:
         drain_timeout = await self.background.close(drain_timeout)
@@ -189,6 +243,8 @@ class ClientState:
             if self.is_closed:  # it may have been opened again during the drain
                 self.timeouts.interrupt(only_unlimited=False)
                 self.timeouts.cancel_timers()
+                if self.tokens is not None:
+                    await self.tokens.close()
                 await self.transport.close()
 
     async def _wait_unless_closed(self, wait: Awaitable[T], closed: T) -> T:
@@ -202,3 +258,7 @@ class ClientState:
             return closed
         finally:
             self.timeouts.stop(timeout)
+
+
+def _not_sent(error: PrefactorClientError) -> Failure:
+    return Failure(error, WriteStatus.NOT_SENT, permanent=True)

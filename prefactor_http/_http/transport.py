@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -44,13 +45,13 @@ async def _send_once(
 class _AuthorizationMiddleware:
     """Middleware that sets the token after aiohttp has read credentials from a netrc file."""
 
-    def __init__(self, value: str) -> None:
-        self._value = value
+    def __init__(self) -> None:
+        self.value = ""
 
     async def __call__(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.headers[_AUTHORIZATION] = self._value
+        request.headers[_AUTHORIZATION] = self.value
         return await send(request)
 
 
@@ -58,8 +59,8 @@ class Transport:
     """Owns an aiohttp session, or borrows one.
 
     Args:
-        config: Base URL, limits and connect timeout.
-        headers: Headers of each request.
+        config: Base URL, limits, connect timeout, token, proxy and TLS settings.
+        headers: Headers of each request, without the token.
         timeouts: Interrupts attempts that take too long.
         session: A session to borrow. It is never closed, and its own defaults stay.
         redactor: Removes the token from errors.
@@ -90,11 +91,21 @@ class Transport:
             redactor,
             config.connect_timeout,
         )
+        self._proxy = config.proxy
+        # Headers on the session are cheaper than headers on each request, but with a proxy, aiohttp
+        # sends them to the proxy, too: the token would be its Proxy-Authorization.
+        self._has_session_headers = session is None and config.proxy is None
+        self._ssl = config.ssl
+        for secret in _proxy_secrets(config.proxy):
+            redactor.add(secret)
+        self._authorization = _AuthorizationMiddleware()
         self._middlewares = self._middlewares_by_method()
         self._in_flight = 0
         self._replaced: dict[aiohttp.ClientSession, int] = {}
         self._closing_tasks: set[asyncio.Task[None]] = set()
         self._new_connections = 0
+        if isinstance(config.api_token, str):
+            self.set_token(config.api_token)
 
     def _middlewares_by_method(self) -> Mapping[str, tuple[aiohttp.ClientMiddlewareType, ...]]:
         if self._borrowed_session is not None:
@@ -106,9 +117,8 @@ class Transport:
         }
         if not self._trust_env:
             return send_once
-        authorization = _AuthorizationMiddleware(self._headers[_AUTHORIZATION])
         return {
-            method: (authorization, *send_once.get(method, ()))
+            method: (self._authorization, *send_once.get(method, ()))
             for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
         }
 
@@ -123,8 +133,16 @@ class Transport:
 
     def set_header(self, name: str, value: str) -> None:
         self._headers[name] = value
-        if self._session is not None and self._borrowed_session is None:
+        if self._session is not None and self._has_session_headers:
             self._session.headers[name] = value
+
+    def set_token(self, token: str) -> None:
+        """Send another token from now on."""
+        value = f"Bearer {token}"
+        self._authorization.value = value
+        # aiohttp rejects a request with both this header and credentials from netrc.
+        if self._borrowed_session is not None or not self._trust_env:
+            self.set_header(_AUTHORIZATION, value)
 
     def open(self) -> None:
         """Create the session on the running event loop.
@@ -142,14 +160,10 @@ class Transport:
             self._in_flight = 0
 
     def _new_session(self) -> aiohttp.ClientSession:
-        headers = dict(self._headers)
-        if self._trust_env:
-            # aiohttp rejects a request with both this header and credentials from netrc.
-            del headers[_AUTHORIZATION]
-        # Headers on the session are cheaper than headers on each request.
         return aiohttp.ClientSession(
-            connector=Connector(),
-            headers=headers,
+            connector=Connector(self._ssl),
+            headers=self._headers if self._has_session_headers else None,
+            proxy=self._proxy,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=self._trust_env,
@@ -186,10 +200,9 @@ class Transport:
         Returns:
             The response, whatever its status, or the failure of the attempt.
         """
-        headers = prepared.headers
+        headers = prepared.headers if self._has_session_headers else self._all_headers(prepared)
         pool_name: str | None = None
         if self._borrowed_session is not None:
-            headers = self._all_headers(prepared)
             if prepared.needs_new_connection:
                 pool_name = self._new_pool_name()
         elif prepared.needs_new_connection:
@@ -304,3 +317,19 @@ class Transport:
             status_code=status,
         )
         return Failure(error, WriteStatus.UNKNOWN, status=status, permanent=True)
+
+
+def _proxy_secrets(proxy: str | None) -> list[str]:
+    """Return what an error could quote of the credentials in the URL of a proxy."""
+    userinfo, has_userinfo, _ = urlsplit(proxy or "").netloc.rpartition("@")
+    if not has_userinfo:
+        return []
+    user, _, password = userinfo.partition(":")
+    plain = f"{unquote(user)}:{unquote(password)}"
+    return [
+        f"{userinfo}@",
+        f"{plain}@",
+        password,
+        unquote(password),
+        b64encode(plain.encode()).decode(),
+    ]

@@ -38,7 +38,7 @@ class _Listing:
 
     def __init__(self, page: Page[AgentInstanceSummary], *, is_newest_first: bool) -> None:
         self.instances: list[AgentInstanceSummary] = []
-        self.total: int | None = None if page.pagination is None else page.pagination.item_count
+        self.total: int | None = page.pagination.item_count
         self.is_newest_first: bool = is_newest_first
 
 

@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready-cli
 	@$(BIN)/prefactor-http demo
 
+# Without the tests of the types, which `make check` runs.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 4 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 3 --ignore tests/test_typing.py --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # Runs the tests on each of Python 3.11, 3.12 and 3.13 found on PATH or in pyenv, in separate environments.
 # To leave out a version: make test-pythons EXCEPT=3.11

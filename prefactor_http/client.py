@@ -84,7 +84,7 @@ class PrefactorHttpClient:
         self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
         headers = {
             "Accept": "application/json",
-            # Set here so that aiohttp does not compute it for every request.
+            # Not aiohttp's own list, which depends on the packages that are installed.
             "Accept-Encoding": "gzip, deflate",
             "Content-Type": "application/json",
             "User-Agent": f"{PACKAGE_NAME}/{PACKAGE_VERSION} Python/{sys.version_info.major}."

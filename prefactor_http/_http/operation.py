@@ -207,10 +207,7 @@ class Operation(Generic[T]):
             raise TypeError(f"{self.name}: an id must be a str, not {type(resource_id).__name__}")
         if resource_id in {"", ".", ".."}:
             raise ValueError(f"{self.name}: {resource_id!r} is not an id")
-        # The API's own ids need no quoting.
-        if not (resource_id.isascii() and resource_id.isalnum()):
-            resource_id = quote(resource_id, safe="")
-        return self._before + resource_id + self._after
+        return self._before + quote(resource_id, safe="") + self._after
 
 
 class UncheckedOperation(Operation[T]):

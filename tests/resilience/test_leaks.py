@@ -12,6 +12,9 @@ import pytest
 from prefactor_http import PrefactorHttpError
 from prefactor_http.testing import Fault, FaultKind
 
+# Thousands of calls through code that other tests cover: measuring them doubles their time.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture
 def api(prefactor_server):

@@ -11,6 +11,9 @@ from resilience_support import SCHEMA, VERSION
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.testing import IdempotencyPolicy, LocalPrefactor
 
+# Thousands of calls through code that other tests cover: measuring them doubles their time.
+pytestmark = pytest.mark.no_cover
+
 LIFECYCLES = 200
 AT_A_TIME = 16
 

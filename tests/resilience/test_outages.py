@@ -27,6 +27,9 @@ from prefactor_http import (
     PrefactorHttpError,
 )
 
+# Thousands of calls through code that other tests cover: measuring them doubles their time.
+pytestmark = pytest.mark.no_cover
+
 UNAVAILABLE = response(503)
 
 

@@ -22,6 +22,7 @@ from prefactor_http import PrefactorClientError, PrefactorTimeoutError
 from prefactor_http.exceptions import PrefactorRateLimitError
 
 
+@pytest.mark.no_cover  # so many calls that measuring them doubles their time
 @pytest.mark.parametrize(("callers", "latency"), [(8, 0.001), (64, 0.02), (512, 0.001)])
 def test_registers_use_most_of_the_limit_and_few_are_rejected(callers, latency):
     async def scenario():
@@ -33,6 +34,7 @@ def test_registers_use_most_of_the_limit_and_few_are_rejected(callers, latency):
     in_virtual_time(scenario())
 
 
+@pytest.mark.no_cover  # so many calls that measuring them doubles their time
 @pytest.mark.parametrize(
     ("callers", "limit", "rows", "share", "max_requests"),
     [

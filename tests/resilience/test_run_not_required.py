@@ -140,7 +140,6 @@ async def test_a_slow_register_does_not_delay_the_block_and_is_cancelled(api, ru
         assert time.monotonic() - begin < 0.4
         assert not handle.recorded
     await until(lambda: statuses(api) == ["cancelled"])
-    await until(lambda: not other_tasks() or len(api.requests) == 3)
     assert warnings() == ["the run is not recorded: not started within 0.1 s (start_timeout)"]
     assert api.doubled == []
 

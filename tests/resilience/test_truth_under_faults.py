@@ -17,6 +17,9 @@ from fault_server.server import AT_ACCEPT, POISON, RESTART, WHILE_READING
 from soak import NOT_IN_STREAMS, run_lifecycles, run_on, run_rows, run_streams
 from truth_oracle import Oracle, Violation
 
+# Thousands of calls through code that other tests cover: measuring them doubles their time.
+pytestmark = pytest.mark.no_cover
+
 LIFECYCLES = 80
 ITEMS = 500
 ROWS = 240

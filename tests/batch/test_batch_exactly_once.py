@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import pytest
 from batch_support import (
     SCHEMA,
     VERSION,
@@ -25,9 +24,6 @@ from prefactor_http import PrefactorApiError
 from prefactor_http.idempotency import derive_key, new_id, new_key
 from prefactor_http.models.bulk import BulkItem
 from prefactor_http.testing import RANDOM_FAULTS, FaultKind, LocalPrefactor
-
-# Thousands of calls through code that other tests cover: measuring them doubles their time.
-pytestmark = pytest.mark.no_cover
 
 # Without faults that never answer: each costs a timeout. The resilience tests cover those.
 QUICK_FAULTS = tuple(

@@ -28,9 +28,6 @@ from raw_server import reply
 from prefactor_http import PrefactorApiError, PrefactorRetryExhaustedError
 from prefactor_http.exceptions import is_transient_http_error
 
-# Thousands of calls through code that other tests cover: measuring them doubles their time.
-pytestmark = pytest.mark.no_cover
-
 CRASH = reply(500, b"<html>oops</html>", Content_Type="text/html")
 API_CRASH = reply(500, {"status": "error", "code": "internal_server_error", "message": "oops"})
 CUT = b""

@@ -15,9 +15,6 @@ from resilience_support import until
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
 from prefactor_http._http.response import Response
 
-# Thousands of calls through code that other tests cover: measuring them doubles their time.
-pytestmark = pytest.mark.no_cover
-
 HERE = str(Path(__file__).parent)
 TOKEN = "token-of-the-test"
 SENT = "what-was-sent"

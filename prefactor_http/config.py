@@ -13,8 +13,8 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self, TypedDict, cast
 from urllib.parse import urlsplit
 
-from prefactor_http._hosts import Reach, plain_http_reach
-from prefactor_http._values import as_text
+from prefactor_http._values.hosts import Reach, plain_http_reach
+from prefactor_http._values.plain import as_text
 from prefactor_http.events import Attempt, Retry, Throttling
 from prefactor_http.idempotency import MAX_LENGTH, check_key
 

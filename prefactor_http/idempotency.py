@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from prefactor_http._pfid import generate, partition_of
-from prefactor_http._values import as_text
+from prefactor_http._values.plain import as_text
 
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8

@@ -14,7 +14,7 @@ from prefactor_http._bulk.source import EncodeItem
 from prefactor_http._http.encoding import ENCODE_ERRORS, encode_json, has_null
 from prefactor_http._http.identity import NOTHING_SENT
 from prefactor_http._http.json_paths import check_nulls, explain
-from prefactor_http._values import as_text, is_nan
+from prefactor_http._values.plain import as_text, is_nan
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest

@@ -21,7 +21,7 @@ from prefactor_http._http.encoding import (
     has_null,
 )
 from prefactor_http._http.json_paths import check_nulls, explain
-from prefactor_http._values import as_text, is_missing
+from prefactor_http._values.plain import as_text, is_missing
 from prefactor_http.idempotency import derive_from, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 

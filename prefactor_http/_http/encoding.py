@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from prefactor_http._http.json_paths import check_nulls, explain, set_fields
 from prefactor_http._http.operation import Operation
-from prefactor_http._values import plain
+from prefactor_http._values.plain import plain
 
 encode_json = msgspec.json.Encoder(enc_hook=plain).encode
 # Sorts keys, fields of a Struct, and sets whose elements can be ordered.

@@ -16,7 +16,7 @@ from prefactor_http._http.redaction import Redactor
 from prefactor_http._http.retry import Retry
 from prefactor_http._http.span_instances import SpanInstances
 from prefactor_http._http.state import ClientState
-from prefactor_http._values import as_text
+from prefactor_http._values.plain import as_text
 from prefactor_http.config import HttpClientConfig, Options
 from prefactor_http.idempotency import check_key, new_key
 

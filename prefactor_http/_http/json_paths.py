@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from prefactor_http._values import name_of, plain
+from prefactor_http._values.plain import name_of, plain
 
 _log = logging.getLogger("prefactor_http")
 _encode = msgspec.json.Encoder(enc_hook=plain).encode

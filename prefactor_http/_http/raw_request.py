@@ -15,7 +15,7 @@ from uuid import UUID
 from prefactor_http._http.codec import GET, PreparedRequest
 from prefactor_http._http.encoding import encode
 from prefactor_http._http.operation import PREFIX, RawOperation
-from prefactor_http._values import as_text, is_nan, iso, name_of, plain
+from prefactor_http._values.plain import as_text, is_nan, iso, name_of, plain
 
 _METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
 _PATH = r"/(?!/)[^\s#]*"

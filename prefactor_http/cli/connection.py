@@ -13,7 +13,7 @@ from urllib.request import getproxies, proxy_bypass
 import click
 from msgspec import Struct
 
-from prefactor_http._hosts import Reach, plain_http_reach
+from prefactor_http._values.hosts import Reach, plain_http_reach
 from prefactor_http.cli.attempt_log import AttemptLog
 from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.output import Output

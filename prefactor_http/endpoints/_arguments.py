@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http._http.clock import Clock
-from prefactor_http._values import as_text, is_nan
+from prefactor_http._values.plain import as_text, is_nan
 from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
 from prefactor_http.models.registration import (

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from prefactor_http import _api
 from prefactor_http._http.clock import Clock
-from prefactor_http._values import iso
+from prefactor_http._values.plain import iso
 from prefactor_http.endpoints._arguments import (
     integer,
     json_object,

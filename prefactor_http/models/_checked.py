@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
-from prefactor_http._values import as_text, plain
+from prefactor_http._values.plain import as_text, plain
 from prefactor_http.models._datetime import date, datetime
 from prefactor_http.models._unknown_keys import unknown_keys_of
 

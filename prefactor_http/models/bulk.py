@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import Raw, Struct
 
-from prefactor_http._values import as_text
+from prefactor_http._values.plain import as_text
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
 from prefactor_http.models.bulk_output import BulkOutput, OutputReader, ReceivedOutput
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from prefactor_http._values import plain
+from prefactor_http._values.plain import plain
 from prefactor_http.exceptions import PrefactorApiError, PrefactorResponseContractError
 
 T = TypeVar("T")

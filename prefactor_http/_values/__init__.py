@@ -1,0 +1,1 @@
+"""Plain values: what callers pass, and the hosts of URLs."""

@@ -214,6 +214,16 @@ async def test_without_retries_no_response_is_suspect(raw_server, client):
     assert [(await register(once)).id for _ in range(2)] == ["i-1", "i-1"]
 
 
+def test_a_resource_keeps_the_key_of_its_first_call():
+    seen = SeenResources(capacity=6)  # three ids fill its first half
+    for number in range(3):
+        assert seen.add(f"i-{number}", f"key-{number}")
+    for number in range(3):
+        assert not seen.add(f"i-{number}", "other")
+        assert seen.is_suspect(f"i-{number}", "other")
+        assert seen.add(f"i-{number}", f"key-{number}")
+
+
 def test_the_oldest_resources_are_dropped_first():
     seen = SeenResources(capacity=4)
     for number in (0, 1, 1, 2):

@@ -49,14 +49,16 @@ class SeenResources:
             Whether it is new, or known from a call with the same key.
         """
         recent = self._recent
-        known = recent.setdefault(resource_id, key)
+        # An id keeps the key of the first call that it was seen with.
+        if self._older.get(resource_id, key) != key or recent.setdefault(resource_id, key) != key:
+            return False
         if len(recent) >= self._half:
             self._older, self._recent = recent, {}
-        return known == key and self._older.get(resource_id, key) == key
+        return True
 
     def is_suspect(self, resource_id: str, key: str | None) -> bool:
         """Whether a create with this key is unlikely to have created this resource."""
-        known = self._recent.get(resource_id, self._older.get(resource_id, key))
+        known = self._older.get(resource_id, self._recent.get(resource_id, key))
         return known != key
 
     def suspect_connections(self, now: float) -> None:

@@ -15,7 +15,7 @@ from prefactor_http import HttpClientConfig, PrefactorHttpClient, _pfid
 from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http.idempotency import check_key, derive_from, derive_key, new_id, new_key
 
-# Made once and frozen: a derived key must be the same for ever.
+# Recorded once: derived keys must never change.
 VECTORS = [
     (("a",), "0a448f22-aa91-5d88-8c71-1bce43a1b8c1"),
     (("a", "bc"), "1c00cd7b-1501-5bd4-8230-ac7e4a31a525"),

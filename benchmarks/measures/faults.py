@@ -19,9 +19,7 @@ TITLE = "Faults"
 FAST: dict[str, Any] = {"request_timeout": 0.5, "initial_retry_delay": 0.02, "max_retry_delay": 0.5}
 # Only ours has a retry budget. It would stop these many retries, as intended, so it is off here.
 MANY_RETRIES = {**FAST, "max_retries": 12, "retry_budget": None}
-SETTINGS = {"as it comes": FAST, "12 retries": MANY_RETRIES}
-# Keys are stored in results files; tables show the names.
-SETTING_NAMES = {"as it comes": "3 retries", "12 retries": "12 retries"}
+SETTINGS = {"3 retries": FAST, "12 retries": MANY_RETRIES}
 _STEPS = ("register", "start", "finish")
 _EFFECTS = ("registered", "started", "finished")
 _TARGETS = {"doubled": "doubled", "lost": "lost", "wrongly_raised": "failed but applied"}
@@ -138,8 +136,7 @@ def tables(rows: Rows) -> list[Table]:
             if row["setting"] == setting
         ]
         count = rows[0]["lifecycles"]
-        name = SETTING_NAMES[setting]
-        title = f"{count:,} lifecycles: register, start, finish; {name}"
+        title = f"{count:,} lifecycles: register, start, finish; {setting}"
         found.append(Table(title, columns, lines, left=2))
     return found
 
@@ -147,7 +144,7 @@ def tables(rows: Rows) -> list[Table]:
 def findings(rows: Rows) -> list[Finding]:
     """Return the errors of ours at a fault rate of 30 %; the target is zero."""
     return [
-        Finding(f"{name} at 30 % faulty attempts, {SETTING_NAMES[row['setting']]}", row[key], 0, 0)
+        Finding(f"{name} at 30 % faulty attempts, {row['setting']}", row[key], 0, 0)
         for row in rows
         for key, name in _TARGETS.items()
         if row["contender"] == "ours" and row["rate"] == 0.3

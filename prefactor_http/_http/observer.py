@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Observer(Protocol):
-    """What instrumentation is told. Nothing that it does may raise."""
+    """Receives what happens to calls. Its methods must not raise."""
 
     def observe(
         self, prepared: PreparedRequest[T], base_url: str, call: Coroutine[Any, Any, T]

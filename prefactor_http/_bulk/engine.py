@@ -49,7 +49,7 @@ from prefactor_http._http.executor import Executor
 from prefactor_http._http.observer import installed
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import Reconciled, may_reconcile, reconcile
-from prefactor_http._http.reporting import LOG, report_retry
+from prefactor_http._http.reporting import LOG, report_retry, retry_reason
 from prefactor_http.events import Retry
 from prefactor_http.exceptions import (
     PrefactorApiError,
@@ -509,9 +509,7 @@ class BatchEngine:
                 path=operation.path_for(None),
                 number=outage.failures,
                 max_retries=None,
-                reason=f"{error.status_code}"
-                if isinstance(error, PrefactorApiError)
-                else type(error).__name__,
+                reason=retry_reason(error),
                 error=describe(error),
                 wait_for=max(0.0, due - now),
                 waited_so_far=outage.duration(now),

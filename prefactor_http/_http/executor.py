@@ -96,10 +96,7 @@ class Executor:
             raise
         prepared.needs_new_connection = needs_new_connection
         prepared.items = items
-        call = self._retry.run(prepared)
-        if installed.observer is None:  # as in `run`, without its call
-            return call
-        return installed.observer.observe(prepared, self.state.transport.base_url, call)
+        return self.run(prepared)
 
     async def send_items(
         self,

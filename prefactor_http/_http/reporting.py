@@ -11,6 +11,7 @@ from prefactor_http._http.observer import installed
 from prefactor_http._http.redaction import Redactor
 from prefactor_http._http.response import Failure, Response
 from prefactor_http.events import Attempt, Retry, Throttling
+from prefactor_http.exceptions import PrefactorApiError, PrefactorHttpError
 
 LOG = logging.getLogger("prefactor_http")
 
@@ -97,11 +98,11 @@ def report_throttling(throttling: Throttling, hook: Callable[[Throttling], objec
     _call(hook, throttling, "on_throttle")
 
 
-def retry_reason(failure: Failure) -> str:
-    """Return the status of a failed attempt, or the name of its error."""
-    if failure.status is not None and not failure.lost:
-        return str(failure.status)
-    return type(failure.error).__name__
+def retry_reason(error: PrefactorHttpError) -> str:
+    """Return the status of an error response, otherwise the name of the error."""
+    if isinstance(error, PrefactorApiError):
+        return str(error.status_code)
+    return type(error).__name__
 
 
 def _call(hook: Callable[[E], object] | None, event: E, name: str) -> None:

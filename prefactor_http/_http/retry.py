@@ -374,7 +374,7 @@ class _RetryLoop(Generic[T]):
                 path=prepared.path,
                 number=state.attempt_number,
                 max_retries=self._config.max_retries,
-                reason=retry_reason(failure),
+                reason=retry_reason(failure.error),
                 error=describe(failure.error),
                 wait_for=state.upcoming_sleep,
                 waited_so_far=self._waited,

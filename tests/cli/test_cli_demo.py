@@ -6,7 +6,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -184,6 +186,22 @@ def test_no_line_is_wider_than_the_terminal_and_the_frame_fits_its_height(width)
     assert "same key: replayed" in plain  # the last line of the frame
     last = plain[plain.rindex("title") :]
     assert {package for _, package in figures(last).values()} == {0}
+
+
+def test_the_terminal_is_drawn_while_marks_are_added():
+    view = TerminalView("title", ["agent"], Console(file=io.StringIO(), width=80))
+    is_done = threading.Event()
+
+    def draw():
+        while not is_done.is_set():
+            view._render()
+
+    with ThreadPoolExecutor() as threads:
+        drawn = threads.submit(draw)
+        for _ in range(20_000):
+            view.show_run(ClientName.PACKAGE, "agent", "complete", None)
+        is_done.set()
+        drawn.result()  # raises what drawing has raised
 
 
 def test_every_agent_can_be_registered_and_has_its_own_span_types():

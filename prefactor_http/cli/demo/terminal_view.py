@@ -57,7 +57,10 @@ class TerminalView:
         self._title = title
         self._names = agents
         self._counts: Mapping[ClientName, Counts] = {}
-        self._trails = {(client, agent): Text() for client in ClientName for agent in agents}
+        # Lists, because a thread renders while marks are added: a Text changes in several steps.
+        self._trails: dict[tuple[ClientName, str], list[tuple[str, str]]] = {
+            (client, agent): [] for client in ClientName for agent in agents
+        }
         self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=15)
 
     def __enter__(self) -> Self:
@@ -76,14 +79,13 @@ class TerminalView:
         self._counts = counts
 
     def show_attempt(self, attempt: AttemptView) -> None:
-        mark, style = _MARKS[attempt.outcome]
-        self._trails[attempt.client, attempt.agent].append(mark, style)
+        self._trails[attempt.client, attempt.agent].append(_MARKS[attempt.outcome])
 
     def show_run(
         self, client: ClientName, agent: str, status: str, error: Exception | None
     ) -> None:
         del status, error
-        self._trails[client, agent].append(_END_OF_RUN, "dim")
+        self._trails[client, agent].append((_END_OF_RUN, "dim"))
 
     def show_conclusion(self, lines: list[str], commands: list[tuple[str, str]]) -> None:
         self._console.print()
@@ -108,7 +110,7 @@ class TerminalView:
         grid.add_row("", *(Text(client.value, "bold") for client in ClientName))
         for agent in self._names:
             trails = (self._trails[client, agent][-width:] for client in ClientName)
-            grid.add_row(agent, *trails)
+            grid.add_row(agent, *(Text.assemble(*trail) for trail in trails))
         grid.add_row()
         for name, values in count_rows(self._counts):
             cells = (Text(str(value), "bold red" if value else "bold green") for value in values)

@@ -182,7 +182,8 @@ def versions(
 def _version(value: object, struct: type[S]) -> Any:
     if isinstance(value, struct):
         return value
-    if not isinstance(value, dict):
-        value = dict(cast("Mapping[str, object]", value))
-    unknown_keys_of(struct).log(cast("dict[str, object]", value))
-    return cast("object", value)
+    fields = cast("Mapping[str, object]", value)
+    if not isinstance(fields, dict):
+        fields = dict(fields)
+    unknown_keys_of(struct).log(fields)
+    return fields

@@ -179,11 +179,18 @@ def versions(
     raise TypeError(f"{name} must be a dict or {struct.__name__}, {problem}")
 
 
+# Most programs pass the same dict to every register: its keys are checked once. Keys that are added
+# to it later are sent, but not logged.
+_last_checked: dict[type[Struct], object] = {}
+
+
 def _version(value: object, struct: type[S]) -> Any:
+    if value is _last_checked.get(struct):
+        return value
     if isinstance(value, struct):
         return value
-    fields = cast("Mapping[str, object]", value)
-    if not isinstance(fields, dict):
-        fields = dict(fields)
-    unknown_keys_of(struct).log(fields)
-    return fields
+    if not isinstance(value, dict):
+        value = dict(cast("Mapping[str, object]", value))
+    unknown_keys_of(struct).log(cast("dict[str, object]", value))
+    _last_checked[struct] = value
+    return cast("object", value)

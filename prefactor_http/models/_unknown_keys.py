@@ -39,7 +39,6 @@ class UnknownKeys:
     def __init__(self, model: type[Struct]) -> None:
         fields = msgspec.structs.fields(model)
         self._logged: set[str] = set()
-        self._last: object = None
         self._name = model.__name__
         self._allowed = ", ".join(field.name for field in fields)
         self._known = frozenset(field.name for field in fields)
@@ -50,14 +49,7 @@ class UnknownKeys:
         ]
 
     def log(self, value: Mapping[str, object]) -> None:
-        """Log the unknown keys of a dict.
-
-        Most programs pass the same dict to every register: it is checked once. Keys that are added
-        to it later are not logged.
-        """
-        if value is self._last:
-            return
-        self._last = value
+        """Log the unknown keys of a dict."""
         if not self._known.issuperset(value):
             for key in value.keys() - self._known:
                 self._log_once(str(key)[:_MAX_KEY_LENGTH])

@@ -7,9 +7,12 @@ import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
 
-# A shell starts background jobs with SIGINT ignored, which the commands under test would inherit.
+# A shell starts background jobs with SIGINT ignored, and nohup starts them with SIGHUP ignored. The
+# commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Modules that check what is sent on the wire, or signals. They run on every event loop.
 WIRE = {"test_identity", "test_observing", "test_redaction", "test_request", "test_shutdown"}

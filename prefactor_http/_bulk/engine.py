@@ -29,7 +29,7 @@ import asyncio
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from prefactor_http import _api
@@ -79,6 +79,8 @@ class BatchEngine:
         operation: The bulk request.
         options: Bounds of the batch.
         on_outcomes: Receives the outcomes, in any order.
+        find_applied: Called before an item is sent again whose outcome is unknown. Returns its
+            resource if the item has been applied; then it is not sent.
 
     Attributes:
         pending: Number of items that were added and have no outcome yet.
@@ -91,8 +93,10 @@ class BatchEngine:
         operation: BatchOperation,
         options: BatchOptions,
         on_outcomes: Callable[[Iterable[Outcome]], object],
+        find_applied: Callable[[BatchItem], Awaitable[object | None]] | None = None,
     ) -> None:
         config = executor.config
+        self._find_applied = find_applied
         self._operation = operation
         self._max_outage = options.max_outage
         self._on_outcomes = on_outcomes
@@ -255,6 +259,10 @@ class BatchEngine:
     async def _send(self, chunk: Chunk) -> None:
         started = now = self._clock.monotonic()
         try:
+            if self._find_applied is not None and not await self._has_unapplied(
+                chunk, self._find_applied
+            ):
+                return
             response = await self._executor.send(
                 self._operation,
                 chunk.body,
@@ -273,6 +281,24 @@ class BatchEngine:
             self._on_response(chunk, result, started, now)
         if self.fatal_error is not None:
             self._resolve_remaining()
+
+    async def _has_unapplied(
+        self, chunk: Chunk, find_applied: Callable[[BatchItem], Awaitable[object | None]]
+    ) -> bool:
+        """Resolve the items of a chunk that have been applied; return whether others are left."""
+        for item in [*chunk.items]:
+            history = item.history_or_none
+            if history is None or not history.outcome_unknown:
+                continue
+            found = await find_applied(item)
+            if found is not None:
+                chunk.items.remove(item)
+                self._limits.has_ok = True
+                self._resolve(item, _verified_outcome(item, found))
+        if chunk.items:
+            return True
+        self._queue.dissolve(chunk)
+        return False
 
     # Requests with a successful response
 

@@ -12,6 +12,7 @@ from prefactor_http.outbox.errors import (
 from prefactor_http.outbox.outbox import Outbox
 from prefactor_http.outbox.receipt import Receipt
 from prefactor_http.outbox.rows import DeadLetter, OutboxStats
+from prefactor_http.outbox.run import OutboxRun
 
 __all__ = [
     "DeadLetter",
@@ -22,6 +23,7 @@ __all__ = [
     "OutboxFileError",
     "OutboxFullError",
     "OutboxInstances",
+    "OutboxRun",
     "OutboxSpans",
     "OutboxStats",
     "OutboxStorageError",

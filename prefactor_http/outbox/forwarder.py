@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -39,7 +39,11 @@ from prefactor_http._bulk.output import encode_success, may_follow_own_success, 
 from prefactor_http._http.backoff import backoff
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Applied, Operation
-from prefactor_http._http.reconciliation import INVALID_ACTION, reconcile
+from prefactor_http._http.reconciliation import (
+    INVALID_ACTION,
+    reconcile,
+    was_quality_recorded,
+)
 from prefactor_http._http.reporting import LOG
 from prefactor_http.exceptions import (
     PrefactorApiError,
@@ -144,8 +148,10 @@ class Forwarder:
 
     def notify(self) -> None:
         """Note that there are new rows."""
-        self._has_more = True
-        self._wake()
+        if not self._has_more:
+            self._has_more = True
+            if self._room:
+                self._wake()
 
     async def close(self) -> None:
         """Stop delivering. Writes that are not delivered stay in the file."""
@@ -502,7 +508,21 @@ class Forwarder:
     # Runs and pauses
 
     def _new_engine(self) -> BatchEngine:
-        return BatchEngine(self._executor, DELIVER, self._batch_options, self._on_outcomes)
+        return BatchEngine(
+            self._executor, DELIVER, self._batch_options, self._on_outcomes, self._find_applied
+        )
+
+    async def _find_applied(self, item: BatchItem) -> AgentInstance | None:
+        """Find out whether a quality payload is recorded already; see the module."""
+        if item.type != _api.RECORD_QUALITY.bulk:
+            return None
+        fields = item.fields
+        try:
+            instance = await self._read(_api.GET_INSTANCE, fields["agent_instance_id"], None)
+        except PrefactorNotFoundError:
+            return None  # the API refuses the write
+        is_recorded = was_quality_recorded(fields, instance) is Applied.YES
+        return cast("AgentInstance", instance) if is_recorded else None
 
     def _new_run(self) -> None:
         """Start to read from the beginning, with a new engine."""

@@ -6,12 +6,18 @@ import asyncio
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
+from prefactor_http._http.background import BackgroundTasks
 from prefactor_http.client import PrefactorHttpClient
+from prefactor_http.endpoints import _arguments
+from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.endpoints.pfid import PfidClient
+from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
+from prefactor_http.models.types import InstancePurpose
 from prefactor_http.outbox.account import Account
 from prefactor_http.outbox.database import Commit, Database
 from prefactor_http.outbox.endpoints import OutboxInstances, OutboxSpans
@@ -22,6 +28,7 @@ from prefactor_http.outbox.options import Codec, Durability, OnDead, OutboxOptio
 from prefactor_http.outbox.receipt import Receipts
 from prefactor_http.outbox.recorder import Recorder
 from prefactor_http.outbox.rows import DeadLetter, OutboxStats
+from prefactor_http.outbox.run import OutboxRun, RunCalls
 from prefactor_http.outbox.writer import Writer
 
 _CLOSED = "the outbox is not open: use it as `async with Outbox(...) as outbox`"
@@ -149,6 +156,7 @@ class Outbox:
         self._forwarder = Forwarder(
             self._executor, self._writer, ForwarderLock(self.path), self._options
         )
+        self._background = BackgroundTasks()
         self._is_open = True
         self._forwarder.start()
 
@@ -168,6 +176,7 @@ class Outbox:
             self._is_open = False
             return
         self._check()
+        drain_timeout = await self._background.close(drain_timeout)
         self._is_open = False
         try:
             if self._forwarder.is_forwarding:
@@ -182,14 +191,87 @@ class Outbox:
     @property
     def agent_instances(self) -> OutboxInstances:
         """Record writes about agent instances."""
-        self._check()
+        if not self._is_open:
+            raise OutboxError(_CLOSED)
         return self._instances
 
     @property
     def agent_spans(self) -> OutboxSpans:
         """Record writes about spans."""
-        self._check()
+        if not self._is_open:
+            raise OutboxError(_CLOSED)
         return self._spans
+
+    def run(  # noqa: D417 # the other arguments are those of register
+        self,
+        agent_id: str | None = None,
+        agent_version: AgentVersionInput | None = None,
+        agent_schema_version: AgentSchemaVersionInput | None = None,
+        *,
+        id: str | None = None,
+        environment_id: str | None = None,
+        purpose: InstancePurpose | None = None,
+        external_identifier: str | None = None,
+        update_current_version: bool = True,
+        finish_timeout: float = 10.0,
+        poll_interval: float | None = 30.0,
+        required: bool = False,
+        start_timeout: float = 5.0,
+    ) -> OutboxRun:
+        """Record a block as an instance: ``async with outbox.run(...) as run``.
+
+        It is used like `AgentInstanceClient.run`, but entering and leaving the block only record
+        writes, which takes less than a millisecond each. The other arguments are those of
+        `AgentInstanceClient.register`.
+
+        Args:
+            finish_timeout: Seconds that recording the end may take, also after a cancellation.
+            poll_interval: Seconds between polls for a termination; None for no polling. Responses
+                to spans report it, too, if this process delivers them.
+            required: Whether the block needs the record. With False, the block also runs if nothing
+                can be recorded, because the disk or the outbox is full: that is logged as an error,
+                ``run.recorded`` is False, and spans do nothing.
+            start_timeout: With ``required=False``, seconds that recording the start may take.
+
+        Returns:
+            An async context manager. It yields the handle of the run.
+
+        Raises:
+            OutboxError: The outbox is not open.
+            TypeError: ``start_timeout`` is not a number.
+            ValueError: ``start_timeout`` is not a finite number greater than 0.
+        """
+        instances = self.agent_instances
+        key = self._executor.key(None)
+        register = partial(
+            instances.register,
+            agent_id,
+            agent_version,
+            agent_schema_version,
+            id,
+            key,
+            update_current_version=update_current_version,
+            environment_id=environment_id,
+            purpose=purpose,
+            external_identifier=external_identifier,
+        )
+        # A run uses only the ids of what its calls return, which receipts have, too.
+        calls = cast("Any", RunCalls(instances, AgentInstanceClient(self._executor)))
+        spans = cast("Any", self._spans)
+        return OutboxRun(
+            cast("Any", register),
+            key,
+            id,
+            calls,
+            spans,
+            calls,
+            spans,
+            self._executor.clock,
+            finish_timeout,
+            poll_interval,
+            None if required else _arguments.seconds(start_timeout, "start_timeout"),
+            self._background,
+        )
 
     @property
     def is_forwarding(self) -> bool:

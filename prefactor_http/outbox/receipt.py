@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
-from weakref import WeakValueDictionary
+from weakref import ref
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,8 @@ from prefactor_http._http.reporting import LOG
 from prefactor_http.models.base import Control
 
 T = TypeVar("T")
+_MIN_RECEIPTS = 10_000
+
 OnSignal = Callable[[str | None], object]
 
 
@@ -101,7 +103,9 @@ class Receipts:
     """The receipts that callers still have, and the callbacks for control signals."""
 
     def __init__(self) -> None:
-        self._receipts: WeakValueDictionary[int, Receipt[Any]] = WeakValueDictionary()
+        # A WeakValueDictionary costs three times as much per receipt.
+        self._receipts: dict[int, ref[Receipt[Any]]] = {}
+        self._max_receipts = _MIN_RECEIPTS
         self._signals: dict[int, OnSignal] = {}
         self._awaited: dict[int, Receipt[Any]] = {}
         self._closed: Exception | None = None
@@ -113,7 +117,11 @@ class Receipts:
 
     def add(self, receipt: Receipt[Any]) -> None:
         """Add the receipt of a write that was recorded."""
-        self._receipts[receipt.sequence] = receipt
+        receipts = self._receipts
+        receipts[receipt.sequence] = ref(receipt)
+        if len(receipts) > self._max_receipts:
+            self._receipts = {key: each for key, each in receipts.items() if each() is not None}
+            self._max_receipts = max(_MIN_RECEIPTS, 2 * len(self._receipts))
 
     def on_signal(self, receipt: Receipt[Any], callback: OnSignal) -> None:
         """Call a function when the response to a write says that its instance was terminated."""
@@ -135,7 +143,8 @@ class Receipts:
                 callback = signals.pop(sequence, None)
                 if callback is not None:
                     _signal(outcome, callback)
-            receipt = receipts.pop(sequence, None)
+            reference = receipts.pop(sequence, None)
+            receipt = None if reference is None else reference()
             if receipt is not None:
                 awaited.pop(sequence, None)
                 receipt.resolve(outcome, None)
@@ -144,7 +153,8 @@ class Receipts:
         """Resolve the receipt of a write that another process delivered, or that has failed."""
         self._signals.pop(sequence, None)
         self._awaited.pop(sequence, None)
-        receipt = self._receipts.pop(sequence, None)
+        reference = self._receipts.pop(sequence, None)
+        receipt = None if reference is None else reference()
         if receipt is not None:
             receipt.resolve(None, error)
 

@@ -14,12 +14,15 @@ from prefactor_http._http.operation import Operation
 from prefactor_http._http.span_instances import SpanInstances
 from prefactor_http._values.plain import as_text
 from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, check_key
+from prefactor_http.models.agent_span import AgentSpanReply
 from prefactor_http.outbox.options import Codec
 from prefactor_http.outbox.receipt import Receipt
 from prefactor_http.outbox.rows import NewWrite
 from prefactor_http.outbox.writer import Writer
 
 T = TypeVar("T")
+
+_NO_IDS = frozenset({"", ".", ".."})
 
 
 class _Item:
@@ -31,6 +34,7 @@ class _Item:
 
     def __init__(self, operation: Operation[Any]) -> None:
         self.type = str(operation.bulk)
+        self.has_signal = operation.response_type is AgentSpanReply
         head = b'{"_type":%b,' % encode_json(self.type)
         if operation.path_field is not None:
             head += b"%b:" % encode_json(operation.path_field)
@@ -110,8 +114,9 @@ class Recorder(Executor):
         opens_span = False
         instance_id: str | None
         if resource_id is not None:
-            resource_id = as_text(resource_id) or resource_id
-            operation.path_for(resource_id)  # checks the id
+            if type(resource_id) is not str or resource_id in _NO_IDS:
+                resource_id = as_text(resource_id) or resource_id
+                operation.path_for(resource_id)  # raises if it is not an id
             target = resource_id
             body = item.with_id(resource_id, body)
             instance_id = resource_id
@@ -141,6 +146,7 @@ class Recorder(Executor):
         receipt: Receipt[Any] = Receipt(
             self._writer.receipts, target, request.idempotency_key, instance_id
         )
-        recorded = self._writer.record(write, receipt, operation.result_of(receipt))
+        result = AgentSpanReply(details=cast("Any", receipt)) if item.has_signal else receipt
+        recorded = self._writer.record(write, receipt, result)
         # A future can be awaited like the coroutine of a call.
         return cast("Coroutine[Any, Any, T]", recorded)

@@ -82,7 +82,7 @@ class Writer:
         self._undeleted: list[PendingWrite] = []
         self.deleting: set[int] = set()
         self._is_busy = self._is_scheduled = False
-        self._is_full = self._is_failing = self._is_closed = False
+        self._is_full = self._is_refusing = self._is_failing = self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -199,6 +199,7 @@ class Writer:
         if self._is_failing:
             self._is_failing = False
             LOG.info("the outbox %s can be written again", self._path)
+        self._report_full(commit)
         receipts = self.receipts
         for recording, sequence in zip(recordings, commit.sequences, strict=False):
             recorded = recording.recorded
@@ -215,6 +216,14 @@ class Writer:
             self._recordings = [*waiting, *self._recordings]
             self._wait_for_room()
         self._on_commit(commit)
+
+    def _report_full(self, commit: Commit) -> None:
+        """Log the first refusal, and that there is room again."""
+        refused = next((each for each in commit.sequences if type(each) is not int), None)
+        if refused is not None and not self._is_refusing:
+            LOG.error("a write was not recorded: %s", refused)
+        if commit.sequences:
+            self._is_refusing = refused is not None
 
     def _wait_for_room(self) -> None:
         """Try again when this process has delivered something, or another one may have."""

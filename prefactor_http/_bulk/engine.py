@@ -70,6 +70,8 @@ _MAX_LAST_ITEMS = 10
 _OK, _SERVER_ERROR = 200, 500
 _MISSING = "the response has no output for an item that the API must have attempted"
 
+FindApplied = Callable[[list[BatchItem]], Awaitable[list[tuple[BatchItem, object]]]]
+
 
 class BatchEngine:
     """Sends items in bulk requests.
@@ -79,8 +81,8 @@ class BatchEngine:
         operation: The bulk request.
         options: Bounds of the batch.
         on_outcomes: Receives the outcomes, in any order.
-        find_applied: Called before an item is sent again whose outcome is unknown. Returns its
-            resource if the item has been applied; then it is not sent.
+        find_applied: Called before items are sent again whose outcome is unknown. Those that it
+            returns have been applied and are not sent; their resources are their results.
 
     Attributes:
         pending: Number of items that were added and have no outcome yet.
@@ -93,7 +95,7 @@ class BatchEngine:
         operation: BatchOperation,
         options: BatchOptions,
         on_outcomes: Callable[[Iterable[Outcome]], object],
-        find_applied: Callable[[BatchItem], Awaitable[object | None]] | None = None,
+        find_applied: FindApplied | None = None,
     ) -> None:
         config = executor.config
         self._find_applied = find_applied
@@ -259,10 +261,11 @@ class BatchEngine:
     async def _send(self, chunk: Chunk) -> None:
         started = now = self._clock.monotonic()
         try:
-            if self._find_applied is not None and not await self._has_unapplied(
-                chunk, self._find_applied
-            ):
-                return
+            if self._find_applied is not None:
+                await self._resolve_applied(chunk, self._find_applied)
+                if not chunk.items:
+                    self._queue.dissolve(chunk)
+                    return
             response = await self._executor.send(
                 self._operation,
                 chunk.body,
@@ -282,23 +285,19 @@ class BatchEngine:
         if self.fatal_error is not None:
             self._resolve_remaining()
 
-    async def _has_unapplied(
-        self, chunk: Chunk, find_applied: Callable[[BatchItem], Awaitable[object | None]]
-    ) -> bool:
-        """Resolve the items of a chunk that have been applied; return whether others are left."""
-        for item in [*chunk.items]:
-            history = item.history_or_none
-            if history is None or not history.outcome_unknown:
-                continue
-            found = await find_applied(item)
-            if found is not None:
-                chunk.items.remove(item)
-                self._limits.has_ok = True
-                self._resolve(item, _verified_outcome(item, found))
-        if chunk.items:
-            return True
-        self._queue.dissolve(chunk)
-        return False
+    async def _resolve_applied(self, chunk: Chunk, find_applied: FindApplied) -> None:
+        """Resolve the items of a chunk that an earlier request has applied."""
+        in_doubt = [
+            item
+            for item in chunk.items
+            if item.history_or_none is not None and item.history_or_none.outcome_unknown
+        ]
+        if not in_doubt:
+            return
+        for item, resource in await find_applied(in_doubt):
+            chunk.items.remove(item)
+            self._limits.has_ok = True
+            self._resolve(item, _verified_outcome(item, resource))
 
     # Requests with a successful response
 

@@ -384,17 +384,16 @@ class Database:
     # Delivery
 
     def start_delivery(self, now: float) -> int:
-        """Prepare to read from the beginning.
+        """Forget old dropped instances.
 
         Returns:
-            The last sequence so far. An earlier process may have sent the rows up to it.
+            The sequence up to which an earlier process may have sent the rows.
         """
         with self._transaction() as totals:
-            totals.loaded_sequence = 0
             self._connection.execute(
                 "DELETE FROM dropped WHERE dropped_at < ?", (now - _KEEP_DROPPED_SECONDS,)
             )
-        return totals.last_sequence
+        return totals.loaded_sequence
 
     def load(self, after: int, max_rows: int, max_bytes: int, now: float) -> Page:
         """Read the next rows, which are in flight from now on."""

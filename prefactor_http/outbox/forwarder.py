@@ -12,8 +12,8 @@ it has, and does not delay other instances.
 A row that may have been sent before is *in doubt*: it was in the file when this process took over,
 or an earlier delivery ended with an unknown outcome. The API may have dropped its key since. It is
 sent with its key all the same, and if it is refused, the resource is read before the refusal
-counts. Only `record_quality` is never refused for having been applied, so it is compared before it
-is sent again.
+counts. Only `record_quality` is never refused for having been applied. It is compared with what is
+recorded before it is sent again, unless this process has sent it within the last hour.
 
 Delivery *pauses* when no write can be delivered: the token is not accepted, or one refusal after
 the other is the same. A pause ends the engine's run and logs one error. All rows stay in the file.
@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -67,6 +67,7 @@ _LOAD_SECONDS = 0.01  # rows that are recorded within this time are read togethe
 _MAX_BYTES_IN_ENGINE = 8_000_000
 _MAX_ROWS_IN_OUTAGE = 20  # enough to tell a poison item from an outage
 _ROWS_OF_PARKED = 100
+_KEY_SECONDS = 3600.0  # the API remembers a key for longer than this
 _MAX_SAME_REFUSALS = 20
 _MAX_MISSING = 3  # a replica may not have the resource yet
 _FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
@@ -512,17 +513,24 @@ class Forwarder:
             self._executor, DELIVER, self._batch_options, self._on_outcomes, self._find_applied
         )
 
-    async def _find_applied(self, item: BatchItem) -> AgentInstance | None:
-        """Find out whether a quality payload is recorded already; see the module."""
+    async def _find_applied(self, items: list[BatchItem]) -> list[tuple[BatchItem, object]]:
+        """Find the quality payloads that are recorded already; see the module."""
+        items = [item for item in items if self._may_be_forgotten(item)]
+        found = await asyncio.gather(*map(self._find_quality, items))
+        return [(item, each) for item, each in zip(items, found, strict=True) if each is not None]
+
+    def _may_be_forgotten(self, item: BatchItem) -> bool:
         if item.type != _api.RECORD_QUALITY.bulk:
-            return None
-        fields = item.fields
+            return False
+        age = self._unix_time - self._rows[item.index].recorded_at
+        return item.index <= self._taken_over or age >= _KEY_SECONDS
+
+    async def _find_quality(self, item: BatchItem) -> object | None:
         try:
-            instance = await self._read(_api.GET_INSTANCE, fields["agent_instance_id"], None)
+            instance = await self._read(_api.GET_INSTANCE, item.id, None)
         except PrefactorNotFoundError:
-            return None  # the API refuses the write
-        is_recorded = was_quality_recorded(fields, instance) is Applied.YES
-        return cast("AgentInstance", instance) if is_recorded else None
+            return None  # not registered yet, so it was not sent
+        return instance if was_quality_recorded(item.fields, instance) is Applied.YES else None
 
     def _new_run(self) -> None:
         """Start to read from the beginning, with a new engine."""

@@ -28,7 +28,8 @@ def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
         "request_timeout": 10.0,
         **config,
     }
-    return PrefactorHttpClient(HttpClientConfig(api.url, api.token, **settings))
+    token = settings.pop("token", api.token)
+    return PrefactorHttpClient(HttpClientConfig(api.url, token, **settings))
 
 
 async def register(outbox: Outbox, api: LocalPrefactor, **fields: Any) -> Any:

@@ -9,12 +9,11 @@ stay busy. An item without success *blocks* its group: later items of it are not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 
 from msgspec import Struct, structs
 
 from prefactor_http._bulk.batch_item import BatchItem
-from prefactor_http._bulk.outcome import Outcome
 
 _HEAD, _TAIL = b'{"items":[', b"]}"
 _MAX_BLOCKED_GROUPS = 4096
@@ -31,7 +30,7 @@ class Chunk(Struct, eq=False):
         failed_at: How many requests had succeeded when it, or the request it is a part of, failed.
         malformed: Responses to it that broke the API's contract.
         needs_new_connection: Whether it must not be sent over a pooled connection.
-        ok: Outcomes of its items that were applied.
+        ok: Keys of its items that were applied.
     """
 
     items: list[BatchItem]
@@ -41,7 +40,7 @@ class Chunk(Struct, eq=False):
     failed_at: int | None = None
     malformed: int = 0
     needs_new_connection: bool = False
-    ok: Sequence[Outcome] = ()
+    ok: Collection[str] = ()
 
     @property
     def body(self) -> bytes:

@@ -39,10 +39,24 @@ async def test_a_request_is_finished_after_its_client_disconnects(slow):
     with pytest.raises(asyncio.TimeoutError):
         await slow.bulk(*items, total_timeout=0.05)
     assert len(slow.api.instances) < 4
-    # The second request waits for the item that the first one is working on.
+    await slow.get("/ping")  # by now the server has seen the disconnect
+    await slow.api.stop()  # ends the delays
+    assert len(slow.api.instances) == 4
+    await slow.api.start()
     response = await slow.bulk(*items)
     assert [output["status"] for output in response.json["outputs"].values()] == ["success"] * 4
-    assert (len(slow.api.instances), slow.api.doubled) == (4, [])
+    assert (slow.api.replays, slow.api.doubled) == (4, [])
+
+
+async def test_an_item_waits_for_its_duplicate_in_another_request(slow):
+    first, shared = slow.item(), slow.item()
+    both = asyncio.create_task(slow.bulk(first, shared))
+    await wait_for_attempts(slow.api, 1)
+    # Works on the shared item while the other request works on its first.
+    assert (await slow.bulk(shared)).status == 200
+    outputs = (await both).json["outputs"]
+    assert [output["status"] for output in outputs.values()] == ["success"] * 2
+    assert (len(slow.api.instances), slow.api.replays) == (2, 1)
 
 
 async def test_a_key_in_work_can_be_refused(slow):

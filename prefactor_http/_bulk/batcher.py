@@ -47,6 +47,7 @@ from prefactor_http._bulk.latency import LatencyModel
 from prefactor_http._bulk.operation import BATCHED, BATCHED_REGISTERS, BatchResponse
 from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import State
+from prefactor_http._bulk.output import may_follow_own_success
 from prefactor_http._bulk.queue import BatchQueue, Chunk, RefusedRequest
 from prefactor_http._http.captured_response import CapturedCall
 from prefactor_http._http.codec import PreparedRequest, describe
@@ -798,8 +799,11 @@ class Batcher(Dispatcher):
     def _changes_route(self, item: BatchItem, error: PrefactorApiError) -> bool:
         """Whether to make a refused call directly, because /bulk may not know its type."""
         is_suspect = error.code == _BAD_REQUEST or error.status_code == _OK
-        if item.history.outcome_unknown or not is_suspect:
+        history = item.history
+        if not is_suspect or (history.outcome_unknown and may_follow_own_success(item.type, error)):
             return False
+        # An earlier request has not applied it either: it would have been answered as a repeat.
+        history.outcome_unknown = False
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
         self._send_alone(item)
         return True

@@ -398,7 +398,8 @@ class Batcher(Dispatcher):
                 lane.next_full = lane.waiting + size
                 return
             lane.waiting -= len(chunk.items)
-            self._start(chunk, now)
+            if self._drop_cancelled(chunk):
+                self._start(chunk, now)
         lane.next_full = 1
 
     def _next_size(self, lane: Lane, now: float) -> tuple[int, bool]:
@@ -596,7 +597,7 @@ class Batcher(Dispatcher):
             chunk.refused = refused
             is_mixed = len({call.type for call in calls}) > 1
             choose = _first_type if is_mixed else _first(math.ceil(len(calls) / 2))
-            refused.parts += len(self._queue.divide(chunk, choose)) - 1
+            refused.parts += len(self._divide(chunk, choose)) - 1
             return
         [call] = calls
         error = failure.error
@@ -733,9 +734,21 @@ class Batcher(Dispatcher):
             size = max(1, round(size ** ((left - 1) / left)))
         if size < len(chunk.items):
             spent, chunk.spent = chunk.spent, 0
-            self._queue.divide(chunk, _first(size))[0].spent = spent
+            self._divide(chunk, _first(size))[0].spent = spent
         else:
             self._queue.retry(chunk)
+
+    def _divide(
+        self, chunk: Chunk, choose: Callable[[list[BatchItem]], list[BatchItem]]
+    ) -> list[Chunk]:
+        """Replace a request by several; see `BatchQueue.divide`."""
+        calls = _calls(chunk)
+        parts = self._queue.divide(chunk, choose)
+        divided = {call.key for part in parts for call in _calls(part)}
+        for call in calls:
+            if call.key not in divided:  # behind another call of its group
+                self._count_waiting(call)
+        return parts
 
     def _fail_some(
         self,

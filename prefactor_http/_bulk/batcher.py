@@ -47,6 +47,7 @@ from prefactor_http._bulk.latency import LatencyModel
 from prefactor_http._bulk.operation import BATCHED, BATCHED_REGISTERS, BatchResponse
 from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import State
+from prefactor_http._bulk.output import may_follow_own_success
 from prefactor_http._bulk.queue import BatchQueue, Chunk, RefusedRequest
 from prefactor_http._http.captured_response import CapturedCall, captures_of
 from prefactor_http._http.codec import PreparedRequest, describe
@@ -467,7 +468,8 @@ class Batcher(Dispatcher):
                 lane.next_full = lane.waiting + size
                 return
             lane.waiting -= len(chunk.items)
-            self._start(chunk, now)
+            if self._drop_cancelled(chunk):
+                self._start(chunk, now)
         lane.next_full = 1
 
     def _next_size(self, lane: Lane, now: float) -> tuple[int, bool]:
@@ -666,7 +668,7 @@ class Batcher(Dispatcher):
             chunk.refused = refused
             is_mixed = len({call.type for call in calls}) > 1
             choose = _first_type if is_mixed else _first(math.ceil(len(calls) / 2))
-            refused.parts += len(self._queue.divide(chunk, choose)) - 1
+            refused.parts += len(self._divide(chunk, choose)) - 1
             return
         [call] = calls
         error = failure.error
@@ -803,9 +805,21 @@ class Batcher(Dispatcher):
             size = max(1, round(size ** ((left - 1) / left)))
         if size < len(chunk.items):
             spent, chunk.spent = chunk.spent, 0
-            self._queue.divide(chunk, _first(size))[0].spent = spent
+            self._divide(chunk, _first(size))[0].spent = spent
         else:
             self._queue.retry(chunk)
+
+    def _divide(
+        self, chunk: Chunk, choose: Callable[[list[BatchItem]], list[BatchItem]]
+    ) -> list[Chunk]:
+        """Replace a request by several; see `BatchQueue.divide`."""
+        calls = _calls(chunk)
+        parts = self._queue.divide(chunk, choose)
+        divided = {call.key for part in parts for call in _calls(part)}
+        for call in calls:
+            if call.key not in divided:  # behind another call of its group
+                self._count_waiting(call)
+        return parts
 
     def _fail_some(
         self,
@@ -869,8 +883,11 @@ class Batcher(Dispatcher):
     def _changes_route(self, item: BatchItem, error: PrefactorApiError) -> bool:
         """Whether to make a refused call directly, because /bulk may not know its type."""
         is_suspect = error.code == _BAD_REQUEST or error.status_code == _OK
-        if item.history.outcome_unknown or not is_suspect:
+        history = item.history
+        if not is_suspect or (history.outcome_unknown and may_follow_own_success(item.type, error)):
             return False
+        # An earlier request has not applied it either: it would have been answered as a repeat.
+        history.outcome_unknown = False
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
         self._send_alone(item)
         return True

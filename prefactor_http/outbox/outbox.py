@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from prefactor_http._http.background import BackgroundTasks
+from prefactor_http._http.executor import Executor
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
@@ -105,9 +106,10 @@ class Outbox:
             poll_interval=poll_interval,
         )
         self.path = Path(path).resolve()
-        self._client = client
         # The executor is the client's only internal name that other modules use.
-        self._executor = client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        own = client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        # A plain one, because that of a client may batch calls.
+        self._executor = Executor(own.config, own.state)
         self._is_open = False
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -35,7 +35,7 @@ from prefactor_http._bulk.engine import BatchEngine
 from prefactor_http._bulk.operation import BatchOperation
 from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import Outcome, State
-from prefactor_http._bulk.output import encode_success, may_follow_own_success, resource_of
+from prefactor_http._bulk.output import encode_success, resource_of
 from prefactor_http._http.backoff import backoff
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Applied, Operation
@@ -53,7 +53,7 @@ from prefactor_http.exceptions import (
     is_transient_http_error,
 )
 from prefactor_http.models.agent_instance import AgentInstance
-from prefactor_http.outbox.database import CREATE_SPAN, CREATES, FINISH_SPAN, Database, Page
+from prefactor_http.outbox.database import CREATE_SPAN, FINISH_SPAN, Database, Page
 from prefactor_http.outbox.errors import DROPPED, OutboxDroppedError, OutboxStorageError
 from prefactor_http.outbox.lock import ForwarderLock
 from prefactor_http.outbox.options import OutboxOptions
@@ -69,10 +69,10 @@ _MAX_ROWS_IN_OUTAGE = 20  # enough to tell a poison item from an outage
 _ROWS_OF_PARKED = 100
 _KEY_SECONDS = 3600.0  # the API remembers a key for longer than this
 _MAX_SAME_REFUSALS = 20
-_MAX_MISSING = 3  # a replica may not have the resource yet
+_MAX_DOUBTFUL_TRIES = 5  # of a refused write that seems not to be applied
 _FIRST_PAUSE, _MAX_PAUSE = 1.0, 60.0
 _MAX_BACKOFF = 60.0
-_UNAUTHORIZED, _TOO_LARGE, _SERVER_ERROR = 401, 413, 500
+_TOO_LARGE, _SERVER_ERROR = 413, 500
 _DEAD_STATES = {
     "refused": "refused",
     "blocked": "not sent",
@@ -123,7 +123,7 @@ class Forwarder:
         self._window = (options.concurrency + 1) * options.chunk_size
         self._wakeup = asyncio.get_running_loop().create_future()
         self._is_closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None]
         self.is_forwarding = False
         self._engine = self._new_engine()
         # State of the delivery, from when the lock was taken.
@@ -144,7 +144,7 @@ class Forwarder:
         self._same_refusals = 0
 
     def start(self) -> None:
-        """Start the task that delivers."""
+        """Start the task that delivers, if this process gets the lock."""
         self._task = asyncio.create_task(self._run())
 
     def notify(self) -> None:
@@ -158,8 +158,7 @@ class Forwarder:
         """Stop delivering. Writes that are not delivered stay in the file."""
         self._is_closing = True
         self._wake()
-        if self._task is not None:
-            await self._task
+        await self._task
         self._lock.release()
 
     @property
@@ -255,9 +254,9 @@ class Forwarder:
         engine = self._engine
         if self._bytes_in_engine >= _MAX_BYTES_IN_ENGINE:
             return 0
-        if not engine.accepts_items:
-            return max(0, _MAX_ROWS_IN_OUTAGE - engine.pending)
         room = self._window - engine.pending
+        if not engine.accepts_items:
+            return max(0, min(room, _MAX_ROWS_IN_OUTAGE - engine.pending))
         return room if room >= self._options.chunk_size else 0
 
     async def _load(self) -> None:
@@ -399,8 +398,6 @@ class Forwarder:
         delay = _FIRST_PAUSE
         try:
             delay = await self._decide(row, outcome)
-        except OutboxStorageError as exc:
-            LOG.error("the outbox could not be changed: %s", exc)
         except Exception:  # noqa: BLE001 # delivery must go on
             LOG.exception("the outbox could not handle the outcome of write %d", row.sequence)
         finally:
@@ -412,9 +409,6 @@ class Forwarder:
         assert error is not None  # noqa: S101 # of an outcome that is not ok
         if not isinstance(error, PrefactorApiError) or not _is_refusal(error):
             return await self._postpone(row, error)
-        if error.status_code == _UNAUTHORIZED:
-            self._pause_error = error
-            return 0.0
         try:
             found = await self._verify(row, error, in_doubt=outcome.unknown)
         except PrefactorHttpError as problem:
@@ -451,14 +445,18 @@ class Forwarder:
         if not in_doubt:
             return None
         operation = _api.BY_BULK_TYPE[row.type]
-        if row.type not in CREATES or not may_follow_own_success(row.type, error):
-            raise error
+        if operation.reconciliation is None:
+            return None
         fields = msgspec.json.decode(self._body_of(row), type=dict[str, Any])
-        found = await reconcile(self._read, operation, fields, None, row.instance)
+        resource_id = fields.get(operation.path_field or "")
+        found = await reconcile(self._read, operation, fields, resource_id, row.instance)
         if found.applied is Applied.YES:
             return resource_of(found.result)
-        is_missing = isinstance(found.error, PrefactorNotFoundError) and found.error.from_api
-        if found.applied is Applied.NO or (is_missing and row.tries + 1 >= _MAX_MISSING):
+        # It does not exist, or is in an earlier state: a replica may be late.
+        is_read = found.error is None or (
+            isinstance(found.error, PrefactorNotFoundError) and found.error.from_api
+        )
+        if found.applied is Applied.NO or (is_read and row.tries + 1 >= _MAX_DOUBTFUL_TRIES):
             return None
         raise error
 

@@ -104,7 +104,7 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
         while self._is_busy or self._is_scheduled:
-            await self.run(Database.last_sequence)
+            await self._submit(_nothing)
         for recording in self._recordings:
             _set_exception(recording.recorded, OutboxError("the outbox was closed"))
         await self.run(Database.close)
@@ -257,6 +257,10 @@ class Writer:
         undeleted, self._undeleted = self._undeleted, []
         self._delivered += undeleted
         self._schedule()
+
+
+def _nothing() -> None:
+    """Wait for the jobs before."""
 
 
 def _copy(error: BaseException) -> BaseException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from prefactor_http.outbox.errors import OutboxFileError
@@ -42,7 +43,7 @@ class ForwarderLock:
         path: The file of the outbox.
 
     Raises:
-        OutboxFileError: This platform has no POSIX locks.
+        OutboxFileError: This platform has no POSIX locks, or the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,6 +53,10 @@ class ForwarderLock:
             raise OutboxFileError("the outbox needs POSIX file locks: use Linux or macOS") from exc
         self._fcntl = fcntl
         self._path = path.with_name(f"{path.name}.lock")
+        try:
+            self._descriptor = _registry.open(self._path)
+        except OSError as exc:
+            raise OutboxFileError(f"cannot open {self._path}: {exc}") from exc
 
     def acquire(self) -> bool:
         """Take the lock, unless another outbox of this process or another process has it.
@@ -64,7 +69,7 @@ class ForwarderLock:
             return False
         fcntl = self._fcntl
         try:
-            fcntl.lockf(_registry.open(self._path), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             del owners[self._path]
             if exc.errno in _HELD:
@@ -75,9 +80,9 @@ class ForwarderLock:
     def release(self) -> None:
         """Release the lock if this outbox has it."""
         if _registry.owners.get(self._path) is self:
-            self._fcntl.lockf(_registry.descriptors[self._path], self._fcntl.LOCK_UN)
+            self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
             del _registry.owners[self._path]
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_registry.owners.clear)
+_register_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)  # not on Windows
+_register_at_fork(after_in_child=_registry.owners.clear)

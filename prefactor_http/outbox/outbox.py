@@ -144,6 +144,7 @@ class Outbox:
         try:
             host = self._executor.state.transport.base_url
             partition = await self._writer.run(Database.claim, host)
+            lock = ForwarderLock(self.path)
         except BaseException:
             await self._writer.close()
             raise
@@ -155,9 +156,7 @@ class Outbox:
         recorder = Recorder(self._executor, self._writer, self._check, self._options.encode)
         self._instances = OutboxInstances(recorder, account)
         self._spans = OutboxSpans(recorder, account, self._receipts)
-        self._forwarder = Forwarder(
-            self._executor, self._writer, ForwarderLock(self.path), self._options
-        )
+        self._forwarder = Forwarder(self._executor, self._writer, lock, self._options)
         self._background = BackgroundTasks()
         self._is_open = True
         self._forwarder.start()

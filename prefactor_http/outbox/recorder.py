@@ -105,8 +105,6 @@ class Recorder(Executor):
         needs_new_connection: bool = False,  # noqa: ARG002 # likewise
     ) -> Coroutine[Any, Any, T]:
         """Record a write. The result has a `Receipt` in the place of the resource."""
-        if request is None:
-            return super().send(operation, None, resource_id)
         self._check()
         item = _ITEMS[operation]
         body = encode(operation, request)

@@ -49,14 +49,13 @@ from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import State
 from prefactor_http._bulk.output import may_follow_own_success
 from prefactor_http._bulk.queue import BatchQueue, Chunk, RefusedRequest
-from prefactor_http._http.captured_response import CapturedCall
+from prefactor_http._http.captured_response import CapturedCall, captures_of
 from prefactor_http._http.codec import PreparedRequest, describe
 from prefactor_http._http.encoding import encode_json
-from prefactor_http._http.errors import build_error
+from prefactor_http._http.errors import annotate_cancellation, build_error
 from prefactor_http._http.executor import Executor
-from prefactor_http._http.identity import sent_by_request
+from prefactor_http._http.identity import names_in
 from prefactor_http._http.observer import installed
-from prefactor_http._http.operation import Operation
 from prefactor_http._http.reporting import LOG, report_retry, retry_reason
 from prefactor_http._http.response import Failure, WriteStatus
 from prefactor_http._http.retry import Retry
@@ -79,7 +78,9 @@ T = TypeVar("T")
 
 _BAD_REQUEST = "bad_request"
 _OK = 200  # status of an item's error whose code is unknown, see `output`
-_REGISTER = str(_api.REGISTER.bulk)
+# After so many calls that nobody joined, a call does not wait for others.
+_MIN_CALLS_ALONE = 3
+_REGISTERS = {_api.REGISTER.bulk}
 _INTERRUPTED = "the client was closed during the call"
 
 
@@ -138,7 +139,7 @@ class Call(BatchItem, eq=False, kw_only=True):
         prepared: The call.
         turn: Resolved with the result of the call, or with `Batcher.ALONE`.
         own_lane: The lane of the call's options.
-        is_direct: Its route; None before the first attempt.
+        is_direct: Whether it is made directly now; False after its first attempt in a bulk request.
         was_refused: Whether /bulk has refused the call, so that it is made directly.
         failed_requests: Requests that contained the call and failed as a whole.
         is_exhausted: Whether it failed because no retry was left.
@@ -198,7 +199,9 @@ class Batcher(Dispatcher):
         )
         self._waiting_lanes: dict[Lane, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alone: dict[Call, Chunk] = {}
+        self._calls_alone = 0  # how many calls in a row were alone
+        self._lone: tuple[PreparedRequest[Any], tuple[Lane, Lane]] | None = None
+        self._adopted: Call | None = None
         self._pending = 0  # calls without a result
         self._is_draining = False
         self._is_scheduled = False
@@ -245,53 +248,120 @@ class Batcher(Dispatcher):
             self._state.batchers[self] = None
         if self.is_closed or self._is_draining:
             raise PrefactorClientError(CLOSED)
+        if self._lone is not None:
+            self._adopt_lone()
+        call = self._new_call(prepared, lanes, loop)
+        self._calls_alone = 0 if self._pending > 1 else self._calls_alone + 1
+        self._queue.append(call)
+        self._count_waiting(_lane_of(call))
+        return call
+
+    def _new_call(
+        self,
+        prepared: PreparedRequest[Any],
+        lanes: tuple[Lane, Lane],
+        loop: asyncio.AbstractEventLoop,
+    ) -> Call:
         operation, resource_id = prepared.operation, prepared.resource_id
-        type_ = str(operation.bulk)
+        # Every batchable call has a type and a key.
+        type_: Any = operation.bulk
+        key: Any = prepared.key
         head = self._heads.get(type_)
         if head is None:
             head = self._heads[type_] = b'{"_type":%b,' % encode_json(type_)
+        id_: str | None
+        group: str | None
+        name = instance_id = None
         if resource_id is not None:
-            head += b'"%b":%b,' % (str(operation.path_field).encode(), encode_json(resource_id))
-        body, prepared.body = prepared.body or b"", None
-        key = str(prepared.key)
-        is_alone = len(key) < MIN_LENGTH_IN_BULK or type_ in self._direct_types
-        call = Call(
-            index=0,
-            key=key,
-            type=type_,
-            body=head,
-            shared=body[1:],
+            # The item has the id that the direct call has in its path.
+            field: Any = operation.path_field
+            head = b'%b"%b":%b,' % (head, field.encode(), encode_json(resource_id))
+            id_ = group = resource_id
+            if field == "agent_span_id":
+                group = self._span_instances.get(resource_id) or resource_id
+        else:
+            id_, name, instance_id = names_in(prepared.request)
+            group = instance_id or id_
+            if instance_id is not None and id_ is not None:
+                # So that its finish waits behind it.
+                self._span_instances.remember(id_, instance_id)
+        body = prepared.body or b""
+        prepared.body = None
+        self._pending += 1
+        return Call(
+            0,
+            key,
+            type_,
+            head,
+            body[1:],
+            group,
+            None,
+            id_,
+            name,
+            instance_id,
+            lanes[len(key) < MIN_LENGTH_IN_BULK or type_ in self._direct_types],
             prepared=prepared,
             turn=loop.create_future(),
             own_lane=lanes[0],
-            lane=lanes[is_alone],
         )
-        self._identify(call, operation, resource_id)
-        prepared.batch_item = call
-        self._pending += 1
-        self._queue.add((call,))
-        self._count_waiting(call)
-        return call
 
-    def _identify(self, call: Call, operation: Operation[Any], resource_id: str | None) -> None:
-        """Set what the output has to repeat, and the group."""
-        spans = self._span_instances
-        if resource_id is not None:
-            call.id = call.group = resource_id
-            if operation.path_field == "agent_span_id":
-                call.group = spans.get(resource_id) or resource_id
+    # A call that nobody joins. Nothing is noted of it but that it is there.
+
+    def begin_lone(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> bool:
+        """Whether a call need not wait for others, because the last calls were alone, too.
+
+        If so, call `end_lone` after it.
+        """
+        if (
+            self._calls_alone < _MIN_CALLS_ALONE
+            or self._pending
+            or self._lone is not None
+            or self._bounds.linger
+            or self.is_closed
+            or self._loop is not asyncio.get_running_loop()
+        ):
+            return False
+        self._lone = prepared, lanes
+        return True
+
+    def end_lone(self) -> None:
+        call = self._adopted
+        if call is None:
+            self._lone = None
+        else:
+            self._adopted = None
+            self.finish_alone(call, is_ok=False)
+
+    def _adopt_lone(self) -> None:
+        """Make a note of the lone call, now that it is not alone."""
+        if self._lone is None or self._loop is None:
             return
-        sent = sent_by_request(call.prepared.request, None)
-        call.id, call.external_identifier = sent.id, sent.external_identifier
-        call.agent_instance_id = sent.agent_instance_id
-        call.group = sent.agent_instance_id or sent.id
-        if sent.agent_instance_id is not None and sent.id is not None:
-            spans.remember(sent.id, sent.agent_instance_id)  # so that its finish waits behind it
+        prepared, lanes = self._lone
+        self._lone = None
+        body = prepared.body
+        call = self._adopted = self._new_call(prepared, lanes, self._loop)
+        prepared.body, call.shared = body, b""
+        call.is_direct = True
+        self._queue.occupy(call.group)
+        lane = _lane_of(call)
+        lane.sent_at, lane.sent_size = self._clock.monotonic(), 1
+        self._count_request(lane, 1)
 
-    def _count_waiting(self, call: Call) -> None:
-        lane = call.lane
-        assert isinstance(lane, Lane)  # noqa: S101 # set by `submit`
+    def _head_of(self, prepared: PreparedRequest[Any]) -> bytes:
+        """Return the begin of the item: what the body of the direct call does not contain."""
+        type_, resource_id = str(prepared.operation.bulk), prepared.resource_id
+        head = self._heads.get(type_)
+        if head is None:
+            head = self._heads[type_] = b'{"_type":%b,' % encode_json(type_)
+        if resource_id is None:
+            return head
+        field = str(prepared.operation.path_field).encode()
+        return b'%b"%b":%b,' % (head, field, encode_json(resource_id))
+
+    def _count_waiting(self, lane: Lane) -> None:
         lane.waiting += 1
+        if self._is_scheduled:
+            return
         self._waiting_lanes[lane] = None
         if not lane.requests or lane.sends_alone:
             self._schedule(linger=not lane.sends_alone and lane.waiting < self._item_limit)
@@ -304,12 +374,12 @@ class Batcher(Dispatcher):
         Sets what is known of the call in `Call.prepared`.
         """
         prepared, history = call.prepared, call.history_or_none
-        if call in self._alone:
-            return  # its turn had just come
         if history is not None:
             prepared.attempts = history.attempts
             prepared.outcome_unknown |= history.outcome_unknown
-        if prepared.in_flight:
+        if call.is_direct:  # its turn had just come
+            self.finish_alone(call, is_ok=False)
+        elif prepared.in_flight:
             prepared.attempts += 1
         elif call.turn.cancelled():
             self._leave(call)
@@ -438,16 +508,13 @@ class Batcher(Dispatcher):
     def _start(self, chunk: Chunk, now: float) -> None:
         calls = _calls(chunk)
         lane = _lane_of(calls[0])
-        self._requests += 1
-        lane.requests += 1
-        lane.calls += len(calls)
         lane.sent_at, lane.sent_size = now, len(calls)
-        if len(calls) == 1 and calls[0].is_direct is not False:
-            [call] = calls
-            call.is_direct = True
-            call.prepared.body = b"{" + call.shared
-            self._alone[call] = chunk
-            call.turn.set_result(self.ALONE)
+        self._count_request(lane, len(calls))
+        first = calls[0]
+        if len(calls) == 1 and first.is_direct is not False:
+            first.prepared.body, first.shared = b"{" + first.shared, b""
+            first.is_direct = True
+            first.turn.set_result(self.ALONE)
             return
         for call in calls:
             call.is_direct = False
@@ -457,27 +524,34 @@ class Batcher(Dispatcher):
             self._tasks.add(task)
             task.add_done_callback(self._on_task_done)
 
+    def _count_request(self, lane: Lane, calls: int) -> None:
+        self._requests += 1
+        lane.requests += 1
+        lane.calls += calls
+
+    def _on_request_done(self, lane: Lane, calls: int) -> None:
+        self._requests -= 1
+        lane.requests -= 1
+        lane.calls -= calls
+
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._schedule()
 
-    def finish_alone(self, call: Call, *, seconds: float | None, is_ok: bool) -> None:
-        """Note that a call that was made directly has ended.
-
-        Args:
-            call: The call.
-            seconds: How long its only attempt took; None if it had several.
-            is_ok: Whether it succeeded.
-        """
-        chunk = self._alone.pop(call, None)
-        if chunk is None:
-            return
-        self._on_chunk_done(chunk, _lane_of(call))
-        self._queue.dissolve(chunk)
+    def finish_alone(self, call: Call, *, is_ok: bool) -> None:
+        """Note that a call that was made directly has ended."""
+        if not call.is_direct or call.turn.get_loop() is not self._loop:
+            return  # it has ended, or is one of an event loop before
+        prepared = call.prepared
+        call.is_direct = False
+        self._on_request_done(_lane_of(call), 1)
+        if call.group is not None:
+            self._queue.release_group(call.group)
         if is_ok:
             self._successes += 1
-            if seconds is not None:
-                self._latency.record(1, seconds, self._clock.monotonic())
+            if prepared.attempts == 1:
+                now = self._clock.monotonic()
+                self._latency.record(1, now - prepared.sent_at, now)
             if call.was_refused and call.type not in self._direct_types:
                 self._direct_types.add(call.type)
                 LOG.warning(
@@ -485,16 +559,12 @@ class Batcher(Dispatcher):
                     call.type,
                 )
         self._on_resolved()
-        self._schedule()
-
-    def _on_chunk_done(self, chunk: Chunk, lane: Lane) -> None:
-        self._requests -= 1
-        lane.requests -= 1
-        lane.calls -= len(chunk.items)
+        if self._waiting_lanes:
+            self._schedule()
 
     async def _send(self, chunk: Chunk, calls: list[Call], lane: Lane) -> None:
         bulk: PreparedRequest[BatchResponse] = PreparedRequest(
-            BATCHED_REGISTERS if all(c.type == _REGISTER for c in calls) else BATCHED,
+            BATCHED_REGISTERS if {call.type for call in calls} == _REGISTERS else BATCHED,
             BATCHED.path_for(None),
             body=chunk.body,
             needs_new_connection=chunk.needs_new_connection,
@@ -511,7 +581,7 @@ class Batcher(Dispatcher):
         now = self._clock.monotonic()
         for call in calls:
             call.prepared.in_flight = False
-        self._on_chunk_done(chunk, lane)
+        self._on_request_done(lane, len(calls))
         if isinstance(outcome, Failure):
             await self._on_failure(chunk, outcome, bulk, lane)
             return
@@ -529,8 +599,9 @@ class Batcher(Dispatcher):
         self, bulk: PreparedRequest[BatchResponse], calls: list[Call], lane: Lane
     ) -> BatchResponse | Failure:
         """Make one attempt of a bulk request, observed by instrumentation if there is any."""
-        captured = [c.prepared.capture for c in calls if c.prepared.capture is not None]
-        if captured:
+        captured: list[CapturedCall] = []
+        if self._state.capture_count:
+            captured = [c.prepared.capture for c in calls if c.prepared.capture is not None]
             bulk.capture = CapturedCall(())
         try:
             if installed.observer is None:
@@ -778,7 +849,7 @@ class Batcher(Dispatcher):
 
     def _on_interrupted(self, chunk: Chunk, calls: list[Call], lane: Lane) -> None:
         """Fail the calls of a request that was cancelled because the client closes."""
-        self._on_chunk_done(chunk, lane)
+        self._on_request_done(lane, len(calls))
         for call in calls:
             call.prepared.in_flight = False
             call.history.attempts += 1
@@ -796,7 +867,7 @@ class Batcher(Dispatcher):
             assert isinstance(call, Call)  # noqa: S101 # only calls are added
             if call.turn.cancelled():
                 self._leave(call)
-            self._count_waiting(call)
+            self._count_waiting(_lane_of(call))
 
     def _on_reconciled(self) -> None:
         task = asyncio.current_task()
@@ -859,14 +930,14 @@ class Batcher(Dispatcher):
             self._resolve_failed(call, PrefactorClientError(_INTERRUPTED))
             raise
         self._queue.resume(call)
-        self._count_waiting(call)
+        self._count_waiting(_lane_of(call))
 
     def _succeed(self, successes: list[Success]) -> None:
-        for call, result, _ in successes:
-            assert isinstance(call, Call)  # noqa: S101 # only calls are added
-            if not call.turn.done():
-                call.turn.set_result(result)
-            self._pending -= 1
+        for item, result, _ in successes:
+            turn: asyncio.Future[Any] = item.turn  # type: ignore[attr-defined] # only calls are added
+            if not turn.done():
+                turn.set_result(result)
+        self._pending -= len(successes)
         self._wake_if_idle()
         self._observe_items("ok", len(successes))
 
@@ -913,6 +984,7 @@ class Batcher(Dispatcher):
         loop = self._loop
         if loop is not asyncio.get_running_loop():
             return
+        self._adopt_lone()
         self._is_draining = True
         try:
             if self._linger is not None:
@@ -955,39 +1027,42 @@ class BatchedRetry(Retry):
 
     async def run(self, prepared: PreparedRequest[T]) -> T:
         """Run a call; see `Retry.run`."""
-        if not prepared.operation.is_batchable:
+        if (
+            not prepared.operation.is_batchable
+            # These run the call with a capture or within the deadline, by this method.
+            or (self.state.capture_count and prepared.capture is None and captures_of(self.state))
+            or (self.config.deadline is not None and prepared.expires_at is None)
+        ):
             return await super().run(prepared)
-        is_ok = False
+        batcher = self._batcher
+        if batcher.begin_lone(prepared, self._lanes):
+            try:
+                return await super().run(prepared)
+            finally:
+                batcher.end_lone()
         try:
-            result = await super().run(prepared)
+            self.state.check_usable()
+            call = batcher.submit(prepared, self._lanes)
+        except PrefactorClientError as error:
+            build_error(prepared, error, is_exhausted=False)  # adds method, path and key
+            raise
+        try:
+            result: T | object = await call.turn
+        except asyncio.CancelledError as exc:
+            batcher.abandon(call)
+            annotate_cancellation(prepared, exc)
+            exc.__traceback__ = None
+            raise
+        if result is not Batcher.ALONE:
+            return cast("T", result)
+        is_ok = False
+        prepared.is_timed = True
+        try:
+            own_result = await super().run(prepared)
             is_ok = True
         finally:
-            call = prepared.batch_item
-            if isinstance(call, Call) and call.is_direct:
-                seconds = None
-                if prepared.attempts == 1:
-                    seconds = self.state.clock.monotonic() - prepared.sent_at
-                self._batcher.finish_alone(call, seconds=seconds, is_ok=is_ok)
-        return result
-
-    async def attempt(
-        self, prepared: PreparedRequest[T], *, may_replace_token: bool = True
-    ) -> T | Failure:
-        """Make one attempt. The first one waits until the call is sent with others, or alone."""
-        if prepared.batch_item is None and prepared.operation.is_batchable:
-            try:
-                call = self._batcher.submit(prepared, self._lanes)
-            except PrefactorClientError as error:
-                return Failure(error, WriteStatus.NOT_SENT, permanent=True)
-            try:
-                result = await call.turn
-            except asyncio.CancelledError:
-                self._batcher.abandon(call)
-                raise
-            if result is not Batcher.ALONE:
-                return cast("T", result)
-            prepared.is_timed = True
-        return await super().attempt(prepared, may_replace_token=may_replace_token)
+            batcher.finish_alone(call, is_ok=is_ok)
+        return own_result
 
 
 class BatchingExecutor(Executor):

@@ -66,30 +66,36 @@ class LatencyModel:
         self._means: dict[int, _Mean] = {}
         self._base = self._per_item = 0.0
         self._deviation = 0.0
+        self._is_stale = False
         self._direct_calls = 0
         self._trial_at = 0.0
 
     def record(self, size: int, seconds: float, now: float) -> None:
         """Learn from a request whose calls were all attempted."""
-        if self._means:
-            error = abs(seconds - self.expected(size))
-            self._deviation += _SMOOTHING * (error - self._deviation)
-        for key, mean in [*self._means.items()]:
-            mean.weight *= _FORGETTING
-            if mean.weight < _MIN_WEIGHT:
-                del self._means[key]
         key = size.bit_length()
-        if key in self._means:
-            self._means[key].add(size, seconds)
-        else:
+        mean = self._means.get(key)
+        if size > 1 or mean is None:
+            self._forget()
+        if mean is None:
             self._means[key] = _Mean(size, seconds)
-        self._fit()
+        else:
+            self._deviation += _SMOOTHING * (abs(seconds - mean.seconds) - self._deviation)
+            mean.add(size, seconds)
+        self._is_stale = True
         if size > 1:
             self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
         else:
             self._direct_calls += 1
 
+    def _forget(self) -> None:
+        """Give older means less weight. Direct calls alone say nothing about bulk requests."""
+        for key, mean in [*self._means.items()]:
+            mean.weight *= _FORGETTING
+            if mean.weight < _MIN_WEIGHT:
+                del self._means[key]
+
     def _fit(self) -> None:
+        self._is_stale = False
         means = self._means.values()
         total = sum(mean.weight for mean in means)
         size = sum(mean.weight * mean.size for mean in means) / total
@@ -104,7 +110,11 @@ class LatencyModel:
 
     def expected(self, size: int) -> float:
         """Return how long a request of this size takes on average."""
-        return self._base + self._per_item * size if self._means else _FIRST_ESTIMATE
+        if not self._means:
+            return _FIRST_ESTIMATE
+        if self._is_stale:
+            self._fit()
+        return self._base + self._per_item * size
 
     def usual_maximum(self, size: int) -> float:
         """Return how long a request of this size takes at most, usually."""

@@ -113,6 +113,9 @@ class BatchQueue:
     def add(self, items: Iterable[BatchItem]) -> None:
         self._waiting.extend(items)
 
+    def append(self, item: BatchItem) -> None:
+        self._waiting.append(item)
+
     # Chunks of new items
 
     def next_chunk(
@@ -371,6 +374,11 @@ class BatchQueue:
             self.release_group(item.group)
         finally:
             self._requeue([item])
+
+    def occupy(self, group: Hashable | None) -> None:
+        """Make a group busy, until `release_group`, for an item that is sent without the queue."""
+        if group is not None:
+            self._busy[group] = deque()
 
     def release_group(self, group: Hashable | None) -> None:
         """Free a group whose held item has an outcome now."""

@@ -88,7 +88,6 @@ class PreparedRequest(Struct, Generic[T]):
         is_timed: Whether to set `sent_at`.
         status: HTTP status of the last response; set only while the process is instrumented.
         capture: Collects the response, if the call was made in a block that captures responses.
-        batch_item: The call as an item of a bulk request, if calls are batched.
         calls: The calls that a bulk request contains, if calls are batched.
         trace: Data of instrumentation.
     """
@@ -114,7 +113,6 @@ class PreparedRequest(Struct, Generic[T]):
     is_timed: bool = False
     status: int | None = None
     capture: CapturedCall | None = None
-    batch_item: object = None
     calls: Sequence[PreparedRequest[Any]] = ()
     trace: object = None
 

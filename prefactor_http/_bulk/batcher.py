@@ -41,7 +41,7 @@ from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.encoding import encode_json
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.identity import names_in
-from prefactor_http._http.observer import installed
+from prefactor_http._http.observer import Observer, installed
 from prefactor_http._http.reporting import LOG
 from prefactor_http._http.response import Failure
 from prefactor_http._http.retry import Retry
@@ -212,16 +212,13 @@ class Batcher(CallDispatcher):
         """
         prepared, history = call.prepared, call.history_or_none
         if history is not None:
-            prepared.attempts = history.attempts
             prepared.outcome_unknown |= history.outcome_unknown
         if call.is_direct:  # its turn had just come
             self.finish_alone(call, is_ok=False)
-        elif prepared.in_flight:
-            prepared.attempts += 1
         elif call.turn.cancelled():
-            self._leave(call)
+            if not prepared.in_flight:
+                self._leave(call)
         else:  # its result had just arrived
-            prepared.attempts = max(1, prepared.attempts)
             prepared.outcome_unknown = True
 
     # A call that nobody joins. Nothing is noted of it but that it is there.
@@ -374,6 +371,7 @@ class Batcher(CallDispatcher):
             return
         for call in calls:
             call.is_direct = False
+            call.prepared.attempts += 1
             call.prepared.in_flight = True
         self._start_task(self._send(chunk, calls, lane), chunk)
 
@@ -449,20 +447,26 @@ class Batcher(CallDispatcher):
         if self._state.capture_count:
             captured = [c.prepared.capture for c in calls if c.prepared.capture is not None]
             bulk.capture = CapturedCall(())
+        observer = installed.observer
         try:
-            if installed.observer is None:
+            if observer is None:
                 return await lane.retry.attempt(bulk)
             bulk.calls = [call.prepared for call in calls]
-            return await self._observe(bulk, lane)
+            observer.on_items_in_flight(BATCHED.name, len(calls))
+            try:
+                return await self._observe(bulk, lane, observer)
+            finally:
+                observer.on_items_in_flight(BATCHED.name, -len(calls))
+                for call in calls:
+                    call.prepared.status = bulk.status
         finally:
             if bulk.capture is not None and bulk.capture.response is not None:
                 for capture in captured:
                     capture.response = bulk.capture.response
 
     async def _observe(
-        self, bulk: PreparedRequest[BatchResponse], lane: Lane
+        self, bulk: PreparedRequest[BatchResponse], lane: Lane, observer: Observer
     ) -> BatchResponse | Failure:
-        assert installed.observer is not None  # noqa: S101 # checked by the caller
         failures: list[Failure] = []
 
         async def attempt() -> BatchResponse:
@@ -472,9 +476,8 @@ class Batcher(CallDispatcher):
                 raise outcome.error
             return outcome
 
-        base_url = self._state.transport.base_url
         try:
-            return await installed.observer.observe(bulk, base_url, attempt())
+            return await observer.observe(bulk, self._state.transport.base_url, attempt())
         except PrefactorHttpError:
             return failures[0]
 

@@ -125,7 +125,6 @@ class CallDispatcher(Dispatcher):
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
         if item.error is None and isinstance(error, PrefactorHttpError):
             prepared, history = item.prepared, item.history
-            prepared.attempts = history.attempts
             prepared.outcome_unknown = history.outcome_unknown or state is State.UNKNOWN
             if not item.turn.done():
                 own = build_error(prepared, error, is_exhausted=item.is_exhausted)

@@ -448,3 +448,6 @@ class AgentInstanceClient(EndpointClient):
             None if required else _arguments.seconds(start_timeout, "start_timeout"),
             self._executor.background,
         )
+
+
+__all__ = ["AgentInstanceClient"]

@@ -1,14 +1,13 @@
 """On a Dask cluster, each row is registered once even if a worker is killed."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from doc_pages import ON_A_CLUSTER
 
 from prefactor_http import HttpClientConfig
 from prefactor_http.batch import register_partition
@@ -16,7 +15,6 @@ from prefactor_http.testing import LocalPrefactor, serving
 
 pytestmark = pytest.mark.distributed
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PARTITIONS, ROWS = 4, 600
 SHARED = {
     "agent_version": {"external_identifier": "v1"},
@@ -101,10 +99,9 @@ def test_a_killed_task_runs_again_and_each_row_is_registered_once(cluster):
         assert api.doubled == api.lost == api.keys_reused == api.violations == []
 
 
-def test_the_readme_program_runs(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    (program,) = (block for block in blocks if "from dask" in block)
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+def test_the_program_of_the_manual_runs(tmp_path):
+    (program,) = ON_A_CLUSTER
+    (tmp_path / "program.py").write_text(program.text, encoding="utf-8")
     with serving(LocalPrefactor()) as api:
         environment = {
             "PREFACTOR_API_URL": api.url,

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from prefactor_http.cli.demo.agents import load_agents
@@ -20,7 +20,7 @@ PICTURE = Path(__file__).parents[1] / "images" / "demo.svg"
 WIDTH = 92
 
 # An image in a page cannot load fonts from another host.
-_FONT_FACE = re.compile(r"@font-face \{\{.*?\}\}\s*", re.DOTALL)
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
@@ -36,8 +36,8 @@ def main() -> int:
     view = TerminalView(title(len(agents), FAULTS, DEFAULT_SEED), names, console)
     code = asyncio.run(perform(agents, view, ANIMATED, DEFAULT_SEED))
     PICTURE.parent.mkdir(exist_ok=True)
-    form = _FONT_FACE.sub("", CONSOLE_SVG_FORMAT).replace("Fira Code, monospace", _FONTS)
-    picture = console.export_svg(title="", theme=MONOKAI, code_format=form, unique_id="demo")
+    picture = console.export_svg(title="", theme=MONOKAI, unique_id="demo")
+    picture = _FONT_FACE.sub("", picture).replace("Fira Code, monospace", _FONTS)
     PICTURE.write_text(picture, encoding="utf-8")
     return code
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -32,7 +34,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "LICENSE": "license.md",
-    "benchmarks/README.md": "benchmarks/index.md",
+    "benchmarks/README.md": "benchmarks.md",
 }
 EXAMPLES = {
     path.relative_to(ROOT).as_posix(): f"examples/{path.stem.replace('_', '-')}.md"
@@ -43,15 +45,20 @@ IMAGES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("benchm
 # `cli` is documented as a command. `testing` exports what its modules define.
 NO_PAGES = (f"{PACKAGE}.cli", f"{PACKAGE}.__main__")
 NO_MODULE_PAGES = (f"{PACKAGE}.testing",)
+ENDPOINTS = f"{PACKAGE}.endpoints"
 
 _LINK = re.compile(r"(?<!`)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
+# Code blocks, headings and links stay as they are.
+_NOT_LINKED = re.compile(r"(<(?:pre|h\d|a|autoref)\b.*?</(?:pre|h\d|a|autoref)>)", re.DOTALL)
+_SECTION = re.compile(r"§(\d+(?:\.\d+)?)")
+_CODE = re.compile(r"<code>([\w.]+(?:\(\))?)</code>")
 _FENCE = re.compile(r"^( *)(```+).*?^\1\2$", re.MULTILINE | re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> None:
     """Put the generated pages into the navigation, where it names their folder."""
     folders: dict[str, Nav] = {
-        "reference/": [{module.path: _page_of(module)} for module in _modules()],
+        "reference/": _nav_of(_package()),
         "examples/": [{Path(source).name: page} for source, page in EXAMPLES.items()],
     }
     config["nav"] = _with_folders(cast("Nav", config["nav"]), folders)
@@ -94,6 +101,50 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return "".join([*parts, _LINK.sub(link, markdown[end:])])
 
 
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """Link names in running text to the API reference, and sections of the contract."""
+    if page.file.src_uri.startswith("reference/"):
+        # Docstrings announce a code block with two colons.
+        html = html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
+        html = _SECTION.sub(_link_to_contract, html)
+    parts = _NOT_LINKED.split(html)
+    texts = (_CODE.sub(_link_to_reference, part) for part in parts[::2])
+    linked = [part for pair in zip_longest(texts, parts[1::2], fillvalue="") for part in pair]
+    return "".join(linked)
+
+
+def _link_to_contract(match: re.Match[str]) -> str:
+    return f'<a href="../../api-contract/#section-{match[1].replace(".", "-")}">{match[0]}</a>'
+
+
+def _link_to_reference(match: re.Match[str]) -> str:
+    target = _targets().get(match[1].removesuffix("()"))
+    if target is None:
+        return match[0]
+    return f'<autoref identifier="{target}" optional>{match[0]}</autoref>'
+
+
+@cache
+def _targets() -> dict[str, str]:
+    """Return the paths of public names, and of calls such as ``agents.create``."""
+    targets: dict[str, str] = {}
+    for module in _modules():
+        for name in _public_names(module):
+            member = module.members[name]
+            target = member.final_target if isinstance(member, griffe.Alias) else member
+            targets.setdefault(name, target.path)
+    client = _package()["client.PrefactorHttpClient"]
+    for name, member in client.members.items():
+        if name.startswith("_") or (not member.is_attribute and not member.is_function):
+            continue
+        targets[f"client.{name}"] = member.path
+        resource = targets.get(str(member.annotation)) if member.is_attribute else None
+        if resource is not None:
+            methods = _package()[resource.removeprefix(f"{PACKAGE}.")].members
+            targets.update((f"{name}.{method}", f"{resource}.{method}") for method in methods)
+    return targets
+
+
 def _with_folders(nav: Nav, folders: dict[str, Nav]) -> Nav:
     return [
         {
@@ -106,24 +157,40 @@ def _with_folders(nav: Nav, folders: dict[str, Nav]) -> Nav:
     ]
 
 
-_package: list[griffe.Module] = []
+@cache
+def _package() -> griffe.Module:
+    loaded = griffe.load(PACKAGE, search_paths=[str(ROOT)], resolve_aliases=True)
+    return cast("griffe.Module", loaded)
 
 
-def _modules() -> list[griffe.Module]:
-    """Return the public modules, in the order of their paths."""
-    if not _package:
-        loaded = griffe.load(PACKAGE, search_paths=[str(ROOT)], resolve_aliases=True)
-        _package.append(cast("griffe.Module", loaded))
-    return sorted(_public_modules(_package[0]), key=lambda module: module.path)
+def _nav_of(module: griffe.Module) -> Nav:
+    """Return a module's page and those of its modules, by their names below it."""
+    return [
+        {module.path: _page_of(module)},
+        *(
+            {child.name: _nav_of(child) if _children(child) else _page_of(child)}
+            for child in _children(module)
+        ),
+    ]
 
 
-def _public_modules(module: griffe.Module) -> Iterator[griffe.Module]:
+def _modules(below: griffe.Module | None = None) -> Iterator[griffe.Module]:
+    """Return the public modules."""
+    module = below or _package()
     yield module
+    for child in _children(module):
+        yield from _modules(child)
+
+
+def _children(module: griffe.Module) -> list[griffe.Module]:
     if module.path in NO_MODULE_PAGES:
-        return
-    for child in module.modules.values():
-        if not child.name.startswith("_") and child.path not in NO_PAGES:
-            yield from _public_modules(child)
+        return []
+    public = [
+        child
+        for name, child in module.modules.items()
+        if not name.startswith("_") and child.path not in NO_PAGES
+    ]
+    return sorted(public, key=lambda child: child.name)
 
 
 def _page_of(module: griffe.Module) -> str:
@@ -146,9 +213,15 @@ def _reference(module: griffe.Module) -> str:
             exported.append(f"| [`{name}`][{target.path}] | `{home}` |")
         else:
             private.append(f"::: {target.path}\n    options:\n      show_root_heading: true\n")
+    own.sort(key=lambda name: module.members[name].lineno or 0)
+    options = [f"members: {own or 'false'}"]
+    if module.path.startswith(ENDPOINTS):
+        # The client creates them; how does not matter to users.
+        options += ["show_bases: false", "merge_init_into_class: false"]
     parts = [
         f"# {module.path}\n",
-        f"::: {module.path}\n    options:\n      members: {own or 'false'}\n",
+        "\n".join([f"::: {module.path}", "    options:", *(f"      {each}" for each in options)]),
+        "",
         *private,
     ]
     if exported:

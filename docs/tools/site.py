@@ -51,6 +51,8 @@ _LINK = re.compile(r"(?<!`)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 # Code blocks, headings and links stay as they are.
 _NOT_LINKED = re.compile(r"(<(?:pre|h\d|a|autoref)\b.*?</(?:pre|h\d|a|autoref)>)", re.DOTALL)
 _SECTION = re.compile(r"§(\d+(?:\.\d+)?)")
+# A path alone in a cell, such as one of "All calls", may wrap at its slashes.
+_PATH = re.compile(r"(?<=<td><code>)[^<]+/[^<]+(?=</code></td>)")
 _CODE = re.compile(r"<code>([\w.]+(?:\(\))?)</code>")
 _FENCE = re.compile(r"^( *)(```+).*?^\1\2$", re.MULTILINE | re.DOTALL)
 
@@ -107,6 +109,7 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
         # Docstrings announce a code block with two colons.
         html = html.replace("<p>::</p>", "").replace("::</p>", ":</p>")
         html = _SECTION.sub(_link_to_contract, html)
+    html = _PATH.sub(lambda match: match[0].replace("/", "<wbr>/"), html)
     parts = _NOT_LINKED.split(html)
     texts = (_CODE.sub(_link_to_reference, part) for part in parts[::2])
     linked = [part for pair in zip_longest(texts, parts[1::2], fillvalue="") for part in pair]

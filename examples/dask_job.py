@@ -3,7 +3,7 @@
 """Registers rows from several processes with Dask.
 
 Dask runs the task of a killed worker again. Keys are derived from the job, so that each row is
-registered once nevertheless. Install the extra ``distributed``. Run it against a local API: start
+still registered once. Install the extra ``distributed``. Run it against a local API: start
 ``prefactor-http serve``, set the variables that it prints, then
 
     python examples/dask_job.py --job tickets-2026-11 --partitions 4

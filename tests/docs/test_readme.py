@@ -1,6 +1,7 @@
 """README is short, and every link between files of the repository has a target."""
 
 import re
+import tomllib
 
 import pytest
 from doc_pages import PAGES, ROOT
@@ -29,6 +30,17 @@ def anchors(path):
 def test_readme_has_at_most_150_lines():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.splitlines()) <= MAX_LINES
+
+
+def test_on_a_package_index_every_link_works():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    hooks = project["tool"]["hatch"]["metadata"]["hooks"]
+    for each in hooks["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    assert "[msgspec](https://" in text
+    assert "Getting started explains each step" in text
+    assert LINK.findall(text) == []
 
 
 def test_readme_leads_to_every_page_of_the_manual():

@@ -1,6 +1,7 @@
 """Each program in examples/ runs against the local API; tests/test_shutdown.py runs worker.py."""
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from collections import Counter
 import pytest
 from doc_pages import ROOT
 
-from prefactor_http.testing import LocalPrefactor, RateLimit, serving
+from prefactor_http.testing import Fault, FaultKind, LocalPrefactor, serving
 
 EXAMPLES = ROOT / "examples"
 ROWS = 40
@@ -135,20 +136,26 @@ def test_a_batch_job_writes_down_what_is_refused(prefactor_server, run, tmp_path
 
 
 def test_a_batch_job_that_is_stopped_continues(start, run, tmp_path):
-    table(tmp_path / "rows.csv", 1500)
+    requests = itertools.count(1)
+
+    def fail_after_a_while(_request):
+        if next(requests) == 11:
+            api.fail_next(*[Fault(FaultKind.UNAVAILABLE, retry_after=60)] * 30)
+
+    table(tmp_path / "rows.csv", 3000)
     arguments = ("rows.csv", "--job", "tickets", "--refused", "refused.csv")
-    # The limit holds the job back for a second after 1,200 rows.
-    with serving(LocalPrefactor(rate_limit=RateLimit(10, burst=12))) as api:
+    with serving(LocalPrefactor(on_request=fail_after_a_while)) as api:
         process = start(api, "batch_job.py", *arguments)
         assert process.stdout.readline() == "1000 rows\n"
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "stopped by SIGTERM; run it again to continue" in errors
-        assert 1000 <= len(api.instances) < 1500
+        assert 1000 <= len(api.instances) < 3000
+        api.calm()
         output, _ = run(api, "batch_job.py", *arguments)
-        assert output.endswith("1500 ok\n")
-        assert len(api.instances) == 1500
+        assert output.endswith("3000 ok\n")
+        assert len(api.instances) == 3000
         assert api.doubled == api.lost == []
 
 

@@ -1,4 +1,7 @@
-"""Each program in examples/ runs against the local API; tests/test_shutdown.py runs worker.py."""
+"""Each program in examples/ runs against the local API.
+
+tests/test_shutdown.py runs worker.py, and tests/distributed runs dask_job.py.
+"""
 
 import csv
 import itertools

@@ -9,21 +9,25 @@ from msgspec import Raw, Struct
 from prefactor_http import _api
 from prefactor_http._bulk.batch_item import BatchItem
 from prefactor_http._bulk.operation import BatchResponse, RegisterSuccess
-from prefactor_http._bulk.outcome import Outcome, State
 from prefactor_http._bulk.output import (
     Creation,
     ItemReader,
     creates,
     find_swapped,
     redact_output,
+    resource_of,
 )
 from prefactor_http._http.identity import Sent, contradiction
 from prefactor_http._http.operation import Operation
 from prefactor_http._http.redaction import Redactor
 from prefactor_http.exceptions import PrefactorHttpError
-from prefactor_http.models.agent_instance import AgentInstance
-from prefactor_http.models.agent_span import AgentSpan
 from prefactor_http.models.bulk_output import ReceivedOutput
+
+Success = tuple[BatchItem, object, bytes | None]
+"""An item that was applied, the result that its direct call would return, and its output.
+
+The output is None if the result was decoded from the response as a whole.
+"""
 
 
 class FailedItem(Struct):
@@ -44,27 +48,25 @@ class ChunkResult(Struct):
     """What a response says about the items of a chunk.
 
     Attributes:
-        ok: Outcomes of the items that were applied.
+        ok: The items that were applied.
         failed: Items that were refused, or whose output cannot be decoded, in order.
         contradicted: Items whose output is about another resource, and the problem.
         not_attempted: Items without an output behind the item where the API stopped, in order.
         missing: Items without an output for no known reason.
-        spans: Spans in the outputs.
     """
 
-    ok: list[Outcome]
+    ok: list[Success]
     failed: list[FailedItem]
     contradicted: list[tuple[BatchItem, str]]
     not_attempted: list[BatchItem]
     missing: list[BatchItem]
-    spans: list[AgentSpan]
 
 
 def match_outputs(
     items: list[BatchItem], response: BatchResponse, redactor: Redactor
 ) -> ChunkResult:
     """Match the outputs of a response with the items of its request."""
-    result = ChunkResult([], [], [], [], [], [])
+    result = ChunkResult([], [], [], [], [])
     if not response.registers:
         found = {
             item.key: _read(item, response.outputs.get(item.key), redactor, result)
@@ -74,7 +76,7 @@ def match_outputs(
         _check_identity(items, found, result)
         _classify_missing(items, response, result)
         return result
-    ok, is_ok = result.ok, State.OK
+    ok = result.ok
     register_output = response.registers.get
     ids: set[str] = set()
     is_suspicious = False
@@ -91,17 +93,9 @@ def match_outputs(
         ):
             is_suspicious = True
         ids.add(instance.id)
-        ok.append(
-            Outcome(
-                index=item.index,
-                idempotency_key=key,
-                type=item.type,
-                state=is_ok,
-                instance=instance,
-            )
-        )
+        ok.append((item, instance, None))
     if is_suspicious or len(ids) < len(ok):
-        _check_identity(items, {str(o.idempotency_key): o.instance for o in ok}, result)
+        _check_identity(items, {item.key: resource for item, resource, _ in ok}, result)
     _classify_missing(items, response, result)
     return result
 
@@ -116,24 +110,13 @@ def _read(
     reader = ItemReader(item.key, item.type, redactor=redactor)
     own = bytes(raw)
     try:
-        resource: object = ReceivedOutput(own, reader).decode()
+        own_result = reader.result_of(ReceivedOutput(own))
     except PrefactorHttpError as exc:
         failed = FailedItem(item, exc.with_traceback(None), redact_output(own, redactor))
         result.failed.append(failed)
         return None
-    result.ok.append(
-        Outcome(
-            index=item.index,
-            idempotency_key=item.key,
-            type=item.type,
-            state=State.OK,
-            instance=resource if isinstance(resource, AgentInstance) else None,
-            raw=own,
-        )
-    )
-    if isinstance(resource, AgentSpan):
-        result.spans.append(resource)
-    return resource
+    result.ok.append((item, own_result, own))
+    return resource_of(own_result)
 
 
 def _classify_missing(items: list[BatchItem], response: BatchResponse, result: ChunkResult) -> None:
@@ -182,7 +165,7 @@ def _check_identity(items: list[BatchItem], found: dict[str, Any], result: Chunk
             for item in items
             if item.key in problems and item.key in found
         ]
-        result.ok = [o for o in result.ok if o.idempotency_key not in problems]
+        result.ok = [success for success in result.ok if success[0].key not in problems]
 
 
 def _contradiction(item: BatchItem, operation: Operation[Any], resource: object) -> str | None:

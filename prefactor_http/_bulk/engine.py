@@ -29,49 +29,41 @@ import asyncio
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable
 
-from prefactor_http import _api
 from prefactor_http._bulk.batch_item import BatchItem
-from prefactor_http._bulk.chunk_result import ChunkResult, FailedItem, match_outputs
+from prefactor_http._bulk.chunk_result import ChunkResult, Success, match_outputs
 from prefactor_http._bulk.concurrency import ConcurrencyController
+from prefactor_http._bulk.dispatcher import Dispatcher
 from prefactor_http._bulk.failure import FailureKind, FailureRates, failure_signature, kind_of
 from prefactor_http._bulk.limits import FailureLimits
 from prefactor_http._bulk.operation import BatchOperation
 from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outage import OutageMonitor
 from prefactor_http._bulk.outcome import Outcome, State
-from prefactor_http._bulk.output import encode_success, may_follow_own_success, resource_of
+from prefactor_http._bulk.output import encode_success
 from prefactor_http._bulk.queue import BatchQueue, Chunk
 from prefactor_http._http.codec import describe
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.observer import installed
-from prefactor_http._http.operation import Applied, Operation
-from prefactor_http._http.reconciliation import Reconciled, may_reconcile, reconcile
-from prefactor_http._http.reporting import LOG, report_retry, retry_reason
+from prefactor_http._http.reporting import report_retry, retry_reason
 from prefactor_http.events import Retry
 from prefactor_http.exceptions import (
     PrefactorApiError,
     PrefactorClientError,
     PrefactorHttpError,
-    PrefactorResponseContractError,
-    is_transient_http_error,
 )
 from prefactor_http.models.agent_instance import AgentInstance
-from prefactor_http.models.agent_span import AgentSpan
 
 _MAX_DRAIN_SECONDS = 10.0
 _LINGER_SECONDS = 0.5  # how long items wait for others to fill a request
 _MAX_MALFORMED = 2
-_MAX_CONTRADICTIONS = 1
 _MAX_SUSPECT_EXPONENT = 3  # others succeed, so waiting longer does not help
 _MAX_LAST_ITEMS = 10
-_OK, _SERVER_ERROR = 200, 500
-_MISSING = "the response has no output for an item that the API must have attempted"
+_SERVER_ERROR = 500
 
 
-class BatchEngine:
+class BatchEngine(Dispatcher):
     """Sends items in bulk requests.
 
     Args:
@@ -93,30 +85,24 @@ class BatchEngine:
         on_outcomes: Callable[[Iterable[Outcome]], object],
     ) -> None:
         config = executor.config
+        super().__init__(executor, ConcurrencyController(options, config), BatchQueue())
         self._operation = operation
         self._max_outage = options.max_outage
         self._on_outcomes = on_outcomes
-        self._clock = executor.clock
-        self._redactor = executor.redactor
-        self._reader = executor.with_options(deadline=None)
         # The engine retries: it knows what else succeeds. `deadline` is for single calls.
         self._executor = executor.with_options(deadline=None, max_retries=0)
         self._max_retries = config.max_retries
         self._drain_seconds = min(_MAX_DRAIN_SECONDS, config.request_timeout)
-        self._controller = ConcurrencyController(options, config)
         self._outage = OutageMonitor(
             operation.name, options.max_outage, config.max_retries, self._controller
         )
         self._limits = FailureLimits(options)
-        self._queue = BatchQueue()
         self._in_flight: dict[asyncio.Task[None], Chunk] = {}
-        self._reconciling: dict[asyncio.Task[None], BatchItem] = {}
         self._held: list[tuple[float, BatchItem]] = []  # items that back off, and until when
         self._failed_probes: deque[Chunk] = deque()
         self._waiting_since: float | None = None
         self._advanced_at = 0.0
         self._request_rates, self._item_rates = FailureRates(), FailureRates()
-        self._successes = 0  # requests with a successful response
         self._is_throttled = False
         self.pending = 0
         self.fatal_error: PrefactorHttpError | None = None
@@ -190,8 +176,7 @@ class BatchEngine:
             chunk = self._in_flight.pop(task)
             exc = _cancelled() if task.cancelled() else task.exception()
             if exc is not None:
-                ok = {outcome.idempotency_key for outcome in chunk.ok}
-                self._on_crash((item for item in chunk.items if item.key not in ok), exc)
+                self._on_crash((item for item in chunk.items if item.key not in chunk.ok), exc)
 
     def fail(self, exc: BaseException) -> None:
         """End the run because of an unexpected exception."""
@@ -270,79 +255,34 @@ class BatchEngine:
             kind = FailureKind.UNEXPLAINED if self._successes else FailureKind.FATAL
             self._on_failure(chunk, self._unexpected(exc), kind, started)
         else:
-            self._on_response(chunk, result, started, now)
+            self._on_response(chunk, result, now - started, now)
         if self.fatal_error is not None:
             self._resolve_remaining()
 
     # Requests with a successful response
 
-    def _on_response(self, chunk: Chunk, result: ChunkResult, started: float, now: float) -> None:
+    def _on_response(self, chunk: Chunk, result: ChunkResult, seconds: float, now: float) -> None:
         if not self._outage.failures and not chunk.items[0].failures:
             self._request_rates.record_success()
-        self._successes += 1
         self._is_throttled = False
         self._end_outage()
-        chunk.ok, failed = result.ok, len(result.failed)
-        self._controller.record_response(
-            now, now - started, len(chunk.items), len(result.ok) + failed, failed
-        )
-        self.pending -= len(result.ok)
-        self._deliver(result.ok)
-        self._limits.has_ok = self._limits.has_ok or bool(result.ok)
-        for span in result.spans:
-            self._remember_span(span)
-        if len(result.ok) == len(chunk.items):
-            self._queue.dissolve(chunk)
-        else:
-            self._on_items_left(chunk, result, now)
+        if len(result.ok) < len(chunk.items):
+            self._item_rates.record_success(len(result.ok))
+        super()._on_response(chunk, result, seconds, now)
 
-    def _on_items_left(self, chunk: Chunk, result: ChunkResult, now: float) -> None:
-        """Resolve the items of an answered request that are not ok, or send them again."""
-        requeued = {item.key for item in result.not_attempted}
-        missing = {item.key for item in result.missing}
-        problems = {item.key: problem for item, problem in result.contradicted}
-        problems |= dict.fromkeys(missing, _MISSING)
-        failed_items = {failed.item.key: failed for failed in result.failed}
-        self._item_rates.record_success(len(result.ok))
-        held: list[BatchItem] = []
-        repeated: list[BatchItem] = []
-        for item in chunk.items:
-            problem, failed = problems.get(item.key), failed_items.get(item.key)
-            if problem is None and failed is None and item.key not in requeued:
-                continue  # ok
-            item.history.attempts += 1
-            # There is no output, or one that cannot be trusted.
-            item.history.outcome_unknown |= problem is not None or (
-                failed is not None and failed.error.outcome_unknown
-            )
-            ahead = held if problem is not None else [*held, *repeated]
-            if any(item.group is not None and item.group == other.group for other in ahead):
-                requeued.add(item.key)  # behind another item of its group
-            elif failed is not None:
-                if self._on_failed_item(item, failed, now):
-                    held.append(item)
-            elif problem is not None:
-                limit = _MAX_MALFORMED if item.key in missing else _MAX_CONTRADICTIONS
-                if self._on_unanswered(item, problem, limit):
-                    repeated.append(item)
-        rest = [item for item in chunk.items if item.key in requeued]
-        self._queue.dissolve(chunk, rest, [*held, *repeated])
-        if repeated:
-            groups = {item.group for item in repeated} - {None}
-            self._queue.retry(Chunk(repeated, groups, needs_new_connection=True))
+    def _succeed(self, successes: list[Success]) -> None:
+        self.pending -= len(successes)
+        self._deliver([_outcome_of(success) for success in successes])
+        self._limits.has_ok = self._limits.has_ok or bool(successes)
 
-    def _on_failed_item(self, item: BatchItem, failed: FailedItem, now: float) -> bool:
-        """Handle an output that is not a success.
+    @property
+    def _may_repeat(self) -> bool:
+        return self.fatal_error is None
 
-        Returns:
-            Whether the item is held, to be sent again or resolved later.
-        """
-        error, history = failed.error, item.history
-        if not isinstance(error, PrefactorApiError):
-            self._resolve_as(item, State.UNKNOWN, item.describe(error), failed.raw)
-            return False
-        if not is_transient_http_error(error):
-            return self._on_refusal(item, error, failed.raw, is_whole=False)
+    def _on_transient_error(
+        self, item: BatchItem, error: PrefactorApiError, raw: bytes, now: float
+    ) -> bool:
+        history = item.history
         signature = failure_signature(error)
         if not history.rejections:
             self._item_rates.record_failure(signature)
@@ -356,105 +296,19 @@ class BatchEngine:
                 signature, history.same_signature, history.rejections
             )
         if is_over or self.fatal_error is not None:
-            self._resolve_failed(item, item.describe(error), failed.raw)
+            self._resolve_failed(item, item.describe(error), raw)
             return False
         self._held.append((now + self._controller.backoff(history.rejections), item))
         return True
 
-    def _on_unanswered(self, item: BatchItem, problem: str, limit: int) -> bool:
-        """Handle an item that has no output, or that of another resource.
+    def _resolve_verified(self, item: BatchItem, result: object) -> None:
+        self._limits.has_ok = True
+        self._resolve(item, _outcome_of((item, result, encode_success(result))))
 
-        Returns:
-            Whether to send it again, on a new connection.
-        """
-        item.history.unanswered += 1
-        if item.history.unanswered <= limit and self.fatal_error is None:
-            return True
-        error = PrefactorResponseContractError(f"{item.type}: {problem}", status_code=_OK)
-        self._resolve_as(item, State.UNKNOWN, item.describe(error))
-        return False
-
-    def _remember_span(self, span: AgentSpan) -> None:
-        instances = self._executor.span_instances
-        if span.finished_at is None:
-            instances.remember(span.id, span.agent_instance_id)
-        else:
-            instances.forget(span.id)
-
-    # Refusals
-
-    def _on_refusal(
-        self,
-        item: BatchItem,
-        error: PrefactorApiError,
-        raw: bytes | None,
-        *,
-        is_whole: bool,
-    ) -> bool:
-        """Handle the API's own refusal of an item, or of a request that contained only it.
-
-        Returns:
-            Whether the item is held, because its outcome is being verified.
-        """
-        if not item.history.outcome_unknown:
-            self._resolve_as(item, State.FAILED, item.describe(error), raw)
-            return False
-        operation = _api.BY_BULK_TYPE.get(item.type)
-        if operation is not None:
-            fields = item.fields
-            if may_reconcile(operation, fields, error):
-                verify = self._reconcile(item, operation, fields, error, raw)
-                self._reconciling[asyncio.create_task(verify)] = item
-                return True
-        # The refusal of a whole request says nothing about an earlier request.
-        item.history.outcome_unknown = is_whole or may_follow_own_success(item.type, error)
-        self._resolve_failed(item, item.describe(error), raw)
-        return False
-
-    async def _reconcile(
-        self,
-        item: BatchItem,
-        operation: Operation[Any],
-        fields: Mapping[str, Any],
-        error: PrefactorApiError,
-        raw: bytes | None,
-    ) -> None:
-        """Find out whether an earlier request has caused a refusal."""
-        resource_id = fields.get(operation.path_field or "")
-        try:
-            found = await reconcile(
-                self._read,
-                operation,
-                fields,
-                resource_id,
-                self._executor.span_instances.get(resource_id),
-            )
-        except Exception as exc:  # noqa: BLE001 # such as an id that is not a str
-            found = Reconciled(Applied.UNKNOWN, error=self._unexpected(exc))
-        if found.error is not None:
-            LOG.warning(
-                "could not verify the outcome of %s (key %s): %s",
-                item.type,
-                item.key,
-                describe(found.error),
-            )
-        if found.applied is Applied.YES:
-            self._limits.has_ok = True
-            self._resolve(item, _verified_outcome(item, found.result))
-        else:
-            item.history.outcome_unknown = found.applied is Applied.UNKNOWN
-            self._resolve_failed(item, item.describe(error), raw)
-        self._queue.release_group(item.group)
+    def _on_reconciled(self) -> None:
         self._outage.probe_at = 0.0
         if self.fatal_error is not None:
             self._resolve_remaining()
-
-    async def _read(
-        self, operation: Operation[Any], resource_id: str | None, params: Mapping[str, str] | None
-    ) -> Any:
-        if params is None:
-            return await self._reader.send(operation, None, resource_id)
-        return await self._reader.read(operation, params, resource_id)
 
     # Requests that fail as a whole
 
@@ -670,16 +524,6 @@ class BatchEngine:
         while self._failed_probes:
             self._queue.retry(self._failed_probes.popleft())
 
-    def _unexpected(self, exc: BaseException) -> PrefactorHttpError:
-        """Wrap an exception that is not of this package."""
-        if isinstance(exc, PrefactorHttpError):
-            return exc
-        text = self._redactor.text(f"unexpected {type(exc).__name__}: {exc}")
-        error = PrefactorClientError(text)
-        error.__cause__ = exc
-        error.outcome_unknown = True  # it may have been raised after the request was sent
-        return error
-
     # Outcomes
 
     def _resolve_as(
@@ -767,14 +611,13 @@ def _is_definite(error: PrefactorHttpError) -> bool:
     )
 
 
-def _verified_outcome(item: BatchItem, result: object) -> Outcome:
-    """Build the outcome of an item whose success was verified by reading its resource."""
-    resource = resource_of(result)
+def _outcome_of(success: Success) -> Outcome:
+    item, result, raw = success
     return Outcome(
         index=item.index,
         idempotency_key=item.key,
         type=item.type,
         state=State.OK,
-        instance=resource if isinstance(resource, AgentInstance) else None,
-        raw=encode_success(result),
+        instance=result if isinstance(result, AgentInstance) else None,
+        raw=raw,
     )

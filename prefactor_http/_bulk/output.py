@@ -84,7 +84,22 @@ class ItemReader:
         """Decode the output.
 
         Returns:
-            The result of the call; the output as a dict if the call is unknown.
+            The result of the call, for a span the span itself; the output as a dict if the call is
+            unknown.
+
+        Raises:
+            PrefactorApiError: The call failed; the class is that of the direct call.
+            PrefactorResponseContractError: The output breaks the API's contract.
+        """
+        # The control signal of a span is in `output.control`.
+        return resource_of(self.result_of(output))
+
+    def result_of(self, output: BulkOutput) -> Any:
+        """Decode the output.
+
+        Returns:
+            The result of the operation, for a span with its control signal; the output as a dict if
+            the call is unknown.
 
         Raises:
             PrefactorApiError: The call failed; the class is that of the direct call.
@@ -97,7 +112,6 @@ class ItemReader:
             if output.failed:
                 raise self._error(output)
             if problem is None:
-                # The control signal of a span is in `output.control`.
                 return output.fields if operation is None else _decode(operation, output.raw)
         except PrefactorResponseContractError as exc:
             problem = str(exc)
@@ -297,9 +311,7 @@ def find_swapped(creations: Sequence[Creation]) -> dict[str, str]:
 
 def _decode(operation: Operation[Any], raw: bytes) -> object:
     try:
-        result = operation.decode(raw)
+        return operation.decode(raw)
     except DECODE_ERRORS as exc:
         problem = f"the output breaks the API's contract: {exc}"
-    else:
-        return resource_of(result)
     raise PrefactorResponseContractError(problem)

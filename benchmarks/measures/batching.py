@@ -21,7 +21,6 @@ AT_ONCE = (16, 64)
 CALLERS, RESPONSE_TIME, THINK_TIME = 64, 0.030, 0.010
 RATE, RATE_CALLERS, RATE_REGISTERS = 200, 512, 10_000
 SERVICE_TIME = 0.020
-# Two runs of the same client differ by a few percent.
 
 
 class Scale(Struct):

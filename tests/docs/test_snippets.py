@@ -19,6 +19,7 @@ from doc_pages import (
     ROOT,
     SETUP,
     SETUP_NAMES,
+    SETUP_PAGE,
     TESTS,
     commands_of,
 )
@@ -214,3 +215,24 @@ async def test_every_subcommand_and_option_in_the_manual_exists():
             assert option in helps[subcommand], (subcommand, option)
     commands = "demo serve ping register start finish terminate show spans list"
     assert helps.keys() == set(commands.split())
+
+
+async def test_the_first_batch_can_be_registered_again(environment, tmp_path):
+    blocks = [block for block in BLOCKS if block.page == SETUP_PAGE]
+    table, version, schema = (block.text for block in blocks if block.language in {"text", "json"})
+    for name, text in (
+        ("rows.csv", table),
+        ("version.json", version),
+        ("schema.json", schema),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (command,) = (
+        command
+        for command in commands_of(SETUP_PAGE)
+        if command[:2] == ["prefactor-http", "register"]
+    )
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(COMMAND, *command[1:], cwd=tmp_path)
+        assert await process.wait() == 0
+    assert len(environment.instances) == len(table.splitlines()) - 1
+    assert environment.doubled == environment.lost == []

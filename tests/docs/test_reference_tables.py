@@ -6,6 +6,7 @@ import inspect
 import re
 from functools import cached_property
 
+import pytest
 from doc_pages import ROOT
 
 import prefactor_http
@@ -129,3 +130,15 @@ def test_the_error_tree_has_every_public_error_below_its_base():
         for error in errors
         if error.__name__ != ROOT_ERROR
     }
+
+
+@pytest.mark.parametrize("name", endpoints.__all__)
+def test_the_docstring_of_a_call_has_its_http_call_arguments_result_and_errors(name):
+    for method, function in vars(getattr(endpoints, name)).items():
+        if method.startswith("_") or not inspect.isfunction(function):
+            continue
+        signature, docstring = inspect.signature(function), function.__doc__
+        assert re.search(r"``(GET|POST|PUT|DELETE) /", docstring), method
+        assert "Args:" in docstring or len(signature.parameters) == 1, method
+        assert "Returns:" in docstring or signature.return_annotation == "None", method
+        assert "Raises:" in docstring, method

@@ -215,7 +215,11 @@ def _reference(module: griffe.Module) -> str:
         elif home in pages:
             exported.append(f"| [`{name}`][{target.path}] | `{home}` |")
         else:
-            private.append(f"::: {target.path}\n    options:\n      show_root_heading: true\n")
+            private.append(
+                f"::: {module.path}.{name}\n    options:\n"
+                "      show_root_heading: true\n      show_root_full_path: false\n"
+                "      show_root_toc_entry: true\n"
+            )
     own.sort(key=lambda name: module.members[name].lineno or 0)
     options = [f"members: {own or 'false'}"]
     if module.path.startswith(ENDPOINTS):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from doc_pages import (
     AGENT_UNDER_TEST,
     BLOCKS,
@@ -25,6 +26,7 @@ from doc_pages import (
 )
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http.cli.command import command as command_line
 from prefactor_http.testing import FaultKind
 
 COMMAND = Path(sys.executable).with_name("prefactor-http")
@@ -190,16 +192,13 @@ def test_every_package_and_extra_in_the_manual_exists():
         assert not extra or re.search(rf"^{extra} = \[", project, re.MULTILINE)
 
 
-async def help_of(subcommand):
-    process = await asyncio.create_subprocess_exec(
-        COMMAND, subcommand, "--help", stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, subcommand
-    return output.decode()
+def help_of(subcommand):
+    shown = CliRunner().invoke(command_line, [subcommand, "--help"])
+    assert shown.exit_code == 0, shown.output
+    return shown.output
 
 
-async def test_every_subcommand_and_option_in_the_manual_exists():
+def test_every_subcommand_and_option_in_the_manual_exists():
     used = [
         command[1:]
         for page in PAGES
@@ -208,8 +207,7 @@ async def test_every_subcommand_and_option_in_the_manual_exists():
     ]
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     used += [["ping", *re.findall(r"`(--[a-z-]+)`", text.partition("\n## ")[0])]]
-    subcommands = sorted({command[0] for command in used})
-    helps = dict(zip(subcommands, await asyncio.gather(*map(help_of, subcommands)), strict=True))
+    helps = {command[0]: help_of(command[0]) for command in used}
     for subcommand, *arguments in used:
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert option in helps[subcommand], (subcommand, option)

@@ -151,8 +151,7 @@ class Forwarder:
         """Note that there are new rows."""
         if not self._has_more:
             self._has_more = True
-            if self._room:
-                self._wake()
+            self._wake()
 
     async def close(self) -> None:
         """Stop delivering. Writes that are not delivered stay in the file."""

@@ -167,10 +167,8 @@ class Writer:
 
     def _begin(self) -> None:
         self._is_scheduled = False
-        recordings: list[Recording] = []
-        if not self._is_full:
-            recordings, self._recordings = self._recordings, []
-            recordings = [each for each in recordings if not each.recorded.cancelled()]
+        recordings = [each for each in self._recordings if not each.recorded.cancelled()]
+        self._recordings = []
         delivered, self._delivered = self._delivered, []
         if not recordings and not delivered:
             return
@@ -207,10 +205,9 @@ class Writer:
                 receipt = recording.receipt
                 receipt.sequence = sequence
                 receipts.add(receipt)
-                if not recorded.done():
-                    recorded.set_result(recording.result)
-            elif not recorded.done():
-                recorded.set_exception(sequence)
+                _set_result(recorded, recording.result)
+            else:
+                _set_exception(recorded, sequence)
         waiting = recordings[len(commit.sequences) :]
         if waiting:
             self._recordings = [*waiting, *self._recordings]
@@ -240,8 +237,7 @@ class Writer:
             self._is_failing = True
             LOG.error("nothing can be recorded: %s", error)
         for recording in recordings:
-            if not recording.recorded.done():
-                recording.recorded.set_exception(_copy(error))
+            _set_exception(recording.recorded, _copy(error))
         if delivered:
             # They stay in the file until they can be deleted.
             self._undeleted += delivered

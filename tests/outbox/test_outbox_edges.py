@@ -3,16 +3,26 @@
 import asyncio
 import errno
 import fcntl
+import os
 import resource
 import sqlite3
 import sys
+import time
+from datetime import UTC, datetime
 
 import pytest
 from outbox_support import client_of, record_lifecycle, register, until
 
+from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.idempotency import new_id
-from prefactor_http.outbox import Outbox, OutboxError, OutboxFileError, OutboxStorageError
-from prefactor_http.testing import FaultKind
+from prefactor_http.outbox import (
+    Outbox,
+    OutboxError,
+    OutboxFileError,
+    OutboxFullError,
+    OutboxStorageError,
+)
+from prefactor_http.testing import Fault, FaultKind
 
 HOLDER = """
 import fcntl, sys
@@ -109,6 +119,18 @@ async def test_recording_continues_when_the_disk_has_room_again(path, api, clien
 
 async def test_cancelled_calls_leave_the_outbox_intact(path, api, client):
     async with Outbox(path, client, max_items=1) as outbox:
+        await register(outbox, api)
+        assert await outbox.flush(10)
+        with sqlite3.connect(path) as connection:
+            connection.execute("ALTER TABLE totals RENAME TO hidden")
+        task = asyncio.create_task(outbox.stats())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.wait([asyncio.create_task(outbox.dead_letters())])
+        with sqlite3.connect(path) as connection:
+            connection.execute("ALTER TABLE hidden RENAME TO totals")
+        connection.close()
         for call in (outbox.stats(), register(outbox, api), register(outbox, api)):
             task = asyncio.create_task(call)
             for _ in range(3):
@@ -204,3 +226,104 @@ async def test_a_quality_payload_in_doubt_of_an_unknown_instance_is_sent(path, a
             assert await outbox.flush(10)
             assert (await outbox.stats()).dead == 0
     assert api.instances[registered.id]["quality_payloads"] == {"score": {"n": 1}}
+
+
+async def test_one_write_that_is_too_large_does_not_affect_others(path, api, client):
+    async with Outbox(path, client, max_bytes=100_000) as outbox:
+        registered = await register(outbox, api)
+        await outbox.agent_instances.start(registered.id)
+
+        def create(size):
+            payload = {"text": "x" * size}
+            return outbox.agent_spans.create(registered.id, "tool", "complete", payload)
+
+        results = await asyncio.gather(
+            create(1), create(200_000), *(create(1) for _ in range(31)), return_exceptions=True
+        )
+        assert [type(result) is OutboxFullError for result in results] == [
+            False,
+            True,
+            *[False] * 31,
+        ]
+        assert await outbox.flush(10)
+    assert len(api.spans) == 32
+
+
+async def test_the_counters_are_right_although_a_row_was_deleted_by_hand(path, api, client):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.3), path="/bulk")
+    async with Outbox(path, client) as outbox:
+        first = await register(outbox, api)
+        await until(lambda: api.effects)
+        await register(outbox, api)
+        with sqlite3.connect(path) as connection:
+            connection.execute("DELETE FROM pending WHERE sequence = 1")
+        connection.close()
+        assert await first.delivered(10)
+        await register(outbox, api)
+        assert await outbox.flush(10)
+        stats = await outbox.stats()
+        assert (stats.pending, stats.bytes, stats.delivered) == (0, 0, 2)
+
+
+async def test_another_process_id_means_a_fork(path, api, client, monkeypatch):
+    async with Outbox(path, client) as outbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(OutboxError, match="forked"):
+                await register(outbox, api)
+        assert await (await register(outbox, api)).delivered(10)
+
+
+async def test_a_cancelled_write_that_waits_for_room_is_not_recorded(path, api, client):
+    await api.stop()
+    async with Outbox(path, client, max_items=1, when_full="wait") as outbox:
+        await register(outbox, api)
+        tasks = [asyncio.create_task(register(outbox, api))]
+        await asyncio.wait(tasks, timeout=0.05)
+        tasks.append(asyncio.create_task(register(outbox, api)))
+        await asyncio.wait(tasks, timeout=0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.sleep(0.6)  # until it tries again
+        assert (await outbox.stats()).pending == 1
+        await outbox.close(0)
+
+
+class FastClock:
+    """A clock that runs twenty times as fast."""
+
+    def monotonic(self):
+        return time.monotonic() * 20
+
+    def utcnow(self):
+        return datetime.now(UTC)
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(seconds / 20)
+
+
+async def test_a_long_pause_logs_one_error(path, api, caplog):
+    config = HttpClientConfig(api.url, api.token)
+    async with (
+        PrefactorHttpClient(config, clock=FastClock()) as client,
+        Outbox(path, client) as outbox,
+    ):
+        api.set_token_active(api.token, active=False)
+        receipt = await register(outbox, api)
+        await until(lambda: len(api.requests) >= 4)
+        api.set_token_active(api.token, active=True)
+        assert await receipt.delivered(10)
+    errors = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert len(errors) == 1
+
+
+async def test_an_answer_that_arrives_while_closing_counts(path, api, client):
+    api.fail_next(Fault(FaultKind.STALLED_BEFORE_REPLY, seconds=0.1), path="/bulk")
+    async with Outbox(path, client) as outbox:
+        await register(outbox, api)
+        await until(lambda: api.effects)
+        await outbox.close(0)
+    async with Outbox(path, client) as outbox:
+        stats = await outbox.stats()
+    assert (stats.pending, stats.delivered) == (0, 1)

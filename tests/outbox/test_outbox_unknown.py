@@ -197,10 +197,12 @@ async def test_an_instance_with_many_writes_waits_in_the_file(path, scripted, ra
 
     async with Outbox(path, raw_client) as outbox:
         registered = await register_one(outbox)
-        bad = await outbox.agent_instances.finish(
-            registered.id, timestamp=datetime(2020, 1, 1, tzinfo=UTC)
+        bad, *receipts = await asyncio.gather(
+            outbox.agent_instances.finish(
+                registered.id, timestamp=datetime(2020, 1, 1, tzinfo=UTC)
+            ),
+            *(outbox.agent_instances.start(registered.id) for _ in range(250)),
         )
-        receipts = [await outbox.agent_instances.start(registered.id) for _ in range(250)]
         assert await outbox.flush(10)
         with pytest.raises(PrefactorValidationError):
             await bad.delivered(1)
@@ -306,3 +308,47 @@ async def test_an_unexpected_exception_pauses_delivery(path, api, caplog):
         receipt = await register(outbox, api)
         assert await receipt.delivered(10)
     assert "the outbox could not deliver" in caplog.text
+
+
+async def test_a_quality_payload_in_doubt_can_be_refused(path, scripted, raw_client):
+    instance_id = new_id(AGENT)
+    await in_doubt(
+        path,
+        scripted,
+        raw_client,
+        lambda outbox: outbox.agent_instances.record_quality(instance_id, "score", {"n": 1}),
+    )
+    instance = scripted.instance({"_type": "x/start", "id": instance_id})
+    scripted.read = lambda _: reply(200, {"status": "success", "details": instance})
+    scripted.output_of = lambda _: scripted.error("invalid_action")
+    async with Outbox(path, raw_client) as outbox:
+        assert await outbox.flush(10)
+        [letter] = await outbox.dead_letters()
+    assert letter.state == "refused"
+
+
+async def test_closing_waits_until_a_refusal_is_handled(path, scripted, raw_client):
+    scripted.output_of = lambda _: scripted.error("invalid_action")
+    reads = []
+
+    async def read(request):
+        reads.append(request)
+        await asyncio.sleep(0.1)
+        return reply(404, scripted.error("not_found"))
+
+    scripted.read = read
+    async with Outbox(path, raw_client) as outbox:
+        await outbox.agent_instances.finish(new_id(AGENT))
+        await until(lambda: reads)
+        await outbox.close(0)
+
+
+async def test_a_signal_that_does_not_terminate_is_ignored(path, scripted, raw_client):
+    scripted.output_of = lambda item: {**scripted.success(item), "control": {"terminate": False}}
+    reasons = []
+    async with Outbox(path, raw_client) as outbox:
+        created = await outbox.agent_spans.create(
+            new_id(AGENT), "tool", "active", control_signal_callback=reasons.append
+        )
+        assert await created.delivered(10)
+    assert reasons == []

@@ -221,6 +221,32 @@ def test_drain_that_is_interrupted_leaves_the_writes(api, run, record, path):
     assert status_of(run, path)["pending"] == 2
 
 
+def test_drain_that_waits_for_another_process_can_be_interrupted(run, record, path):
+    record("a")
+
+    def interrupt():
+        while not any(each.name == f"outbox {path.name}" for each in threading.enumerate()):
+            time.sleep(0.005)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    elsewhere = ForwarderLock(path)
+    assert elsewhere.acquire()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    result = run("outbox", "drain", str(path))
+    thread.join()
+    elsewhere.release()
+    assert result.exit_code == 130
+    assert status_of(run, path)["pending"] == 2
+
+
+def test_the_help_lists_the_commands_in_the_order_of_their_use(run):
+    listed = run("outbox", "--help").stdout.partition("Commands:\n")[2].split("\n")
+    names = [line.split()[0] for line in listed if line.strip()]
+    assert names == ["status", "drain", "dead", "retry", "drop"]
+
+
 def test_drain_refuses_the_outbox_of_another_api(api, run, record, path):
     record("a")
     result = run("outbox", "drain", str(path), "--api-url", "http://127.0.0.1:1")
@@ -365,3 +391,17 @@ def test_drain_waits_for_the_process_that_delivers(run, record, path):
         elsewhere.release()
     assert "Another process delivers this outbox: waiting for it." in result.stderr
     assert result.exit_code == 3
+
+
+def test_drain_ends_if_delivered_writes_cannot_be_deleted(run, record, path):
+    record("a")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TRIGGER read_only BEFORE UPDATE ON totals "
+            "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    connection.close()
+    result = run("outbox", "drain", str(path))
+    assert result.exit_code == 3
+    assert f"Error: cannot write to the outbox {path}: full." in result.stderr
+    assert "The writes are still in the outbox: run the command again." in result.stderr

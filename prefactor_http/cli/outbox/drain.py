@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -23,15 +21,17 @@ from prefactor_http.cli.errors import (
     StoppedError,
 )
 from prefactor_http.cli.outbox.drain_stats import DrainStats
-from prefactor_http.cli.outbox.file import file_argument, file_errors, next_command, opened
+from prefactor_http.cli.outbox.file import file_argument, next_command, opened
+from prefactor_http.cli.output import Output
 from prefactor_http.cli.progress import Progress, progress_for
 from prefactor_http.cli.signals import Stopped, run_until_stopped
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorApiError, PrefactorAuthError
 from prefactor_http.outbox import Outbox
+from prefactor_http.outbox.database import Database
 
 _MAX_OUTAGE = 300.0
-_INTERVAL = 0.2  # seconds between two looks at the counters
+_INTERVAL = 0.1  # seconds between two looks at the counters
 _STILL_THERE = "The writes are still in the outbox: run the command again."
 
 
@@ -56,31 +56,47 @@ def drain(connection: Connection, path: Path, max_outage: float) -> None:
     output = connection.output
     with opened(path) as database:
         host, _ = database.describe()
+        if database.has_encoded_bodies():
+            raise InputError(
+                "the writes in the outbox are encoded, for example encrypted.",
+                "Deliver them with the program that has recorded them; nothing was sent.",
+            )
+        config = connection.config()
+        if host not in {None, config.api_url.rstrip("/")}:
+            raise InputError(
+                f"the outbox belongs to {host}, not to {connection.url}.",
+                f"Set PREFACTOR_API_URL or --api-url to {host}; nothing was sent.",
+            )
         before = database.stats(time.time())
-        is_encoded = database.has_encoded_bodies()
-    if is_encoded:
-        raise InputError(
-            "the writes in the outbox are encoded, for example encrypted.",
-            "Deliver them with the program that has recorded them; nothing was sent.",
+        stats = DrainStats(before, before, started=time.monotonic())
+        progress = progress_for(output, stats)
+        if connection.attempt_log is not None:
+            connection.attempt_log.say = progress.say  # above the bar
+        output.has_sent = True
+        drained = _Drain(config, path, database, stats, progress, connection.deadline, max_outage)
+        error: CommandError | None = None
+        try:
+            with progress:
+                error = run_until_stopped(drained.run)
+        except Stopped as stopped:
+            error = StoppedError(stopped, f"interrupted by {stopped.name}.", _STILL_THERE)
+    _report(output, stats)
+    _raise_problem(stats, path, error)
+
+
+def _raise_problem(stats: DrainStats, path: Path, error: CommandError | None) -> None:
+    """Raise the error that ended a drain, or one if writes were not delivered."""
+    if error is not None:
+        raise error
+    if stats.dead:
+        what = "1 write was" if stats.dead == 1 else f"{stats.dead:,} writes were"
+        raise RefusedError(
+            f"{what} not delivered.",
+            f"To see the reasons, run: {next_command('dead', path)}",
         )
-    config = connection.config()
-    if host not in {None, config.api_url.rstrip("/")}:
-        raise InputError(
-            f"the outbox belongs to {host}, not to {connection.url}.",
-            f"Set PREFACTOR_API_URL or --api-url to {host}; nothing was sent.",
-        )
-    stats = DrainStats(before, before, started=time.monotonic())
-    progress = progress_for(output, stats)
-    if connection.attempt_log is not None:
-        connection.attempt_log.say = progress.say  # above the bar
-    output.has_sent = True
-    drained = _Drain(config, path, stats, progress, connection.deadline, max_outage)
-    error: CommandError | None = None
-    try:
-        with progress, file_errors(path):
-            error = run_until_stopped(drained.run)
-    except Stopped as stopped:
-        error = StoppedError(stopped, f"interrupted by {stopped.name}.", _STILL_THERE)
+
+
+def _report(output: Output, stats: DrainStats) -> None:
     seconds = stats.seconds
     output.show(
         [f"{stats.counts()}; {seconds:.1f} s."],
@@ -92,14 +108,6 @@ def drain(connection: Connection, path: Path, max_outage: float) -> None:
             "seconds": round(seconds, 3),
         },
     )
-    if error is not None:
-        raise error
-    if stats.dead:
-        what = "1 write was" if stats.dead == 1 else f"{stats.dead:,} writes were"
-        raise RefusedError(
-            f"{what} not delivered.",
-            f"To see the reasons, run: {next_command('dead', path)}",
-        )
 
 
 class _Drain:
@@ -109,6 +117,7 @@ class _Drain:
         self,
         config: HttpClientConfig,
         path: Path,
+        database: Database,
         stats: DrainStats,
         progress: Progress,
         deadline: float | None,
@@ -116,6 +125,7 @@ class _Drain:
     ) -> None:
         self._config = config
         self._path = path
+        self._database = database
         self._stats = stats
         self._progress = progress
         self._deadline = deadline
@@ -130,24 +140,23 @@ class _Drain:
             outbox = Outbox(self._path, watched, max_age=None)
             await outbox.open()
             try:
-                return await self._flush(outbox)
+                return await self._wait(outbox)
             finally:
-                self._stats.now = await outbox.stats()
                 await outbox.close(drain_timeout=0)
+                self._stats.now = self._database.stats(time.time())
 
-    async def _flush(self, outbox: Outbox) -> CommandError | None:
+    async def _wait(self, outbox: Outbox) -> CommandError | None:
+        last = self._database.last_sequence()
         has_said = False
-        with _task(outbox) as flushed:
-            while not flushed.done():
-                await asyncio.wait([flushed], timeout=_INTERVAL)
-                self._stats.now = await outbox.stats()
-                problem = self._problem(outbox)
-                if problem is not None:
-                    return problem
-                if not outbox.is_forwarding and not flushed.done() and not has_said:
-                    has_said = True
-                    self._progress.say("Another process delivers this outbox: waiting for it.")
-            await flushed
+        while self._database.has_pending(last):
+            await asyncio.sleep(_INTERVAL)
+            self._stats.now = self._database.stats(time.time())
+            problem = self._problem(outbox)
+            if problem is not None:
+                return problem
+            if not outbox.is_forwarding and not has_said:
+                has_said = True
+                self._progress.say("Another process delivers this outbox: waiting for it.")
         return None
 
     def _problem(self, outbox: Outbox) -> CommandError | None:
@@ -182,13 +191,3 @@ class _Drain:
             self._last_error = without_class(attempt.error)
         if self._config.on_attempt is not None:
             self._config.on_attempt(attempt)
-
-
-@contextmanager
-def _task(outbox: Outbox) -> Generator[asyncio.Task[bool], None, None]:
-    """Flush in a task, and cancel it at the end."""
-    task = asyncio.create_task(outbox.flush())
-    try:
-        yield task
-    finally:
-        task.cancel()

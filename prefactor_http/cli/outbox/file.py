@@ -58,36 +58,25 @@ def next_command(name: str, path: Path, rest: str = "") -> str:
 
 
 @contextmanager
-def file_errors(path: Path) -> Generator[None, None, None]:
-    """Turn the errors of an outbox into errors of the command.
+def opened(path: Path) -> Generator[Database, None, None]:
+    """Open the file of an outbox, and turn its errors into errors of the command.
 
     Raises:
         InputError: The file cannot be used.
         RetryLaterError: It cannot be used now.
     """
-    try:
-        yield
-    except OutboxFileError as exc:
-        raise InputError(f"{exc}.", f"Check that {path} is the file of an outbox.") from None
-    except OutboxStorageError as exc:
-        raise RetryLaterError(f"{exc}.", "Check the disk, then try again.") from None
-
-
-@contextmanager
-def opened(path: Path) -> Generator[Database, None, None]:
-    """Open the file of an outbox.
-
-    Raises:
-        CommandError: It cannot be used.
-    """
     if not path.stat().st_size:  # SQLite would make an outbox of it
         raise InputError(f"{path} is empty.", "Check that it is the file of an outbox.")
-    with file_errors(path):
+    try:
         database = Database(path, OutboxOptions())
         try:
             yield database
         finally:
             database.close()
+    except OutboxFileError as exc:
+        raise InputError(f"{exc}.", f"Check that {path} is the file of an outbox.") from None
+    except OutboxStorageError as exc:
+        raise RetryLaterError(f"{exc}.", "Check the disk, then try again.") from None
 
 
 def chosen(

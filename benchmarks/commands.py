@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -160,7 +161,8 @@ async def accepted_lifecycles(
 ) -> dict[str, Any]:
     """Run lifecycles, endless ones if `count` is None, and write each accepted write to a file.
 
-    A write is accepted when its call has returned. The file is complete after a kill.
+    A write is accepted when its call has returned. The file is complete after a kill. A lifecycle
+    ends at a call that fails.
     """
     names = itertools.count() if count is None else iter(range(count))
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -170,7 +172,8 @@ async def accepted_lifecycles(
 
     async def caller() -> None:
         for _ in names:
-            await calls["lifecycle"](accept)
+            with suppress(Exception):
+                await calls["lifecycle"](accept)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     os.close(descriptor)

@@ -591,18 +591,7 @@ class Database:
     def stats(self, now: float) -> OutboxStats:
         """Read the counters."""
         with self._reading():
-            items, size, delivered, dropped, dead, oldest = self._connection.execute(
-                "SELECT items, bytes, delivered, dropped, (SELECT count(*) FROM dead), "
-                "(SELECT recorded_at FROM pending ORDER BY sequence LIMIT 1) FROM totals"
-            ).fetchone()
-        return OutboxStats(
-            pending=items,
-            bytes=size,
-            dead=dead,
-            delivered=delivered,
-            dropped=dropped,
-            oldest_age=None if oldest is None else max(0.0, now - oldest),
-        )
+            return read_stats(self._connection, now)
 
     def describe(self) -> tuple[str | None, str | None]:
         """Return the host that the file belongs to, and the last error of the oldest write."""
@@ -643,6 +632,22 @@ class Database:
                     letters = self._letters("WHERE sequence = ?", [sequence])
                     found[sequence] = letters[0] if letters else None
         return found
+
+
+def read_stats(connection: sqlite3.Connection, now: float) -> OutboxStats:
+    """Read the counters of a file."""
+    items, size, delivered, dropped, dead, oldest = connection.execute(
+        "SELECT items, bytes, delivered, dropped, (SELECT count(*) FROM dead), "
+        "(SELECT recorded_at FROM pending ORDER BY sequence LIMIT 1) FROM totals"
+    ).fetchone()
+    return OutboxStats(
+        pending=items,
+        bytes=size,
+        dead=dead,
+        delivered=delivered,
+        dropped=dropped,
+        oldest_age=None if oldest is None else max(0.0, now - oldest),
+    )
 
 
 def _marks(count: int) -> str:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientSession
 
-    from prefactor_http._bulk.batcher import BatchingExecutor
+    from prefactor_http._bulk.batching import BatchingExecutor
 
 T = TypeVar("T")
 
@@ -359,7 +359,8 @@ class PrefactorHttpClient:
 
 def _batching(executor: Executor, **bounds: Any) -> Executor:
     # Not at the top: most processes batch nothing and never need it.
-    from prefactor_http._bulk.batcher import BatchBounds, batching  # noqa: PLC0415
+    from prefactor_http._bulk.batching import batching  # noqa: PLC0415
+    from prefactor_http._bulk.call import BatchBounds  # noqa: PLC0415
 
     return batching(executor, BatchBounds(**bounds))
 

@@ -89,7 +89,7 @@ class PreparedRequest(Struct, Generic[T]):
         status: HTTP status of the last response; set only while the process is instrumented.
         capture: Collects the response, if the call was made in a block that captures responses.
         calls: The calls that a bulk request contains, if calls are batched.
-        trace: Data of instrumentation.
+        trace: Its span; set only while the process is instrumented.
     """
 
     operation: Operation[T]

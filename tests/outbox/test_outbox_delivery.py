@@ -2,7 +2,7 @@
 
 import asyncio
 
-from outbox_support import assert_applied_once_and_in_order, record_lifecycle
+from outbox_support import assert_applied_once_and_in_order, record_lifecycle, until
 
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.agent_span import AgentSpan
@@ -56,3 +56,12 @@ async def test_writes_of_an_outage_are_delivered_after_a_restart(api, client, pa
         assert await outbox.flush(20)
 
     assert_applied_once_and_in_order(api, receipts)
+
+
+async def test_an_outage_is_logged_and_has_no_limit(path, api, client, caplog):
+    await api.stop()
+    async with Outbox(path, client) as outbox:
+        receipts = await record_lifecycle(outbox, api)
+        await until(lambda: "the API seems to be down; trying until it responds" in caplog.text)
+        await api.start()
+        assert await receipts[-1].delivered(10)

@@ -28,6 +28,7 @@ DEFERRED = {
     ("prefactor_http.client", "prefactor_http._bulk.batching.batching"),
     ("prefactor_http.client", "prefactor_http._bulk.call.BatchBounds"),
     ("prefactor_http.cli.register.file_lock", "fcntl"),  # Windows has none
+    ("prefactor_http.outbox.lock", "fcntl"),  # likewise
     # Without the extra, a word that names it instead of a traceback.
     ("prefactor_http.cli", "prefactor_http.cli.command.command"),
 }

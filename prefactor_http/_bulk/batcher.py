@@ -414,7 +414,7 @@ class Batcher(CallDispatcher):
                     call.type,
                 )
         self._on_resolved()
-        if self._waiting_lanes:
+        if self._waiting_lanes or self._queue.has_retries:
             self._schedule()
 
     async def _send(self, chunk: Chunk, calls: list[Call], lane: Lane) -> None:

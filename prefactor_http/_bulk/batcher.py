@@ -54,6 +54,8 @@ from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
 _KEYS_AT_ONCE = 32
+# A body of this size may share its begin with others; its end is its own.
+_MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -73,6 +75,7 @@ class Batcher(CallDispatcher):
         self.is_closed = False
         self._direct_types: set[str] = set()
         self._heads: dict[str, bytes] = {}
+        self._begins: dict[str, tuple[bytes, bytes]] = {}  # of the last body, and of its item
         self._lanes: WeakValueDictionary[Hashable, Lane] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
@@ -183,15 +186,15 @@ class Batcher(CallDispatcher):
             if instance_id is not None and id_ is not None:
                 # So that its finish waits behind it.
                 self._span_instances.remember(id_, instance_id)
-        body = prepared.body or b""
+        shared, own = self._split(type_, head, prepared.body or b"")
         prepared.body = None
         self._pending += 1
         return Call(
             0,
             key,
             type_,
-            head,
-            body[1:],
+            shared,
+            own,
             group,
             None,
             id_,
@@ -199,6 +202,7 @@ class Batcher(CallDispatcher):
             instance_id,
             lanes[len(key) < MIN_LENGTH_IN_BULK or type_ in self._direct_types],
             prepared=prepared,
+            head_length=len(head),
             turn=loop.create_future(),
             own_lanes=lanes,
         )
@@ -228,6 +232,21 @@ class Batcher(CallDispatcher):
                 self._leave(call)
         else:  # its result had just arrived
             prepared.outcome_unknown = True
+
+    def _split(self, type_: str, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Split an item into a part that calls share, if they begin alike, and its own part.
+
+        Registers of one agent differ only at the end: in the key and the names. So their versions
+        and schemas are in memory once.
+        """
+        if len(body) < _MIN_SHARED_BODY:
+            return head, body[1:]
+        begin, shared = self._begins.get(type_, (b"", b""))
+        if not begin or not body.startswith(begin) or not shared.startswith(head):
+            begin = body[:-_MAX_OWN_BYTES]
+            shared = head + begin[1:]
+            self._begins[type_] = begin, shared
+        return shared, body[len(begin) :]
 
     # A call that nobody joins. Nothing is noted of it but that it is there.
 
@@ -373,7 +392,8 @@ class Batcher(CallDispatcher):
         self._count_request(lane, len(calls))
         first = calls[0]
         if len(calls) == 1 and first.is_direct is not False:
-            first.prepared.body, first.shared = b"{" + first.shared, b""
+            item = first.body + first.shared
+            first.prepared.body, first.shared = b"{" + item[first.head_length :], b""
             first.is_direct = True
             first.turn.set_result(self.ALONE)
             return

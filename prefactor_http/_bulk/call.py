@@ -72,6 +72,7 @@ class Call(BatchItem, eq=False, kw_only=True):
 
     Attributes:
         prepared: The call.
+        head_length: Size of what `body` has before the body of the direct call.
         turn: Resolved with the result of the call, or with `Batcher.ALONE`.
         own_lanes: The lanes of the call's options: shared, and alone.
         is_direct: Whether it is made directly now; False after its first attempt in a bulk request.
@@ -81,6 +82,7 @@ class Call(BatchItem, eq=False, kw_only=True):
     """
 
     prepared: PreparedRequest[Any]
+    head_length: int
     turn: asyncio.Future[Any]
     own_lanes: tuple[Lane, Lane]
     is_direct: bool | None = None

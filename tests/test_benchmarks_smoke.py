@@ -155,10 +155,10 @@ def test_ratios_are_calculated_within_each_round():
     assert ratio([1, 20, 3], [2, 40, 6]) == Spread(0.5, 0.5, 0.5)
 
 
-def test_the_median_decides_whether_a_target_is_met():
+def test_the_summary_has_each_figure_with_its_quartiles():
     spread = {"median": 0.55, "low": 0.5, "high": 0.6}
-    table = tables.targets([tables.Finding("a", spread, 0.55), tables.Finding("b", 0.56, 0.55)])
-    assert [row[-1] for row in table.rows] == ["yes", "no"]
+    table = tables.summary([tables.Finding("a", spread), tables.Finding("b", 3, 0)])
+    assert table.rows == [("a", "0.55 [0.50–0.60]"), ("b", "3")]  # noqa: RUF001
     assert "0.55 [0.50" in tables.as_text(table)
 
 
@@ -170,7 +170,7 @@ def test_every_measure_has_all_scales():
 def test_the_committed_results_cover_every_measure():
     committed = results.load(results.FOLDER)
     assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
-    assert report.all_targets(committed).rows
+    assert report.all_findings(committed).rows
     assert len(report.front_page(committed).rows) == 6
 
 

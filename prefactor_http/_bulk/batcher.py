@@ -32,6 +32,7 @@ from prefactor_http._bulk.call import BatchBounds, Call, Lane, calls_of, lane_of
 from prefactor_http._bulk.call_dispatcher import CallDispatcher
 from prefactor_http._bulk.chunk_result import match_outputs
 from prefactor_http._bulk.concurrency import ConcurrencyController
+from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http._bulk.latency import LatencyModel
 from prefactor_http._bulk.operation import BATCHED, BATCHED_REGISTERS, BatchResponse
 from prefactor_http._bulk.options import BatchOptions
@@ -48,10 +49,11 @@ from prefactor_http._http.retry import Retry
 from prefactor_http._http.state import CLOSED
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
+_KEYS_AT_ONCE = 32
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -74,6 +76,7 @@ class Batcher(CallDispatcher):
         self._lanes: WeakValueDictionary[Hashable, Lane] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
+        self._keys = KeyPool(_KEYS_AT_ONCE)
         self._reset()
 
     def _reset(self) -> None:
@@ -125,13 +128,18 @@ class Batcher(CallDispatcher):
             found.append(lane)
         return found[0], found[1]
 
+    def new_key(self) -> str:
+        """Generate an idempotency key, cheaper while other calls are pending."""
+        return self._keys() if self._pending else new_key()
+
     def submit(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> Call:
-        """Add a call to the queue.
+        """Add a call to the queue of the client's event loop.
 
         Raises:
             PrefactorClientError: The batching view is closed.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._state.loop
+        assert loop is not None  # noqa: S101 # checked by `ClientState.check_usable`
         if loop is not self._loop:
             self._reset()
             self._loop = loop
@@ -234,7 +242,7 @@ class Batcher(CallDispatcher):
             or self._lone is not None
             or self._bounds.linger
             or self.is_closed
-            or self._loop is not asyncio.get_running_loop()
+            or self._loop is not self._state.loop
         ):
             return False
         self._lone = prepared, lanes
@@ -471,6 +479,10 @@ class Batcher(CallDispatcher):
             return failures[0]
 
     # The end
+
+    def _on_idle(self) -> None:
+        self._keys.clear()
+        super()._on_idle()
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
         """Send what waits, and wait for results. Calls that are left after `timeout` seconds fail.

@@ -98,7 +98,7 @@ class Batcher(CallDispatcher):
         for lane in self._lanes.values():
             lane.reset()
         self._waiting_lanes: dict[Lane, None] = {}
-        self._requests = 0  # in flight
+        self._requests = 0  # bulk requests in flight
         self._is_draining = False
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -286,9 +286,7 @@ class Batcher(CallDispatcher):
         prepared.body, call.shared = body, b""
         call.is_direct = True
         self._queue.occupy(call.group)
-        lane = lane_of(call)
-        lane.sent_at, lane.sent_size = self._clock.monotonic(), 1
-        self._count_request(lane, 1)
+        lane_of(call).begin_request(1, self._clock.monotonic())
 
     # Choosing what is sent next
 
@@ -388,8 +386,7 @@ class Batcher(CallDispatcher):
     def _start(self, chunk: Chunk, now: float) -> None:
         calls = calls_of(chunk)
         lane = lane_of(calls[0])
-        lane.sent_at, lane.sent_size = now, len(calls)
-        self._count_request(lane, len(calls))
+        lane.begin_request(len(calls), now)
         first = calls[0]
         if len(calls) == 1 and first.is_direct is not False:
             item = first.body + first.shared
@@ -397,21 +394,12 @@ class Batcher(CallDispatcher):
             first.is_direct = True
             first.turn.set_result(self.ALONE)
             return
+        self._requests += 1
         for call in calls:
             call.is_direct = False
             call.prepared.attempts += 1
             call.prepared.in_flight = True
         self._start_task(self._send(chunk, calls, lane), chunk)
-
-    def _count_request(self, lane: Lane, calls: int) -> None:
-        self._requests += 1
-        lane.requests += 1
-        lane.calls += calls
-
-    def _on_request_done(self, lane: Lane, calls: int) -> None:
-        self._requests -= 1
-        lane.requests -= 1
-        lane.calls -= calls
 
     def finish_alone(self, call: Call, *, is_ok: bool) -> None:
         """Note that a call that was made directly has ended."""
@@ -419,7 +407,7 @@ class Batcher(CallDispatcher):
             return  # it has ended, or is one of an event loop before
         prepared = call.prepared
         call.is_direct = False
-        self._on_request_done(lane_of(call), 1)
+        lane_of(call).end_request(1)
         if call.group is not None:
             self._queue.release_group(call.group)
         if is_ok:
@@ -453,7 +441,8 @@ class Batcher(CallDispatcher):
         finally:
             for call in calls:
                 call.prepared.in_flight = False
-            self._on_request_done(lane, len(calls))
+            lane.end_request(len(calls))
+            self._requests -= 1
             if is_interrupted:
                 self._on_interrupted(chunk)
         now = self._clock.monotonic()

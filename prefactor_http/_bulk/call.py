@@ -66,6 +66,15 @@ class Lane:
         self.sent_size = 1
         self.next_full = 0  # number of waiting calls from which a full request is looked for
 
+    def begin_request(self, calls: int, now: float) -> None:
+        self.requests += 1
+        self.calls += calls
+        self.sent_at, self.sent_size = now, calls
+
+    def end_request(self, calls: int) -> None:
+        self.requests -= 1
+        self.calls -= calls
+
 
 class Call(BatchItem, eq=False, kw_only=True):
     """A call that waits for its turn or for its result.

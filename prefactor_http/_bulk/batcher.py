@@ -54,6 +54,8 @@ from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
 _KEYS_AT_ONCE = 32
+# So many calls are sent directly before it is considered again whether bulk requests are faster.
+_DIRECT_CALLS_AT_ONCE = 32
 # A body of this size may share its begin with others; its end is its own.
 _MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
 _REGISTERS = {_api.REGISTER.bulk}
@@ -151,10 +153,17 @@ class Batcher(CallDispatcher):
             raise PrefactorClientError(CLOSED)
         if self._lone is not None:
             self._adopt_lone()
+        body = prepared.body
         call = self._new_call(prepared, lanes, loop)
         self._calls_alone = 0 if self._pending > 1 else self._calls_alone + 1
+        lane = lane_of(call)
+        if lane.direct_calls and not lane.waiting and self._queue.occupy(call.group):
+            lane.direct_calls -= 1
+            self._begin_alone(call, lane, body)
+            call.turn.set_result(self.ALONE)
+            return call
         self._queue.append(call)
-        self._count_waiting(lane_of(call))
+        self._count_waiting(lane)
         return call
 
     def _new_call(
@@ -283,10 +292,13 @@ class Batcher(CallDispatcher):
         self._lone = None
         body = prepared.body
         call = self._adopted = self._new_call(prepared, lanes, self._loop)
-        prepared.body, call.shared = body, b""
-        call.is_direct = True
         self._queue.occupy(call.group)
-        lane_of(call).begin_request(1, self._clock.monotonic())
+        self._begin_alone(call, lane_of(call), body)
+
+    def _begin_alone(self, call: Call, lane: Lane, body: bytes | None) -> None:
+        call.prepared.body, call.shared = body, b""
+        call.is_direct = True
+        lane.begin_request(1, self._clock.monotonic())
 
     # Choosing what is sent next
 
@@ -357,7 +369,11 @@ class Batcher(CallDispatcher):
         latency = self._latency
         size = latency.max_size(lane.waiting + lane.calls)
         if size == 1:
-            return (latency.TRIAL_SIZE if latency.is_trial_due(lane.waiting, now) else 1), True
+            if not latency.is_trial_due(now):
+                lane.direct_calls = _DIRECT_CALLS_AT_ONCE
+            elif lane.waiting >= latency.TRIAL_SIZE:
+                return latency.TRIAL_SIZE, True
+            return 1, True
         is_free = (
             not lane.requests
             or self._is_draining

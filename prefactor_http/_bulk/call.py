@@ -60,6 +60,7 @@ class Lane:
     def reset(self) -> None:
         """Forget all calls."""
         self.waiting = 0  # calls
+        self.direct_calls = 0  # that need not wait, since bulk requests would take longer
         self.requests = 0  # in flight
         self.calls = 0  # in flight
         self.sent_at = -math.inf

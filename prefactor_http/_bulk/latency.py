@@ -31,7 +31,7 @@ _MIN_WEIGHT = 1e-3
 # How long a response takes "usually": that of the estimate and four times the mean deviation.
 _DEVIATIONS = 4.0
 _MIN_RATIO = 1.5
-_FIRST_ESTIMATE = 0.25
+_FIRST_ESTIMATE = 0.1
 # In direct mode, how often bulk requests are tried.
 _CALLS_PER_TRIAL, _SECONDS_PER_TRIAL = 1000, 10.0
 
@@ -140,13 +140,9 @@ class LatencyModel:
         rounds = math.ceil(calls / (self._max_requests * size))
         return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1
 
-    def is_trial_due(self, waiting: int, now: float) -> bool:
+    def is_trial_due(self, now: float) -> bool:
         """Whether to try a bulk request although calls are sent directly."""
-        return (
-            waiting >= self.TRIAL_SIZE
-            and self._direct_calls >= _CALLS_PER_TRIAL
-            and now >= self._trial_at
-        )
+        return self._direct_calls >= _CALLS_PER_TRIAL and now >= self._trial_at
 
     def _size_within(self, seconds: float) -> int:
         room = seconds - self._base

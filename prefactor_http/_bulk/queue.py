@@ -380,10 +380,18 @@ class BatchQueue:
         finally:
             self._requeue([item])
 
-    def occupy(self, group: Hashable | None) -> None:
-        """Make a group busy, until `release_group`, for an item that is sent without the queue."""
-        if group is not None:
-            self._busy[group] = deque()
+    def occupy(self, group: Hashable | None) -> bool:
+        """Make a group busy, until `release_group`, for an item that is sent without the queue.
+
+        Returns:
+            Whether the group was not busy.
+        """
+        if group is None:
+            return True
+        if group in self._busy:
+            return False
+        self._busy[group] = deque()
+        return True
 
     def release_group(self, group: Hashable | None) -> None:
         """Free a group whose held item has an outcome now."""

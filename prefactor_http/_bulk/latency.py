@@ -83,7 +83,7 @@ class LatencyModel:
             mean.add(size, seconds)
         self._is_stale = True
         if size > 1:
-            self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
+            self._postpone_trial(now)
         else:
             self._direct_calls += 1
 
@@ -140,13 +140,19 @@ class LatencyModel:
         rounds = math.ceil(calls / (self._max_requests * size))
         return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1
 
-    def is_trial_due(self, waiting: int, now: float) -> bool:
-        """Whether to try a bulk request although calls are sent directly."""
-        return (
+    def begin_trial(self, waiting: int, now: float) -> bool:
+        """Whether to try one bulk request now although calls are sent directly."""
+        is_due = (
             waiting >= self.TRIAL_SIZE
             and self._direct_calls >= _CALLS_PER_TRIAL
             and now >= self._trial_at
         )
+        if is_due:
+            self._postpone_trial(now)
+        return is_due
+
+    def _postpone_trial(self, now: float) -> None:
+        self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
 
     def _size_within(self, seconds: float) -> int:
         room = seconds - self._base

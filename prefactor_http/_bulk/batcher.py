@@ -46,6 +46,7 @@ from prefactor_http._http.observer import Observer, installed
 from prefactor_http._http.reporting import LOG
 from prefactor_http._http.response import Failure
 from prefactor_http._http.retry import Retry
+from prefactor_http._http.retry_budget import FIRST_SUCCESS
 from prefactor_http._http.state import CLOSED
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
@@ -58,6 +59,7 @@ _KEYS_AT_ONCE = 32
 _DIRECT_CALLS_AT_ONCE = 32
 # A body of this size may share its begin with others; its end is its own.
 _MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
+VIEW_CLOSED = "the batching view is closed: make another one with `batched`"
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -102,6 +104,7 @@ class Batcher(CallDispatcher):
         self._waiting_lanes: dict[Lane, None] = {}
         self._requests = 0  # bulk requests in flight
         self._is_draining = False
+        self._is_stopped = False
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -143,13 +146,15 @@ class Batcher(CallDispatcher):
         Raises:
             PrefactorClientError: The batching view is closed.
         """
+        if self.is_closed:
+            raise PrefactorClientError(VIEW_CLOSED)
         loop = self._state.loop
         assert loop is not None  # noqa: S101 # checked by `ClientState.check_usable`
         if loop is not self._loop:
             self._reset()
             self._loop = loop
             self._state.batchers[self] = None
-        if self.is_closed or self._is_draining:
+        if self._is_draining:
             raise PrefactorClientError(CLOSED)
         if self._lone is not None:
             self._adopt_lone()
@@ -267,6 +272,7 @@ class Batcher(CallDispatcher):
         if (
             self._calls_alone < _MIN_CALLS_ALONE
             or self._pending
+            or self._queue.has_busy_groups  # of cancelled calls
             or self._lone is not None
             or self._bounds.linger
             or self.is_closed
@@ -276,11 +282,11 @@ class Batcher(CallDispatcher):
         self._lone = prepared, lanes
         return True
 
-    def end_lone(self) -> None:
+    def end_lone(self, prepared: PreparedRequest[Any]) -> None:
         call = self._adopted
-        if call is None:
+        if self._lone is not None and self._lone[0] is prepared:
             self._lone = None
-        else:
+        elif call is not None and call.prepared is prepared:
             self._adopted = None
             self.finish_alone(call, is_ok=False)
 
@@ -325,8 +331,10 @@ class Batcher(CallDispatcher):
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        if self._is_stopped:
+            return
         now = self._clock.monotonic()
-        while self._requests < self._controller.limit or self._is_draining:
+        while self._requests < self._controller.limit:
             chunk = self._queue.next_retry()
             if chunk is None:
                 break
@@ -371,10 +379,8 @@ class Batcher(CallDispatcher):
         if size == 1:
             if not latency.is_trial_due(now):
                 lane.direct_calls = _DIRECT_CALLS_AT_ONCE
-            elif lane.waiting >= latency.TRIAL_SIZE:
-                return latency.TRIAL_SIZE, True
-            return 1, True
-        is_free = (
+            return (latency.TRIAL_SIZE if latency.begin_trial(lane.waiting, now) else 1), True
+        is_free = lane.requests < self._controller.limit and (
             not lane.requests
             or self._is_draining
             or now - lane.sent_at >= latency.usual_maximum(lane.sent_size)
@@ -450,17 +456,16 @@ class Batcher(CallDispatcher):
             items=len(calls),
             is_timed=True,
         )
-        is_interrupted = True
         try:
             outcome = await self._attempt(bulk, calls, lane)
-            is_interrupted = False
         finally:
             for call in calls:
                 call.prepared.in_flight = False
+                call.prepared.attempts += bulk.attempts - 1
+                if bulk.in_flight:  # interrupted
+                    call.history.outcome_unknown = True
             lane.end_request(len(calls))
             self._requests -= 1
-            if is_interrupted:
-                self._on_interrupted(chunk)
         now = self._clock.monotonic()
         if isinstance(outcome, Failure):
             await self._on_failure(chunk, outcome, bulk, lane.config)
@@ -468,7 +473,7 @@ class Batcher(CallDispatcher):
         result = match_outputs(chunk.items, outcome, self._redactor)
         if len(result.ok) + len(result.failed) == len(calls):
             self._latency.record(len(calls), now - bulk.sent_at, now)
-        self._state.budget.deposit(chunk.spent)
+        self._state.budget.deposit(chunk.spent if chunk.failures else FIRST_SUCCESS)
         self._on_accepted(chunk)
         self._on_response(chunk, result, now - bulk.sent_at, now)
 
@@ -525,7 +530,7 @@ class Batcher(CallDispatcher):
 
         In the meantime, new calls are rejected.
         """
-        loop = asyncio.get_running_loop()
+        loop, queue = asyncio.get_running_loop(), self._queue
         if loop is not self._loop:
             return
         self._adopt_lone()
@@ -537,10 +542,12 @@ class Batcher(CallDispatcher):
                     self._idle = loop.create_future()
                 await asyncio.wait([self._idle], timeout=timeout)
         finally:
-            await self._stop()
+            if self._queue is queue:  # otherwise another drain has ended, and calls were made since
+                await self._stop()
 
     async def _stop(self) -> None:
         """End all tasks, and fail the calls that are left."""
+        self._is_stopped = True
         for timer in (self._timer, self._linger):
             if timer is not None:
                 timer.cancel()
@@ -551,6 +558,7 @@ class Batcher(CallDispatcher):
         await asyncio.gather(*tasks, return_exceptions=True)
         for item in [*self._queue.drain(), *self._reconciling.values()]:
             self._resolve_failed(item, PrefactorClientError(CLOSED))
+        self._on_idle()  # calls that are made directly may still be in flight
         self._state.batchers.pop(self, None)
         self._loop = None
 

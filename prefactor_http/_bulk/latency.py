@@ -83,7 +83,7 @@ class LatencyModel:
             mean.add(size, seconds)
         self._is_stale = True
         if size > 1:
-            self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
+            self._postpone_trial(now)
         else:
             self._direct_calls += 1
 
@@ -141,8 +141,18 @@ class LatencyModel:
         return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1
 
     def is_trial_due(self, now: float) -> bool:
-        """Whether to try a bulk request although calls are sent directly."""
+        """Whether a bulk request should be tried although calls are sent directly."""
         return self._direct_calls >= _CALLS_PER_TRIAL and now >= self._trial_at
+
+    def begin_trial(self, waiting: int, now: float) -> bool:
+        """Whether to try one bulk request now, because it is due and enough calls wait."""
+        if waiting < self.TRIAL_SIZE or not self.is_trial_due(now):
+            return False
+        self._postpone_trial(now)
+        return True
+
+    def _postpone_trial(self, now: float) -> None:
+        self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
 
     def _size_within(self, seconds: float) -> int:
         room = seconds - self._base

@@ -110,6 +110,10 @@ class BatchQueue:
             yield from chunk.items
         yield from self._waiting
 
+    @property
+    def has_busy_groups(self) -> bool:
+        return bool(self._busy)
+
     def add(self, items: Iterable[BatchItem]) -> None:
         self._waiting.extend(items)
 
@@ -371,6 +375,7 @@ class BatchQueue:
         for group in chunk.groups:
             if group not in busy:
                 front += self._busy.pop(group)
+        chunk.groups = set()
         self._requeue(front)
 
     def resume(self, item: BatchItem) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +42,12 @@ Call = Callable[[PrefactorHttpClient, str | None], Coroutine[Any, Any, Any]]
 
 @asynccontextmanager
 async def open_client(
-    url: str, token: str, *, borrowed: bool, **settings: Any
+    url: str,
+    token: str,
+    *,
+    borrowed: bool,
+    tls: ssl.SSLContext | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[PrefactorHttpClient, None]:
     """Open a client that retries quickly, on its own session or on a borrowed one."""
     config = HttpClientConfig(
@@ -49,6 +56,7 @@ async def open_client(
         **{
             "max_retries": 6,
             "request_timeout": 0.5,
+            "connect_timeout": 0.2,
             "initial_retry_delay": 0.002,
             "max_retry_delay": 0.05,
             "max_response_bytes": _MAX_RESPONSE,
@@ -57,11 +65,12 @@ async def open_client(
         },
     )
     if not borrowed:
-        async with PrefactorHttpClient(config) as client:
+        own = config if tls is None else replace(config, ssl=tls)
+        async with PrefactorHttpClient(own) as client:
             yield client
         return
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls or True)) as session,
         PrefactorHttpClient(config, session=session) as client,
     ):
         yield client
@@ -173,7 +182,7 @@ class Lifecycles:
         )
         for place in range(rng.choice((1, 1, 2))):
             await self._span(instance.id, f"{mark}/{place}", place, number, moments, rng)
-        if rng.random() < 0.1:
+        if rng.random() < 0.3:
             await self._read(instance.id)
         if rng.random() < 0.1:
             reason = rng.choice((" over budget ", "x" * 300))

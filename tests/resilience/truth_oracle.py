@@ -35,6 +35,7 @@ class Violation(StrEnum):
     NO_OUTCOME = "an item with no outcome or several"
     RUN_ENDED = "the run ended early"
     CONTRACT = "the client broke a rule of the API"
+    TASK_LEFT = "a task runs on after the client is closed"
 
 
 @dataclass

@@ -56,7 +56,7 @@ async def open_client(
         **{
             "max_retries": 6,
             "request_timeout": 0.5,
-            "connect_timeout": 0.2,
+            "connect_timeout": 0.3,
             "initial_retry_delay": 0.002,
             "max_retry_delay": 0.05,
             "max_response_bytes": _MAX_RESPONSE,

@@ -55,7 +55,7 @@ class Campaign:
     borrowed: bool
     at_a_time: int = 50
     wave: int = 500
-    request_timeout: float = 0.3
+    request_timeout: float = 0.5
     progress: Callable[[str], None] = lambda _: None
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 

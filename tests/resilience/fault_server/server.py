@@ -83,7 +83,7 @@ class Settings:
     at_handshake: float = 0.0
     outage_every: int = 0
     restart_seconds: float = 0.02
-    never_accept_seconds: float = 0.25
+    never_accept_seconds: float = 0.4
 
 
 class Server:

@@ -121,11 +121,11 @@ MUTANTS = [
         f"{_RETRYING}test_a_redirect_is_reported_and_not_followed",
     ),
     Mutant(
-        "a proxy's page counts as the API's refusal",
+        "a refusal that may belong to another call counts as the API's",
         "_http/retry.py",
         "            failure.contradicts, failure.write_status = True, WriteStatus.UNKNOWN\n",
         "            pass\n",
-        "tests/resilience/test_connections.py",
+        "tests/test_identity.py",
     ),
     Mutant(
         "the status of an exception of aiohttp counts as a response",
@@ -169,10 +169,16 @@ MUTANTS = [
     Mutant(
         "the rate limiter is not asked again after the wait for a slot",
         "_http/rate_limiter.py",
-        "            await slots.acquire()\n            if self.acquire_nowait(prepared):\n",
-        "            await slots.acquire()\n            if self.acquire_nowait(prepared) or True:\n",
-        "tests/resilience/test_throttling.py::"
-        "test_a_call_that_waits_for_a_slot_is_paused_by_a_rejection_meanwhile",
+        "            if self.acquire_nowait(prepared):\n                return None\n",
+        "            if self.acquire_nowait(prepared) or True:\n                return None\n",
+        "tests/resilience/test_throttling.py",
+    ),
+    Mutant(
+        "the throttle is not asked again after the wait for a slot",
+        "_http/rate_limiter.py",
+        "            if throttle.acquire_nowait(prepared, self._clock.monotonic()):\n",
+        "            if throttle.acquire_nowait(prepared, self._clock.monotonic()) or True:\n",
+        "tests/resilience/test_throttling.py",
     ),
     Mutant(
         "Retry-After is no lower bound of the delay",
@@ -184,23 +190,18 @@ MUTANTS = [
     Mutant(
         "a write without a key is retried",
         "_http/codec.py",
-        "            self.key is not None or operation.method == GET or operation.carries_items\n",
-        "            True\n",
-        "tests/resilience",
-    ),
-    Mutant(
-        "a write that cannot be repeated is retried",
-        "_http/codec.py",
-        "        return operation.repeatable and (\n",
-        "        return (\n",
-        "tests/endpoints",
+        "        return operation.repeatable and (\n"
+        "            self.key is not None or operation.method == GET or operation.carries_items\n"
+        "        )\n",
+        "        return True\n",
+        "tests/endpoints/test_api_tokens.py",
     ),
     Mutant(
         "the deadline does not include the wait for a retry",
         "_http/retry.py",
         "now + state.upcoming_sleep >= expires_at",
         "now >= expires_at",
-        "tests/resilience",
+        "tests/resilience/test_properties.py::test_a_delay_beyond_the_deadline_is_not_waited_for",
     ),
     Mutant(
         "the response is not compared with the call",
@@ -236,15 +237,15 @@ MUTANTS = [
         "registered instances are matched by position",
         "_bulk/chunk_result.py",
         "        output = register_output(key)\n",
-        "        output = [*response.registers.values()][min(len(ok), len(response.registers) - 1)]\n",
-        "tests/batch",
+        "        output = [*response.registers.values(), None][len(ok)]\n",
+        f"{_TRUTH}[own-asyncio]",
     ),
     Mutant(
         "an item that failed with its request counts as not applied",
-        "_bulk/dispatcher.py",
+        "_bulk/engine.py",
         "        state = State.UNKNOWN if item.history.outcome_unknown else State.FAILED\n",
         "        state = State.FAILED\n",
-        "tests/batch",
+        f"{_TRUTH}[own-asyncio]",
     ),
     Mutant(
         "a row's key depends on its position, although it has a name",
@@ -281,7 +282,7 @@ MUTANTS = [
         "_http/state.py",
         "        elif self._pid != os.getpid() or asyncio",
         "        elif asyncio",
-        "tests/resilience/test_ending.py",
+        "tests/resilience/test_other_loops.py",
     ),
     Mutant(
         "closing does not wait for calls in flight",
@@ -295,7 +296,7 @@ MUTANTS = [
         "_http/redaction.py",
         "        for secret in self._secrets:\n",
         "        for secret in ():\n",
-        "tests/test_redaction.py",
+        "tests/test_security.py::test_no_error_hook_or_log_shows_the_token",
     ),
 ]
 

@@ -23,6 +23,7 @@ from virtual_time import SCHEMA, VERSION, VirtualServer, in_virtual_time, respon
 from prefactor_http import (
     BulkItem,
     BulkRequest,
+    PrefactorApiError,
     PrefactorHttpClient,
     PrefactorHttpError,
     PrefactorRateLimitError,
@@ -178,6 +179,26 @@ def test_a_deadline_is_never_exceeded_by_more_than_50_ms(
             return elapsed() - started
 
     assert in_virtual_time(scenario()) <= deadline + 0.05
+
+
+@few
+@given(deadline=st.floats(0.1, 5), delay=st.floats(10, 100))
+def test_a_delay_beyond_the_deadline_is_not_waited_for(deadline: float, delay: float) -> None:
+    async def scenario() -> float:
+        options = {
+            "deadline": deadline,
+            "initial_retry_delay": delay,
+            "max_retry_delay": delay,
+            "max_retries": 1,
+        }
+        async with serving(lambda *_: response(500), **options) as (_, client):
+            started = elapsed()
+            with pytest.raises(PrefactorApiError) as caught:
+                await client.agent_instances.start("i1")
+            assert any("the deadline ends" in note for note in caught.value.__notes__)
+            return elapsed() - started
+
+    assert in_virtual_time(scenario()) < 0.05
 
 
 # Any response

@@ -122,6 +122,8 @@ class Lifecycles:
     ) -> None:
         self._client = client
         self._client_with_deadline = client.with_options(deadline=_DEADLINE)
+        # Few retries: the caller gets errors that more retries would hide.
+        self._impatient = [client.with_options(max_retries=n) for n in (0, 1)]
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed
@@ -277,10 +279,14 @@ class Lifecycles:
         raise _StuckError
 
     async def _call(self, call: Call, key: str | None, rng: random.Random) -> Any:
-        """Make the call, sometimes with a short deadline or an early cancellation."""
+        """Make the call, at times with few retries, a short deadline or an early cancellation."""
         choice = rng.random()
+        if choice > 0.97:
+            return await call(self._client_with_deadline, key)
+        if choice > 0.7:
+            return await call(rng.choice(self._impatient), key)
         if choice > 0.03:
-            return await call(self._client_with_deadline if choice > 0.97 else self._client, key)
+            return await call(self._client, key)
         task = asyncio.create_task(call(self._client, key))
         done, _ = await asyncio.wait({task}, timeout=rng.uniform(0, _CANCELLED_WITHIN))
         if not done:

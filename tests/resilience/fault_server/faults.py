@@ -317,6 +317,15 @@ def _change_outputs(x: Exchange, change: Callable[[Json, list[str]], None]) -> N
     x.send(200, body)
 
 
+@fault(YES, _bulk_of_two)
+async def outputs_in_another_order(x: Exchange) -> bool:
+    body = x.copy_of_body()
+    outputs = [*body["outputs"].items()]
+    body["outputs"] = dict(outputs[1:] + outputs[:1])
+    x.send(200, body)
+    return True
+
+
 @fault(YES, _bulk)
 async def outputs_under_unknown_keys(x: Exchange) -> bool:
     body = x.copy_of_body()

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from itertools import cycle
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from benchmarks import responses, workload
 
@@ -37,6 +37,7 @@ class Response(Struct):
 
 class _Item(Struct):
     idempotency_key: str
+    type: str = field(name="_type")
 
 
 class _Bulk(Struct):
@@ -54,13 +55,17 @@ class Canned:
     """Responds to every write with canned bytes.
 
     Args:
-        delay: Seconds before each response to a register.
+        delay: Seconds before each response to registers.
+        service_time: Seconds of work on each register. Single calls are worked on at once, the
+            items of a bulk request one after another.
     """
 
-    def __init__(self, delay: float = 0.0) -> None:
+    def __init__(self, delay: float = 0.0, service_time: float = 0.0) -> None:
         self._delay = delay
+        self._service_time = service_time
+        started = responses.success(responses.instance("active"))
         self._by_ending = {
-            b"start": responses.http(OK, responses.success(responses.instance("active"))),
+            b"start": responses.http(OK, started),
             b"finish": responses.http(OK, responses.success(responses.instance("complete"))),
             b"agent_spans": responses.http(OK, responses.success(responses.span("active"))),
             b"span_finish": responses.http(OK, responses.success(responses.span("complete"))),
@@ -68,32 +73,37 @@ class Canned:
         registered = [responses.registered(instance_id) for instance_id in _IDS]
         self._registered = cycle([responses.http(OK, body) for body in registered])
         self._outputs = cycle([b'":' + body + b',"' for body in registered])
+        self._started = b'":' + started + b',"'
 
     def respond(self, path: bytes, body: bytes) -> Response | bytes:
         ending = path[path.rfind(b"/") + 1 :]
         if ending == b"register":
-            data = next(self._registered)
-        elif ending == b"bulk":
-            data = self._bulk(body)
-        elif ending == b"finish" and b"/agent_spans/" in path:
-            data = self._by_ending[b"span_finish"]
-        else:
-            data = self._by_ending[ending]
-        if self._delay and ending == b"register":
-            return Response(data, self._delay)
-        return data
+            return self._delayed(next(self._registered), 1)
+        if ending == b"bulk":
+            return self._bulk(body)
+        if ending == b"finish" and b"/agent_spans/" in path:
+            return self._by_ending[b"span_finish"]
+        return self._by_ending[ending]
 
     def stats(self) -> dict[str, object]:
         return {}
 
-    def _bulk(self, body: bytes) -> bytes:
-        # Every item is a register, so only the keys matter.
-        outputs = self._outputs
+    def _bulk(self, body: bytes) -> Response | bytes:
+        registers = 0
         parts = [b'{"status":"success","outputs":{"']
         for item in _read_bulk(body).items:
-            parts += item.idempotency_key.encode(), next(outputs)
+            if item.type == "agent_instances/register":
+                registers += 1
+                output = next(self._outputs)
+            else:
+                output = self._started  # the only other call that contenders make in bulk
+            parts += item.idempotency_key.encode(), output
         parts[-1] = parts[-1][:-2] + b"}}"
-        return responses.http(OK, b"".join(parts))
+        return self._delayed(responses.http(OK, b"".join(parts)), registers)
+
+    def _delayed(self, data: bytes, registers: int) -> Response | bytes:
+        seconds = (self._delay + self._service_time * registers) if registers else 0.0
+        return Response(data, seconds) if seconds else data
 
 
 class EveryOtherUnavailable:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +30,45 @@ async def cost(
     wall, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller() for _ in range(concurrency)))
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+async def cost_at_once(calls: Calls, *, call: str, count: int, concurrency: int) -> dict[str, Any]:
+    """Make `count` calls in rounds: `concurrency` calls start together, and all are awaited."""
+    make = calls[call]
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count // concurrency):
+        await asyncio.gather(*(make() for _ in range(concurrency)))
+    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+async def closed_loop(
+    calls: Calls, *, call: str | None, callers: int, think_time: float, seconds: float
+) -> dict[str, Any]:
+    """Let callers make one call after another for some time, and return how long each call took.
+
+    Before each call, a caller pauses for a random time, `think_time` on average, so the callers are
+    not synchronised. Without a call they only pause.
+    """
+    make = calls[call] if call else _nothing
+    random = Random(1)
+    durations: list[float] = []
+    wall, cpu = time.perf_counter(), time.process_time()
+
+    async def caller() -> None:
+        while time.perf_counter() - wall < seconds:
+            if think_time:
+                await asyncio.sleep(random.uniform(0, 2 * think_time))
+            started = time.perf_counter()
+            await make()
+            durations.append(time.perf_counter() - started)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    return {**spent, "durations": durations}
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def latency(calls: Calls, *, call: str, rate: float, count: int) -> dict[str, Any]:
@@ -129,9 +169,11 @@ async def is_imported(_calls: Calls, *, module: str) -> bool:
     return module in sys.modules
 
 
-COMMANDS = {
-    each.__name__: each for each in (cost, latency, rows, memory, lifecycles, flood, is_imported)
-}
+_COMMANDS = (
+    *(cost, cost_at_once, closed_loop, latency, rows, memory, lifecycles, flood),
+    is_imported,
+)
+COMMANDS = {each.__name__: each for each in _COMMANDS}
 
 
 def _peak() -> int:

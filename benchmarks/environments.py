@@ -54,8 +54,10 @@ BARE = Contender("bare", "bare protocol", "bare")
 # Ours in a process that settles its allocator first, for the measure `first_line`.
 SETTLED = Contender("settled", "prefactor_http 1.0, settled", "prefactor_settled")
 REFERENCE_NAME = "prefactor-http 0.4.3"
+# Ours through `client.batched`, for the measure `batching`.
+BATCHED = Contender("batched", "prefactor_http 1.0, batched", "prefactor_batched")
 # Tables and plots are generated from results files, which have only the keys.
-NAMES = {each.key: each.name for each in (OURS, SETTLED, BY_HAND, FLOOR, HTTPX, BARE)}
+NAMES = {each.key: each.name for each in (OURS, SETTLED, BATCHED, BY_HAND, FLOOR, HTTPX, BARE)}
 NAMES["reference"] = REFERENCE_NAME
 
 

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from benchmarks.environments import NAMES
@@ -78,6 +79,44 @@ def cost_per_call(rows: Rows) -> Figure:
         axes.spines[side].set_visible(False)
     axes.set_title("CPU of one register, 16 in flight", x=0.0)
     return figure
+
+
+def cost_when_batched(rows: Rows) -> Figure:
+    """Draw the CPU time of a register by the number of calls made at once."""
+    mine = [row for row in rows if row["case"] == "at once"]
+    colors = {"reference": REFERENCE, "ours": OTHER, "batched": OURS}
+    present = [key for key in colors if key in {row["contender"] for row in mine}]
+    groups = list(dict.fromkeys(row["callers"] for row in mine))
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    width = 0.8 / len(present)
+    for row in mine:
+        left = groups.index(row["callers"]) + width * present.index(row["contender"])
+        median = row["cpu_us"]["median"]
+        axes.bar(left, median, 0.92 * width, align="edge", color=colors[row["contender"]])
+        axes.annotate(
+            f"{median:,.0f}",
+            (left + 0.46 * width, median),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+        )
+    axes.legend(
+        handles=[Patch(color=colors[key], label=NAMES[key]) for key in present],
+        frameon=False,
+        ncols=len(present),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.1),
+    )
+    axes.set_xticks([each + 0.4 for each in range(len(groups))], [_at_once(n) for n in groups])
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_visible(False)
+    axes.set_title("CPU of one awaited register, µs", x=0.0)
+    return figure
+
+
+def _at_once(callers: int) -> str:
+    return "one call at a time" if callers == 1 else f"{callers} calls at once"
 
 
 SMALL = 0.5
@@ -164,5 +203,6 @@ def _label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) 
 _PLOTS: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
     ("calls", "cost-per-call", cost_per_call),
     ("register_many", "rows-per-second", rows_per_second),
+    ("batching", "cost-when-batched", cost_when_batched),
     ("faults", "doubled-writes", doubled_writes),
 )

@@ -84,12 +84,17 @@ def provenance(result: Result) -> str:
 
 
 def front_page(found: Mapping[str, Result]) -> Table:
-    """Return the table of the front page, which has five rows."""
+    """Return the table of the front page, which has six rows."""
     lines: list[tuple[str, str, str]] = []
     if "calls" in found:
         case = {"call": "register", "concurrency": 16, "allocator": "settled"}
         register = _by_contender(found["calls"], case)
         lines.append(("CPU time of a register", *_pair(register, "cpu_us", "{:.0f} µs")))
+    if "batching" in found:
+        batched = _by_contender(found["batching"], {"case": "at once", "callers": 64})
+        both = {"reference": batched["reference"], "ours": batched["batched"]}
+        name = "CPU time of a register, 64 at once, batched by `client.batched()`"
+        lines.append((name, *_pair(both, "cpu_us", "{:.0f} µs")))
     if "register_many" in found:
         rows = found["register_many"].rows
         small = [row for row in rows if row["keys"] == "random" and row["kilobytes"] < 1]

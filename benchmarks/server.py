@@ -42,7 +42,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Options of the server.
 
     Attributes:
-        delay: Seconds before each response to a register.
+        delay: Seconds before each response to a register, alone or in bulk.
+        service_time: Seconds of work on each register; bulk items are worked on one after another.
         fault_rate: Fraction of attempts that fail, 0 to 1; None for a server without a ledger.
         seed: Seed of the faults.
         busy: Whether every other request gets a 503.
@@ -52,6 +53,7 @@ class Options(Struct, frozen=True, kw_only=True):
     """
 
     delay: float = 0.0
+    service_time: float = 0.0
     fault_rate: float | None = None
     seed: int = 1
     busy: bool = False
@@ -62,7 +64,7 @@ class Options(Struct, frozen=True, kw_only=True):
     def application(self) -> Application:
         if self.fault_rate is not None:
             return FaultyApi(self.fault_rate, self.seed, self.retry_after)
-        canned = Canned(self.delay)
+        canned = Canned(self.delay, self.service_time)
         if self.busy:
             return EveryOtherUnavailable(canned)
         return RateLimited(canned, self.rate) if self.rate else canned

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from prefactor_http import _api
 from prefactor_http._http.captured_response import CapturedResponse
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiohttp import ClientSession
+
+    from prefactor_http._bulk.batching import BatchingExecutor
 
 T = TypeVar("T")
 
@@ -97,7 +99,9 @@ class PrefactorHttpClient:
             headers = {**own, **config.default_headers}
         state = ClientState(config, headers, clock or SystemClock(), session)
         self._executor = Executor(config, state)
-        self._is_view = False
+        self._is_view = self._is_batched = False
+        if config.auto_batch:
+            self._executor = _batching(self._executor)
 
     def __repr__(self) -> str:
         kind = "view of a client" if self._is_view else "client"
@@ -195,18 +199,22 @@ class PrefactorHttpClient:
         """Close the client. Safe to call more than once.
 
         New calls fail, calls that wait for a retry fail with their last error, and calls in flight
-        may finish. In a forked child, closing only drops the inherited connections. Closing a view
-        does nothing: its client stays open.
+        or waiting to be sent together may finish. Closing a batching view does this for the view's
+        calls; closing another view does nothing. In a forked child, closing only drops the
+        inherited connections.
 
         Args:
-            drain_timeout: Seconds that calls in flight, and instances that a run with
-                ``required=False`` cancels in the background, may take. After that, they fail.
+            drain_timeout: Seconds that calls in flight, calls that wait to be sent together, and
+                instances that a run with ``required=False`` cancels in the background, may take.
+                After that, they fail.
 
         Raises:
             PrefactorClientError: The client is open on another event loop.
         """
         if not self._is_view:
             await self._executor.state.close(drain_timeout)
+        elif self._is_batched:
+            await cast("BatchingExecutor", self._executor).close(drain_timeout)
 
     def with_options(self, **options: Unpack[Options]) -> Self:
         """Return a view of this client with some options changed.
@@ -231,6 +239,46 @@ class PrefactorHttpClient:
                 f"with_options cannot change {', '.join(sorted(unknown))}; it can change "
                 f"{', '.join(sorted(Options.__annotations__))}"
             )
+        return self._view(self._executor.with_options(**options))
+
+    def batched(
+        self,
+        *,
+        max_items: int = 100,
+        max_bytes: int = 1_000_000,
+        concurrency: int = 8,
+        linger: float = 0.0,
+    ) -> Self:
+        """Return a view of this client whose calls share requests: ``POST /bulk`` (contract §9).
+
+        Use it as ``async with client.batched() as batched:``. Writes that have a bulk type
+        (register, start, finish, terminate, record_quality, span create and finish, and writes of
+        agents) are grouped when they wait at the same time. Arguments, results, errors, retries and
+        ``deadline`` are those of the direct call. A call that waits alone is made directly, and so
+        is everything else. Calls on one instance keep their order.
+
+        Args:
+            max_items: Maximum number of calls in a request.
+            max_bytes: Maximum size of a request in bytes; a single call may be larger.
+            concurrency: Maximum number of bulk requests in flight.
+            linger: Seconds that the first call waits for others while nothing is in flight.
+
+        Returns:
+            The view. Closing it sends the calls that wait; closing the client does so, too.
+
+        Raises:
+            TypeError: A bound is not a number.
+            ValueError: A bound is out of range.
+        """
+        bounds = {
+            "max_items": max_items,
+            "max_bytes": max_bytes,
+            "concurrency": concurrency,
+            "linger": linger,
+        }
+        return self._view(_batching(self._executor, **bounds), is_batched=True)
+
+    def _view(self, executor: Executor, *, is_batched: bool = False) -> Self:
         cls = type(self)
         view = object.__new__(cls)
         # Copies the attributes of a subclass, but not the endpoints, which refer to this client.
@@ -239,9 +287,9 @@ class PrefactorHttpClient:
             for name, value in vars(self).items()
             if not isinstance(getattr(cls, name, None), cached_property)
         )
-        view._executor = self._executor.with_options(**options)
-        view.config = view._executor.config
-        view._is_view = True
+        view._executor = executor
+        view.config = executor.config
+        view._is_view, view._is_batched = True, is_batched
         return view
 
     async def request(
@@ -307,6 +355,14 @@ class PrefactorHttpClient:
             PrefactorAuthError: The API does not accept the token.
         """
         return await self._executor.run(PreparedRequest(_api.PING, _api.PING.path))
+
+
+def _batching(executor: Executor, **bounds: Any) -> Executor:
+    # Not at the top: most processes batch nothing and never need it.
+    from prefactor_http._bulk.batching import batching  # noqa: PLC0415
+    from prefactor_http._bulk.call import BatchBounds  # noqa: PLC0415
+
+    return batching(executor, BatchBounds(**bounds))
 
 
 __all__ = ["PrefactorHttpClient"]

@@ -41,7 +41,7 @@ _INTEGERS = {
     "retry_budget": 'an int, "auto" or None',
 }
 _PLAIN_NUMBERS = frozenset({float, int})
-_FLAGS = ("allow_insecure_http", "trust_env")
+_FLAGS = ("allow_insecure_http", "trust_env", "auto_batch")
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Set by the client, or about one connection or body.
@@ -119,6 +119,8 @@ class HttpClientConfig:
         token_refresh_interval: Seconds after which a function in ``api_token`` is called again,
             before the next request; None for only after a 401. If it fails then, the last token
             stays in use, and a warning is logged.
+        auto_batch: Whether writes that wait at the same time share requests, as with
+            `PrefactorHttpClient.batched`.
 
     Raises:
         TypeError: A value has the wrong type. The message says which one and what is allowed.
@@ -166,6 +168,7 @@ class HttpClientConfig:
         default_factory=dict[str, str], repr=False, hash=False
     )
     token_refresh_interval: float | None = None
+    auto_batch: bool = False
 
     def __post_init__(self) -> None:
         """Validate all fields."""

@@ -51,7 +51,8 @@ class PrefactorHttpInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyp
 
     Each call becomes a CLIENT span named after its operation, such as
     ``agent_instances.register``, with an event for each attempt. A batch has a span for each
-    request, not for each item. The request carries ``traceparent``. Together with
+    request, not for each item. With automatic batching, the span of a call has a link to that of
+    each bulk request that contained it. The request carries ``traceparent``. Together with
     ``opentelemetry-instrumentation-aiohttp-client``, the spans of the attempts are children of
     the call's span, and ``http.client.request.duration`` is recorded once.
 
@@ -150,6 +151,10 @@ class _Observer:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
+            prepared.trace = span
+            for batched in prepared.calls:
+                if isinstance(batched.trace, Span):
+                    batched.trace.add_link(span.get_span_context())
             headers: dict[str, str] = {}
             inject(headers)
             if headers:

@@ -1,14 +1,15 @@
 """The benchmarks run end to end at a small scale, and their counts are correct."""
 
 import json
+import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
 from benchmarks import environments, measures, report, results, tables, workload
-from benchmarks.contenders import REGISTER_PATH
-from benchmarks.measures import calls, faults
+from benchmarks.contenders import BULK_PATH, REGISTER_PATH
+from benchmarks.measures import batching, calls, faults
 from benchmarks.processes import serving, workers
 from benchmarks.rounds import Spread, interleave, ratio
 
@@ -78,6 +79,33 @@ def test_lifecycles_are_compared_with_the_ledger():
     assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
 
 
+def test_batched_calls_are_compared_with_direct_ones():
+    settings = batching.SCALES["tiny"]
+    result = results.result("batching", "tiny", settings, batching.measure(settings, LOCAL), LOCAL)
+    assert len(batching.tables(result.rows)) == 5
+    by_case = {row["case"]: row for row in result.rows if row["contender"] == "batched"}
+    assert by_case["unsynchronised"]["calls_per_request"]["median"] > 1
+    assert by_case["rate limit"]["finished"] == settings.limited
+    assert by_case["rate limit"]["raised"] == 0
+    assert batching.findings(result.rows)
+
+
+def test_a_server_works_on_bulk_items_one_after_another():
+    def seconds_for(server, path, body):
+        started = time.perf_counter()
+        request = urllib.request.Request(server.url + path, json.dumps(body).encode())
+        request.add_header("Content-Length", str(len(request.data)))
+        urllib.request.urlopen(request).close()
+        return time.perf_counter() - started
+
+    types = ["agent_instances/register"] * 3 + ["agent_instances/start"] * 20
+    items = [{"_type": each, "idempotency_key": f"key-{n}"} for n, each in enumerate(types)]
+    with serving(service_time=0.05) as server:
+        assert seconds_for(server, REGISTER_PATH, workload.register_body()) >= 0.05
+        assert 3 * 0.05 <= seconds_for(server, BULK_PATH, {"items": items}) < 20 * 0.05
+        assert seconds_for(server, BULK_PATH, {"items": items[3:]}) < 20 * 0.05
+
+
 def test_the_ledger_counts_a_doubled_write():
     def register(server, **more):
         body = {**workload.register_body(), **more}
@@ -143,7 +171,7 @@ def test_the_committed_results_cover_every_measure():
     committed = results.load(results.FOLDER)
     assert tuple(name for name in measures.NAMES if name in committed) == measures.NAMES
     assert report.all_targets(committed).rows
-    assert len(report.front_page(committed).rows) == 5
+    assert len(report.front_page(committed).rows) == 6
 
 
 def test_both_readmes_show_the_committed_results():
@@ -172,13 +200,27 @@ def test_the_same_results_give_the_same_plots(tmp_path):
     faulty = {"contender": "ours", "setting": "12 retries", "lifecycles": 10, "rate": 0.1}
     rows = {"contender": "ours", "keys": "random", "kilobytes": 0.5, "rows": 10}
     rows["rows_per_second"] = SPREAD
+    together = {"case": "at once", "cpu_us": SPREAD, "callers": 1}
     small = {
         "calls": result_of("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
         "faults": result_of("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),
         "register_many": result_of("register_many", [rows, {**rows, "keys": "derived"}]),
+        "batching": result_of(
+            "batching",
+            [
+                {**together, "contender": "ours"},
+                {**together, "contender": "batched"},
+                {**together, "contender": "batched", "callers": 16},
+            ],
+        ),
     }
     first, second = tmp_path / "first", tmp_path / "second"
     names = [file.name for file in plots.draw(small, first)]
     for file in plots.draw(small, second):
         assert file.read_bytes() == (first / file.name).read_bytes()
-    assert names == ["cost-per-call.svg", "rows-per-second.svg", "doubled-writes.svg"]
+    assert names == [
+        "cost-per-call.svg",
+        "rows-per-second.svg",
+        "cost-when-batched.svg",
+        "doubled-writes.svg",
+    ]

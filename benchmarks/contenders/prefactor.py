@@ -17,13 +17,23 @@ from prefactor_http import BulkItem, BulkRequest, HttpClientConfig, PrefactorHtt
 
 @asynccontextmanager
 async def open_calls(url: str, **settings: Any) -> AsyncIterator[Calls]:
+    async with open_client(url, **settings) as client:
+        yield calls_of(client)
+
+
+@asynccontextmanager
+async def open_client(url: str, **settings: Any) -> AsyncIterator[PrefactorHttpClient]:
     known = {field.name for field in dataclasses.fields(HttpClientConfig)}
     given = {name: value for name, value in settings.items() if name in known}
     config = HttpClientConfig(api_url=url, api_token=workload.TOKEN, **given)
     async with PrefactorHttpClient(config) as client:
         if "max_connections" in settings.keys() - known:
             await _raise_connection_limit(client, settings["max_connections"])
-        yield {**_single_calls(client), **_many_calls(client)}
+        yield client
+
+
+def calls_of(client: PrefactorHttpClient) -> Calls:
+    return {**_single_calls(client), **_many_calls(client)}
 
 
 def _single_calls(client: PrefactorHttpClient) -> Calls:

@@ -18,6 +18,7 @@ NAMES = (
     "latency",
     "bulk",
     "register_many",
+    "batching",
     "retry",
     "faults",
     "rate_limit",

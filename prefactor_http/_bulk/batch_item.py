@@ -66,6 +66,7 @@ class BatchItem(Struct, eq=False):
         id: Id of the resource that the item refers to or creates, if it has one.
         external_identifier: The external identifier that the item sends, if any.
         agent_instance_id: Instance of the span that the item creates.
+        lane: Items of different lanes are not sent in one request.
         history_or_none: The history; None for most items, which their first request applies.
     """
 
@@ -79,6 +80,7 @@ class BatchItem(Struct, eq=False):
     id: str | None = None
     external_identifier: str | None = None
     agent_instance_id: str | None = None
+    lane: object = None
     history_or_none: ItemHistory | None = None
 
     @property

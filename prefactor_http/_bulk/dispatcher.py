@@ -92,6 +92,13 @@ class Dispatcher(ABC):
     def _on_reconciled(self) -> None:
         """Continue after the outcome of a held item was verified."""
 
+    def _is_transient(self, item: BatchItem, error: PrefactorApiError) -> bool:  # noqa: ARG002
+        """Whether a refused item may succeed later."""
+        return is_transient_http_error(error)
+
+    def _on_requeued(self, items: list[BatchItem]) -> None:  # noqa: B027 # jobs count nothing
+        """Note that items of a request wait again."""
+
     def _changes_route(self, item: BatchItem, error: PrefactorApiError) -> bool:  # noqa: ARG002
         """Whether to send a refused item again, in another way."""
         return False
@@ -147,6 +154,7 @@ class Dispatcher(ABC):
                     repeated.append(item)
         rest = [item for item in chunk.items if item.key in requeued]
         self._queue.dissolve(chunk, rest, [*held, *repeated])
+        self._on_requeued(rest)
         if repeated:
             groups = {item.group for item in repeated} - {None}
             self._queue.retry(Chunk(repeated, groups, needs_new_connection=True))
@@ -161,7 +169,7 @@ class Dispatcher(ABC):
         if not isinstance(error, PrefactorApiError):
             self._resolve_as(item, State.UNKNOWN, item.describe(error), failed.raw)
             return False
-        if is_transient_http_error(error):
+        if self._is_transient(item, error):
             return self._on_transient_error(item, error, failed.raw, now)
         return self._on_refusal(item, error, failed.raw, is_whole=False)
 

@@ -89,3 +89,6 @@ STREAM = BatchOperation("bulk.stream", "POST", "/bulk")
 REGISTER_MANY = BatchOperation(
     "agent_instances.register_many", "POST", "/bulk", only_registers=True
 )
+# What a client that batches calls sends. Its name is that of the API's operation.
+BATCHED = BatchOperation("bulk.execute", "POST", "/bulk")
+BATCHED_REGISTERS = BatchOperation("bulk.execute", "POST", "/bulk", only_registers=True)

@@ -3,13 +3,13 @@
 Items of a group keep their order, so two requests in flight never contain items of one group. A
 group is *busy* from when a request contains one of its items until that request has been handled.
 Its later items wait behind it. A request that will be sent again stays a `Chunk`, and its groups
-stay busy. An item without success *blocks* its group: later items of it are not sent.
+stay busy. In a job, an item without success *blocks* its group: later items of it are not sent.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 
 from msgspec import Struct, structs
 
@@ -17,6 +17,20 @@ from prefactor_http._bulk.batch_item import BatchItem
 
 _HEAD, _TAIL = b'{"items":[', b"]}"
 _MAX_BLOCKED_GROUPS = 4096
+
+
+class RefusedRequest(Struct, eq=False):
+    """A request that was refused as a whole, and was divided to find out why.
+
+    Attributes:
+        parts: Parts that were not accepted yet.
+        accepted: Size of the largest part that was accepted.
+        is_blamed: Whether one of its items was refused alone.
+    """
+
+    parts: int = 1
+    accepted: int = 0
+    is_blamed: bool = False
 
 
 class Chunk(Struct, eq=False):
@@ -31,6 +45,11 @@ class Chunk(Struct, eq=False):
         malformed: Responses to it that broke the API's contract.
         needs_new_connection: Whether it must not be sent over a pooled connection.
         ok: Keys of its items that were applied.
+        failures: Retries so far, if a batcher retries it.
+        has_reconnected: Whether a retry has followed a lost connection.
+        spent: Tokens of the retry budget that its retries have cost.
+        waited: Seconds that it has waited for retries.
+        refused: The refused request that it is a part of.
     """
 
     items: list[BatchItem]
@@ -41,6 +60,11 @@ class Chunk(Struct, eq=False):
     malformed: int = 0
     needs_new_connection: bool = False
     ok: Collection[str] = ()
+    failures: int = 0
+    has_reconnected: bool = False
+    spent: int = 0
+    waited: float = 0.0
+    refused: RefusedRequest | None = None
 
     @property
     def body(self) -> bytes:
@@ -55,13 +79,17 @@ class Chunk(Struct, eq=False):
 class BatchQueue:
     """Builds chunks from items such that no group is in two chunks at once.
 
+    Args:
+        blocks_groups: Whether an item that cannot be sent blocks its group.
+
     Attributes:
         unsendable: Items that will not be sent, because they are invalid or their group is blocked.
         has_requeued: Whether items at the front have been in a request, or waited for one. They
             are sent without waiting for a full chunk.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, blocks_groups: bool = True) -> None:
+        self._blocks_groups = blocks_groups
         self.unsendable: list[BatchItem] = []
         self.has_requeued = False
         self._waiting: deque[BatchItem] = deque()
@@ -85,10 +113,13 @@ class BatchQueue:
     def add(self, items: Iterable[BatchItem]) -> None:
         self._waiting.extend(items)
 
+    def append(self, item: BatchItem) -> None:
+        self._waiting.append(item)
+
     # Chunks of new items
 
     def next_chunk(
-        self, max_items: int, max_bytes: int, *, only_full: bool = False
+        self, max_items: int, max_bytes: int, *, only_full: bool = False, lane: object = None
     ) -> Chunk | None:
         """Build a chunk of the items that wait.
 
@@ -96,6 +127,7 @@ class BatchQueue:
             max_items: Maximum number of items.
             max_bytes: Maximum size of the request; one item alone may be larger.
             only_full: Whether to return None unless the chunk is full.
+            lane: Only items of this lane; None if all items are of one lane.
 
         Returns:
             The chunk, or None if nothing can be sent now.
@@ -104,7 +136,7 @@ class BatchQueue:
         deferred: list[BatchItem] = []
         groups: set[Hashable] = set()
         try:
-            is_full = self._choose(max_items, max_bytes, chosen, deferred, groups)
+            is_full = self._choose(max_items, max_bytes, chosen, deferred, groups, lane)
         except Exception:  # a caller's group was compared; no item may be lost
             self._waiting.extendleft(reversed(chosen + deferred))
             raise
@@ -126,13 +158,14 @@ class BatchQueue:
             chunk.is_part, chunk.failed_at = True, chosen[0].history.first_failed_at
         return chunk
 
-    def _choose(
+    def _choose(  # one loop without calls, see below
         self,
         max_items: int,
         max_bytes: int,
         chosen: list[BatchItem],
         deferred: list[BatchItem],
         groups: set[Hashable],
+        lane: object,
     ) -> bool:
         """Move waiting items into the next chunk, or defer them to the one after it.
 
@@ -152,7 +185,7 @@ class BatchQueue:
             item = waiting.popleft()
             group = item.group
             # The API accepts each key once per request. The second one waits for the next request.
-            is_deferred = item.key in keys
+            is_deferred = item.key in keys or (lane is not None and item.lane is not lane)
             if group is not None or item.error is not None:
                 try:
                     if self._set_aside(item, groups, deferred_groups):
@@ -198,7 +231,8 @@ class BatchQueue:
             self._busy[group].append(item)
         elif item.error is not None and group not in chosen and group not in deferred:
             self.unsendable.append(item)
-            self.block_group(group, is_certain=True)
+            if self._blocks_groups:
+                self.block_group(group, is_certain=True)
         else:
             return False
         return True
@@ -272,6 +306,27 @@ class BatchQueue:
             self._retries.insert(index, others)
         return one
 
+    def divide(
+        self, chunk: Chunk, choose: Callable[[list[BatchItem]], list[BatchItem]]
+    ) -> list[Chunk]:
+        """Replace a chunk by several, which are sent next.
+
+        Args:
+            chunk: The chunk.
+            choose: Chooses the items of the next part from those that are left. Items behind them
+                in their groups wait for them.
+
+        Returns:
+            The parts.
+        """
+        parts: list[Chunk] = []
+        rest: Chunk | None = chunk
+        while rest is not None:
+            part, rest = self._divide(rest, choose(rest.items))
+            parts.append(part)
+        self._retries.extendleft(reversed(parts))
+        return parts
+
     def _divide(self, chunk: Chunk, chosen: list[BatchItem]) -> tuple[Chunk, Chunk | None]:
         """Divide a chunk. Items behind the chosen ones in their groups wait for them."""
         groups = {item.group for item in chosen} - {None}
@@ -319,6 +374,11 @@ class BatchQueue:
             self.release_group(item.group)
         finally:
             self._requeue([item])
+
+    def occupy(self, group: Hashable | None) -> None:
+        """Make a group busy, until `release_group`, for an item that is sent without the queue."""
+        if group is not None:
+            self._busy[group] = deque()
 
     def release_group(self, group: Hashable | None) -> None:
         """Free a group whose held item has an outcome now."""

@@ -6,7 +6,7 @@ This module does no I/O, no retrying and reads no clock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -84,8 +84,12 @@ class PreparedRequest(Struct, Generic[T]):
         needs_new_connection: Whether the next attempt must not use a pooled connection.
         admitted_at: When the rate limiter last admitted the call; not set while it is idle.
         items: Number of items in a bulk request, or None.
+        sent_at: When the last attempt was sent, on the client's clock; set only if `is_timed`.
+        is_timed: Whether to set `sent_at`.
         status: HTTP status of the last response; set only while the process is instrumented.
         capture: Collects the response, if the call was made in a block that captures responses.
+        calls: The calls that a bulk request contains, if calls are batched.
+        trace: Its span; set only while the process is instrumented.
     """
 
     operation: Operation[T]
@@ -105,8 +109,12 @@ class PreparedRequest(Struct, Generic[T]):
     needs_new_connection: bool = False
     admitted_at: float = -math.inf
     items: int | None = None
+    sent_at: float = 0.0
+    is_timed: bool = False
     status: int | None = None
     capture: CapturedCall | None = None
+    calls: Sequence[PreparedRequest[Any]] = ()
+    trace: object = None
 
     def __repr__(self) -> str:
         # Error reporters show the local variables of each frame: no body, no headers.

@@ -17,6 +17,8 @@ from typing import Any, cast
 
 from msgspec import Struct
 
+from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
+
 
 class Sent(Struct, frozen=True, repr_omit_defaults=True, gc=False):
     """Values that a call sent and its response has to repeat; None if the call did not send one.
@@ -46,13 +48,25 @@ def sent_by_request(request: object, resource_id: str | None) -> Sent:
     """
     if resource_id is not None:
         return Sent(id=resource_id, status=_text(getattr(request, "status", None)))
+    return Sent(*names_in(request))
+
+
+def names_in(request: object) -> tuple[str | None, str | None, str | None]:
+    """Return the id, the external identifier and the instance that a new resource is sent with."""
+    if type(request) is RegisterAgentInstanceRequest:  # the most frequent one
+        return _text(request.id), _text(request.external_identifier), None
     details = getattr(request, "details", request)
     if isinstance(details, dict):
-        return _sent_by_fields(cast("dict[str, Any]", details))
-    return Sent(
-        id=_text(getattr(details, "id", None)),
-        external_identifier=_text(getattr(details, "external_identifier", None)),
-        agent_instance_id=_text(getattr(details, "agent_instance_id", None)),
+        fields = cast("dict[str, Any]", details)
+        return (
+            _text(fields.get("id")),
+            _text(fields.get("external_identifier")),
+            _text(fields.get("agent_instance_id")),
+        )
+    return (
+        _text(getattr(details, "id", None)),
+        _text(getattr(details, "external_identifier", None)),
+        _text(getattr(details, "agent_instance_id", None)),
     )
 
 

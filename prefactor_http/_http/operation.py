@@ -87,6 +87,7 @@ class Operation(Generic[T]):
         repeatable: Whether the API documents an idempotency key for the operation. If not, no key
             is sent, and a call is never repeated after an attempt with an unknown outcome.
         sends_key: Whether the body has an idempotency key at its top level.
+        is_batchable: Whether the call can be an item of a bulk request, with its own key.
         has_secret: Whether a response may contain a secret, so that errors quote nothing of it.
         is_anonymous: Tells whether a request contains nothing that its response has to repeat. Set
             for operations that create many resources.
@@ -120,6 +121,7 @@ class Operation(Generic[T]):
         self.carries_items: bool = carries_items
         self.repeatable: bool = repeatable
         self.sends_key: bool = repeatable and not carries_items
+        self.is_batchable: bool = bulk is not None and self.sends_key and method != "GET"
         self.has_secret: bool = has_secret
         self.is_anonymous = is_anonymous
         # The bulk engine checks each item.
@@ -257,6 +259,7 @@ class RawOperation(Operation[dict[str, Any]]):
         self.carries_items = False
         self.repeatable = True
         self.sends_key = True
+        self.is_batchable = False
         self.has_secret = False
         self.is_anonymous = None
         self._is_checked = False  # the client does not know what the response has to repeat

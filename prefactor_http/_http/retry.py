@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import msgspec
 
-from prefactor_http._http.backoff import backoff
 from prefactor_http._http.captured_response import (
     Capture,
     CapturedCall,
@@ -25,9 +24,6 @@ from prefactor_http._http.captured_response import (
 )
 from prefactor_http._http.codec import (
     GET,
-    IDEMPOTENCY_IN_PROGRESS,
-    TOO_EARLY,
-    TOO_MANY_REQUESTS,
     UNAUTHORIZED,
     PreparedRequest,
     contradiction_failure,
@@ -43,13 +39,20 @@ from prefactor_http._http.reconciliation import may_reconcile, reconcile
 from prefactor_http._http.reporting import LOG, report_attempt, report_retry, retry_reason
 from prefactor_http._http.response import Failure, Response, WriteStatus
 from prefactor_http._http.retry_budget import FIRST_SUCCESS, retry_cost
+from prefactor_http._http.retry_decisions import (
+    BUDGET_EXHAUSTED,
+    DEADLINE_TOO_EARLY,
+    RETRY_AFTER_TOO_LONG,
+    is_retry_after_too_long,
+    retry_delay,
+    should_retry,
+)
 from prefactor_http._http.state import ClientState
 from prefactor_http._http.token_source import TokenSource
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.events import Retry as RetryEvent
 from prefactor_http.exceptions import (
     PrefactorClientError,
-    PrefactorConflictError,
     PrefactorHttpError,
 )
 
@@ -58,8 +61,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The retry after a contradiction uses a new connection. A second one is the server's own answer.
-MAX_CONTRADICTIONS = 1
 SUSPECT_STATUSES = frozenset({400, 404, 409, 422})
 
 
@@ -147,7 +148,7 @@ class Retry:
             self.state.timeouts.stop(timeout)
         raise interruption_error(prepared, reason, deadline)
 
-    async def attempt(  # noqa: C901 # the path of every call: each step is one branch
+    async def attempt(  # noqa: C901, PLR0912 # the path of every call: each step is one branch
         self, prepared: PreparedRequest[T], *, may_replace_token: bool = True
     ) -> T | Failure:
         """Make one attempt, once the rate limiter admits it and a slot is free.
@@ -169,7 +170,9 @@ class Retry:
             or prepared.capture is not None
             or LOG.isEnabledFor(logging.DEBUG)
         )
-        started = state.clock.monotonic() if is_observed else 0.0
+        started = 0.0
+        if is_observed or prepared.is_timed:
+            started = prepared.sent_at = state.clock.monotonic()
         try:
             response = await state.transport.attempt(prepared, config.request_timeout)
         finally:
@@ -317,31 +320,18 @@ class _RetryLoop(Generic[T]):
         return await self._retry.attempt(self._prepared)
 
     def _should_retry(self, outcome: T | Failure) -> bool:
-        if not isinstance(outcome, Failure) or outcome.permanent:
-            return False
-        if outcome.contradicts:
-            return (
-                self._prepared.is_repeatable and self._prepared.contradictions <= MAX_CONTRADICTIONS
-            )
-        if outcome.status is not None and not outcome.lost:
-            if _is_in_progress(outcome.error):
-                return self._prepared.operation.repeatable
-            if outcome.status not in self._config.retry_on_status_codes:
-                return False
-            if outcome.status in {TOO_MANY_REQUESTS, TOO_EARLY}:
-                return True
-        return outcome.write_status is WriteStatus.NOT_SENT or self._prepared.is_repeatable
+        return isinstance(outcome, Failure) and should_retry(self._prepared, outcome, self._config)
 
     def _wait(self, state: RetryCallState) -> float:
         failure = _failure_of(state)
-        if failure.contradicts:
-            return 0.0
-        if failure.disconnected and not self._has_reconnected:
-            # Most likely the server had closed a kept-alive connection: reconnect immediately.
-            self._has_reconnected = True
-            return 0.0
-        retry = state.attempt_number - 1
-        return max(backoff(self._config, retry), failure.retry_after or 0.0)
+        delay = retry_delay(
+            failure,
+            state.attempt_number - 1,
+            self._config,
+            has_reconnected=self._has_reconnected,
+        )
+        self._has_reconnected |= failure.disconnected and not failure.contradicts
+        return delay
 
     def _stop(self, state: RetryCallState) -> bool:
         failure = _failure_of(state)
@@ -349,18 +339,18 @@ class _RetryLoop(Generic[T]):
         if state.attempt_number > self._config.max_retries:
             self._is_exhausted = self._config.max_retries > 0
             return True
-        if failure.retry_after is not None and failure.retry_after > self._config.max_retry_delay:
-            error.add_note("not retried: Retry-After is longer than max_retry_delay")
+        if is_retry_after_too_long(failure, self._config):
+            error.add_note(RETRY_AFTER_TOO_LONG)
             return True
         expires_at = self._prepared.expires_at
         now = self._state.clock.monotonic()
         if expires_at is not None and now + state.upcoming_sleep >= expires_at:
-            error.add_note("not retried: the deadline ends before the next attempt")
+            error.add_note(DEADLINE_TOO_EARLY)
             return True
         cost = retry_cost(failure)
         if not self._state.budget.withdraw(cost):
             error.retry_budget_exhausted = True
-            error.add_note("not retried: the client's retry budget is exhausted")
+            error.add_note(BUDGET_EXHAUSTED)
             return True
         self._spent += cost
         return False
@@ -431,7 +421,3 @@ def _failure_of(state: RetryCallState) -> Failure:
 def _outcome_of(state: RetryCallState) -> Any:
     assert state.outcome is not None  # noqa: S101 # tenacity calls this after an attempt
     return state.outcome.result()
-
-
-def _is_in_progress(error: PrefactorHttpError) -> bool:
-    return isinstance(error, PrefactorConflictError) and error.code == IDEMPOTENCY_IN_PROGRESS

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.captured_response import (
@@ -32,7 +32,7 @@ from prefactor_http.exceptions import PrefactorClientError
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-_CLOSED = "the client is closed: enter it again with `async with`"
+CLOSED = "the client is closed: enter it again with `async with`"
 _CLOSED_MEANWHILE = "the client was closed"
 _FORKED = "the client was opened before this process was forked: make a new client in each process"
 _OTHER_LOOP = (
@@ -41,6 +41,16 @@ _OTHER_LOOP = (
 )
 
 T = TypeVar("T")
+
+
+class Drainable(Protocol):
+    """Holds calls that wait to be sent together."""
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
+        """Send the calls, and wait for their results for at most ``timeout`` seconds."""
+
+    def forget(self) -> None:
+        """Drop the calls: their event loop has ended, or runs in the parent process."""
 
 
 class ClientState:
@@ -54,6 +64,7 @@ class ClientState:
 
     Attributes:
         tokens: Source of tokens, if ``api_token`` is a function.
+        batchers: What holds calls back to send them together; closing drains it.
         capture_count: Number of open blocks that capture responses.
     """
 
@@ -82,6 +93,7 @@ class ClientState:
             self.tokens = TokenSource(
                 config.api_token, config, clock, self.redactor, self.transport.set_token
             )
+        self.batchers: dict[Drainable, None] = {}
         self.capture_count: int = 0
         self.is_closed: bool = False
         self._max_connections = config.max_connections
@@ -128,7 +140,7 @@ class ClientState:
                 event loop.
         """
         if self.is_closed:
-            raise PrefactorClientError(_CLOSED)
+            raise PrefactorClientError(CLOSED)
         if self._loop is None:
             self.open()
         elif self._pid != os.getpid() or asyncio.get_running_loop() is not self._loop:
@@ -229,12 +241,19 @@ class ClientState:
         self.is_closed = True
         self._loop = None
         self.background.forget()
+        for batcher in self.batchers:
+            batcher.forget()
+        self.batchers.clear()
         self.timeouts.clear()
         if self.tokens is not None:
             self.tokens.forget_task()
 
     async def _close_on_own_loop(self, drain_timeout: float) -> None:
         drain_timeout = await self.background.close(drain_timeout)
+        for batcher in [*self.batchers]:
+            started = self.clock.monotonic()
+            await batcher.drain(drain_timeout)
+            drain_timeout = max(0.0, drain_timeout - (self.clock.monotonic() - started))
         self.is_closed = True
         try:
             self.timeouts.interrupt(only_unlimited=True)

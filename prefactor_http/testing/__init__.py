@@ -2,7 +2,13 @@
 
 from prefactor_http.testing.faults.faults import RANDOM_FAULTS, ErrorBody, Fault, FaultKind
 from prefactor_http.testing.faults.item_faults import TRANSIENT_CODES
-from prefactor_http.testing.server.key_store import IdempotencyPolicy, OnConcurrent, OnMismatch
+from prefactor_http.testing.server.bulk_policy import BulkPolicy, OnUnknownType
+from prefactor_http.testing.server.key_store import (
+    IdempotencyPolicy,
+    KeyScope,
+    OnConcurrent,
+    OnMismatch,
+)
 from prefactor_http.testing.server.ledger import Effect, Write
 from prefactor_http.testing.server.rate_limit import RateLimit
 from prefactor_http.testing.server.recorded_request import RecordedRequest
@@ -12,14 +18,17 @@ from prefactor_http.testing.server.thread import serving
 __all__ = [
     "RANDOM_FAULTS",
     "TRANSIENT_CODES",
+    "BulkPolicy",
     "Effect",
     "ErrorBody",
     "Fault",
     "FaultKind",
     "IdempotencyPolicy",
+    "KeyScope",
     "LocalPrefactor",
     "OnConcurrent",
     "OnMismatch",
+    "OnUnknownType",
     "RateLimit",
     "RecordedRequest",
     "Write",

@@ -10,11 +10,12 @@ from prefactor_http.testing import (
     Fault,
     FaultKind,
     IdempotencyPolicy,
+    KeyScope,
     OnConcurrent,
     OnMismatch,
 )
 from prefactor_http.testing.resources.response import Success
-from prefactor_http.testing.server.key_store import KeyStore
+from prefactor_http.testing.server.key_store import KeyedWrite, KeyStore
 
 SLOW = Fault(FaultKind.DELAYED, seconds=0.2)
 
@@ -49,6 +50,33 @@ async def test_keys_are_scoped_to_their_action(caller):
     body = {"idempotency_key": "one-key"}
     assert (await caller.post(f"/agent_instance/{instance_id}/start", body)).status == 200
     assert (await caller.post(f"/agent_instance/{instance_id}/finish", body)).status == 200
+
+
+async def test_keys_can_be_scoped_to_their_route(api, caller):
+    api.policy = IdempotencyPolicy(scope=KeyScope.ROUTE)
+    item = caller.item()
+    single = {name: value for name, value in item.items() if name != "_type"}
+    for _ in range(2):
+        await caller.bulk(item)
+        await caller.post("/agent_instance/register", single)
+    assert (len(api.instances), api.replays) == (2, 2)
+    assert [tuple(write) for write in api.doubled] == [
+        ("agent_instances.register", item["idempotency_key"])
+    ]
+
+
+async def test_a_route_forgets_its_own_key_when_a_response_is_lost(api, caller):
+    forgetful = frozenset({"agent_instances.register"})
+    api.policy = IdempotencyPolicy(scope=KeyScope.ROUTE, forget_when_lost=forgetful)
+    item = caller.item()
+    single = {name: value for name, value in item.items() if name != "_type"}
+    await caller.post("/agent_instance/register", single)
+    api.fail_next(FaultKind.APPLIED_THEN_500, operation="bulk.execute")
+    await caller.bulk(item)
+    await caller.post("/agent_instance/register", single)
+    assert (len(api.instances), api.replays) == (2, 1)
+    await caller.bulk(item)
+    assert (len(api.instances), api.replays) == (3, 1)
 
 
 async def test_other_content_for_a_known_key_is_a_conflict(api, caller):
@@ -174,12 +202,13 @@ async def test_a_key_can_be_forgotten_when_its_response_is_lost(api, caller):
 def test_keys_expire():
     now = 100.0
     store = KeyStore(IdempotencyPolicy(expires_after=60.0), lambda: now)
-    store.store("action", "key", b"digest", Success(None))
+    write = KeyedWrite("action", "key")
+    store.store(write, b"digest", Success(None))
     now = 159.0
-    assert store.find("action", "key") is not None
+    assert store.find(write) is not None
     now = 160.0
-    assert store.find("action", "key") is None
-    assert store.find("action", "key") is None
+    assert store.find(write) is None
+    assert store.find(write) is None
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "with blank", "bell\a", "naïve", 12])

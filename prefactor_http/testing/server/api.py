@@ -18,7 +18,9 @@ from prefactor_http.testing.resources.response import (
     bad_token,
     encode,
 )
-from prefactor_http.testing.server.key_store import KeyStore, OnMismatch
+from prefactor_http.testing.server.bulk_policy import BulkPolicy
+from prefactor_http.testing.server.delays import Delays
+from prefactor_http.testing.server.key_store import KeyedWrite, KeyStore, OnMismatch
 from prefactor_http.testing.server.ledger import Ledger, digest_of
 from prefactor_http.testing.server.request_parser import Invocation
 
@@ -33,13 +35,13 @@ class ApiResponse:
         status: HTTP status.
         body: The JSON body.
         retry_after: Seconds for the ``Retry-After`` header, or None.
-        writes: Action and key of each write that the body reports as successful.
+        writes: The keyed writes that the body reports as successful.
     """
 
     status: int
     body: bytes
     retry_after: int | None = None
-    writes: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    writes: list[KeyedWrite] = field(default_factory=list[KeyedWrite])
 
 
 def error_response(error: ApiError) -> ApiResponse:
@@ -50,12 +52,23 @@ class Api:
     """Runs invocations; a keyed write takes effect once."""
 
     def __init__(
-        self, account: Account, keys: KeyStore, ledger: Ledger, item_faults: ItemFaults
+        self,
+        *,
+        account: Account,
+        keys: KeyStore,
+        ledger: Ledger,
+        item_faults: ItemFaults,
+        bulk_policy: BulkPolicy,
+        service_time: float,
+        delays: Delays,
     ) -> None:
         self.account = account
+        self.bulk_policy = bulk_policy
+        self.service_time = service_time
         self._keys = keys
         self._ledger = ledger
         self._item_faults = item_faults
+        self._delays = delays
 
     def record_received(self, invocations: Iterable[Invocation]) -> None:
         """Record the writes of a request in the ledger before any of them can fail."""
@@ -65,15 +78,15 @@ class Api:
                 self._ledger.record_received(action.name, invocation.key, invocation.raw)
                 self._ledger.flat_items += invocation.flat
 
-    def run_single(self, context: Context, invocation: Invocation) -> ApiResponse:
+    async def run_single(self, context: Context, invocation: Invocation) -> ApiResponse:
         try:
-            success = self._run(context, invocation)
+            success = await self._serve(context, invocation)
         except ApiError as error:
             return error_response(error)
         body = encode(self._envelope(success))
         return ApiResponse(200, body, writes=keyed_writes([invocation]))
 
-    def run_bulk(self, context: Context, invocations: Sequence[Invocation]) -> ApiResponse:
+    async def run_bulk(self, context: Context, invocations: Sequence[Invocation]) -> ApiResponse:
         """Run the items of a bulk request in order and stop at the first error (contract §9)."""
         self._ledger.largest_bulk = max(self._ledger.largest_bulk, len(invocations))
         outputs: dict[str, JsonObject] = {}
@@ -81,14 +94,27 @@ class Api:
         for invocation in invocations:
             try:
                 self._item_faults.raise_next(invocation.key)
-                success = self._run(context, invocation)
+                success = await self._serve(context, invocation)
             except ApiError as error:
                 outputs[str(invocation.key)] = error.envelope()
                 break
-            outputs[str(invocation.key)] = self._envelope(success)
+            outputs[str(invocation.key)] = self._envelope(
+                success, has_control=self.bulk_policy.has_control
+            )
             succeeded.append(invocation)
         body = encode({"status": "success", "outputs": outputs})
         return ApiResponse(200, body, writes=keyed_writes(succeeded))
+
+    async def _serve(self, context: Context, invocation: Invocation) -> Success:
+        """Work on an invocation for the service time, then run it."""
+        if self.service_time:
+            writes = keyed_writes([invocation])
+            await self._keys.wait_for_concurrent(writes)
+            for write in writes:
+                self._keys.check_free(write)
+            with self._keys.in_progress(writes):
+                await self._delays.wait(self.service_time)
+        return self._run(context, invocation)
 
     def _run(self, context: Context, invocation: Invocation) -> Success:
         action = invocation.action
@@ -111,8 +137,9 @@ class Api:
             success = action.run(context, Fields(invocation.fields))
             self._ledger.record_effect(action.name, None, success.resource_id)
             return success
+        write = KeyedWrite(action.name, key, invocation.in_bulk)
         digest = digest_of(_canonical(invocation.fields))
-        stored = self._keys.find(action.name, key)
+        stored = self._keys.find(write)
         if stored is not None:
             if stored.digest != digest:
                 self._ledger.record_key_reuse(action.name, key)
@@ -126,15 +153,15 @@ class Api:
         try:
             success = action.run(context, Fields(invocation.fields))
         except ApiError as error:
-            self._keys.store(action.name, key, digest, error)
+            self._keys.store(write, digest, error)
             raise
         self._ledger.record_effect(action.name, key, success.resource_id)
-        self._keys.store(action.name, key, digest, success)
+        self._keys.store(write, digest, success)
         return success
 
-    def _envelope(self, success: Success) -> JsonObject:
+    def _envelope(self, success: Success, *, has_control: bool = True) -> JsonObject:
         envelope = success.envelope()
-        if success.control_of is not None:
+        if has_control and success.control_of is not None:
             instance = self.account.instances[success.control_of]
             if instance["status"] == "terminated":
                 reason = instance["termination_reason"]
@@ -142,10 +169,10 @@ class Api:
         return envelope
 
 
-def keyed_writes(invocations: Iterable[Invocation]) -> list[tuple[str, str]]:
-    """Return action and key of each write that has a key."""
+def keyed_writes(invocations: Iterable[Invocation]) -> list[KeyedWrite]:
+    """Return the writes that have a key."""
     return [
-        (invocation.action.name, invocation.key)
+        KeyedWrite(invocation.action.name, invocation.key, invocation.in_bulk)
         for invocation in invocations
         if invocation.key is not None
         and not isinstance(invocation.action, ApiError)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
 
@@ -22,6 +21,7 @@ from prefactor_http.testing.faults.faults import (
 from prefactor_http.testing.faults.script import FaultScript
 from prefactor_http.testing.server import response_writer
 from prefactor_http.testing.server.api import ApiResponse
+from prefactor_http.testing.server.delays import Delays
 from prefactor_http.testing.server.dispatcher import Dispatcher, IncomingRequest
 from prefactor_http.testing.server.key_store import KeyStore
 from prefactor_http.testing.server.recorded_request import RecordedRequest
@@ -44,6 +44,7 @@ class Application:
         dispatcher: Dispatcher,
         keys: KeyStore,
         script: FaultScript,
+        delays: Delays,
         stall: float,
         record: bool,
         on_request: Callable[[RecordedRequest], object] | None,
@@ -52,19 +53,19 @@ class Application:
         self._dispatcher = dispatcher
         self._keys = keys
         self._script = script
+        self._delays = delays
         self._stall = stall
         self._record = record
         self._on_request = on_request
-        self._stopping = asyncio.Event()
         self._detached: set[asyncio.Task[ApiResponse]] = set()
 
     def open(self) -> None:
         """Accept requests, also after ``close``."""
-        self._stopping.clear()
+        self._delays.allow()
 
     async def close(self) -> None:
         """End all stalls and delays."""
-        self._stopping.set()
+        self._delays.end()
         await asyncio.gather(*self._detached)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -99,7 +100,7 @@ class Application:
             record.body = incoming.body
         response: web.StreamResponse
         if fault is None:
-            result = await self._dispatcher.dispatch(incoming)
+            result = await self._dispatch(incoming)
             response = response_writer.complete(result, headers)
         elif fault.kind in ERRORS_BEFORE_WRITE:
             response = self._refuse(incoming, fault, headers)
@@ -109,11 +110,15 @@ class Application:
             )
             response = response_writer.complete(result, headers)
         else:
-            result = await self._dispatcher.dispatch(incoming)
+            result = await self._dispatch(incoming)
             response = await self._inject(incoming, result, fault, headers)
         if record is not None:
             record.status = response.status
         return response
+
+    async def _dispatch(self, incoming: IncomingRequest) -> ApiResponse:
+        dispatching = self._dispatcher.dispatch(incoming)
+        return await (self._detach(dispatching) if self._dispatcher.takes_time else dispatching)
 
     def _log_request(
         self, incoming: IncomingRequest, fault: Fault | None
@@ -181,8 +186,8 @@ class Application:
     def _count_lost(self, result: ApiResponse) -> None:
         if result.writes:
             self.log.responses_lost += 1
-            for action, key in result.writes:
-                self._keys.response_lost(action, key)
+            for write in result.writes:
+                self._keys.response_lost(write)
 
     def _count_delivered(self, result: ApiResponse) -> None:
         """Undo ``_count_lost``: the client waited until the stall was over."""
@@ -194,15 +199,10 @@ class Application:
 
         When the client disconnects, aiohttp cancels the handler.
         """
-        await self._wait(self._stall if fault.seconds is None else fault.seconds)
+        await self._delays.wait(self._stall if fault.seconds is None else fault.seconds)
 
     async def _delay(self, fault: Fault) -> None:
-        await self._wait(_DELAY if fault.seconds is None else fault.seconds)
-
-    async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await self._delays.wait(_DELAY if fault.seconds is None else fault.seconds)
 
     async def _detach(self, dispatching: Coroutine[None, None, ApiResponse]) -> ApiResponse:
         """Finish a slow request even if the client disconnects, as a real server does."""

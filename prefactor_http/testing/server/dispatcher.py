@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from prefactor_http.testing.faults.item_faults import ItemFaults
 from prefactor_http.testing.resources.action import Action
 from prefactor_http.testing.resources.response import ApiError, not_found
 from prefactor_http.testing.resources.state import ServerState
@@ -54,18 +53,23 @@ class Dispatcher:
         self,
         *,
         state: ServerState,
-        item_faults: ItemFaults,
+        api: Api,
         keys: KeyStore,
         ledger: Ledger,
         bucket: TokenBucket | None,
         max_request_size: int | None,
     ) -> None:
         self._state = state
-        self._api = Api(state.account, keys, ledger, item_faults)
+        self._api = api
         self._keys = keys
         self._ledger = ledger
         self._bucket = bucket
         self._max_request_size = max_request_size
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether a client can disconnect while its request is being worked on."""
+        return bool(self._api.service_time)
 
     def record_refused(self, incoming: IncomingRequest, *, final: bool) -> None:
         """Record the writes of a request that is refused without being run.
@@ -80,8 +84,8 @@ class Dispatcher:
             return  # A request that cannot be parsed has no writes.
         self._api.record_received(invocations)
         if final:
-            for action, key in keyed_writes(invocations):
-                self._ledger.record_refusal(action, key)
+            for write in keyed_writes(invocations):
+                self._ledger.record_refusal(write.action, write.key)
 
     async def dispatch(
         self, incoming: IncomingRequest, delay: Callable[[], Awaitable[None]] | None = None
@@ -103,21 +107,22 @@ class Dispatcher:
         writes = keyed_writes(invocations)
         await self._keys.wait_for_concurrent(writes)
         if delay is not None:
-            done = self._keys.begin(writes)
-            try:
+            with self._keys.in_progress(writes):
                 await delay()
-            finally:
-                self._keys.end(done)
         context = self._state.context(token)
         if incoming.is_bulk:
-            return self._api.run_bulk(context, invocations)
-        return self._api.run_single(context, invocations[0])
+            return await self._api.run_bulk(context, invocations)
+        return await self._api.run_single(context, invocations[0])
 
     def _parse(self, incoming: IncomingRequest) -> list[Invocation]:
         if self._max_request_size is not None and len(incoming.body) > self._max_request_size:
             raise ApiError(413, "payload_too_large", "The request is too large.")
         if incoming.is_bulk:
-            return parse_bulk(incoming.body, max_key_length=self._keys.policy.longest_bulk_key)
+            return parse_bulk(
+                incoming.body,
+                policy=self._api.bulk_policy,
+                max_key_length=self._keys.policy.longest_bulk_key,
+            )
         if incoming.route is None:
             raise not_found(incoming.path)
         action, resource_id = incoming.route

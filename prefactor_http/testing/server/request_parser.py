@@ -15,6 +15,7 @@ from prefactor_http.testing.resources.response import (
     bad_request,
     invalid_field,
 )
+from prefactor_http.testing.server.bulk_policy import BulkPolicy
 from prefactor_http.testing.server.key_store import check_key
 from prefactor_http.testing.server.routes import BULK_TYPES
 
@@ -41,6 +42,7 @@ class Invocation:
         key: The idempotency key.
         raw: The bytes as received. Every attempt of a call must send the same bytes.
         flat: Whether a bulk item has its fields at the top level instead of in ``details``.
+        in_bulk: Whether it is an item of a bulk request.
     """
 
     action: Action | ApiError
@@ -48,6 +50,7 @@ class Invocation:
     key: str | None
     raw: bytes
     flat: bool = False
+    in_bulk: bool = False
 
 
 def parse_single(
@@ -69,27 +72,27 @@ def parse_single(
     return Invocation(action, fields, key, body)
 
 
-def parse_bulk(body: bytes, *, max_key_length: int) -> list[Invocation]:
+def parse_bulk(body: bytes, *, policy: BulkPolicy, max_key_length: int) -> list[Invocation]:
     """Parse a bulk request.
 
     Raises:
-        ApiError: There are no items, an item is not an object, or a key is missing, invalid or
-            repeated. No item of the request is run then.
+        ApiError: There are no items or too many, an item is not an object, a key is missing,
+            invalid or repeated, or a type is unknown and the policy refuses the request. No item
+            of the request is run then.
     """
     try:
         items = _decode_items(body).items
     except msgspec.DecodeError as error:
         raise bad_request(f"The body has no list of items: {error}.") from None
-    if not items:
-        raise invalid_field("items", "must have at least one item")
-    invocations = [_parse_item(bytes(item), max_key_length) for item in items]
+    policy.check_size(items)
+    invocations = [_parse_item(bytes(item), policy, max_key_length) for item in items]
     keys = [invocation.key for invocation in invocations]
     if len(set(keys)) < len(keys):
         raise invalid_field(_KEY, "must be unique within the request")
     return invocations
 
 
-def _parse_item(raw: bytes, max_key_length: int) -> Invocation:
+def _parse_item(raw: bytes, policy: BulkPolicy, max_key_length: int) -> Invocation:
     fields = _body_fields(raw)
     key = check_key(
         fields.pop(_KEY, None), min_length=_MIN_BULK_KEY_LENGTH, max_length=max_key_length
@@ -99,14 +102,14 @@ def _parse_item(raw: bytes, max_key_length: int) -> Invocation:
     name = fields.pop(_TYPE, None)
     if not isinstance(name, str):
         raise invalid_field(_TYPE, "is required")
-    action = BULK_TYPES.get(name)
+    action = None if name in policy.unknown_types else BULK_TYPES.get(name)
     if action is None:
-        return Invocation(bad_request(f"Unknown _type {name!r}."), fields, key, raw)
+        return Invocation(policy.unknown_type(name), fields, key, raw, in_bulk=True)
     flat = action.wraps and "details" not in fields
     if flat:
         ids = {name: fields.pop(name) for name in (action.id_field,) if name in fields}
         fields = {**ids, "details": fields}
-    return Invocation(action, fields, key, raw, flat)
+    return Invocation(action, fields, key, raw, flat, in_bulk=True)
 
 
 def _body_fields(body: bytes) -> JsonObject:

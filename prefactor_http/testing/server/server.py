@@ -14,7 +14,10 @@ from prefactor_http.testing.faults.item_faults import ItemFaults
 from prefactor_http.testing.faults.script import FaultScript
 from prefactor_http.testing.resources.response import JsonObject, encode
 from prefactor_http.testing.resources.state import ServerState
+from prefactor_http.testing.server.api import Api
 from prefactor_http.testing.server.application import Application
+from prefactor_http.testing.server.bulk_policy import BulkPolicy
+from prefactor_http.testing.server.delays import Delays
 from prefactor_http.testing.server.dispatcher import Dispatcher
 from prefactor_http.testing.server.key_store import IdempotencyPolicy, KeyStore
 from prefactor_http.testing.server.ledger import Effect, Ledger, Write
@@ -56,8 +59,14 @@ class LocalPrefactor:
         retry_after: Seconds in the ``Retry-After`` of random 429 and 503 responses.
         stall: Default time in seconds that a stalled response is held back.
         policy: How idempotency keys are treated.
+        bulk_policy: How bulk requests are treated.
         record: Whether ``requests`` keeps every attempt.
-        rate_limit: The rate limit; None for no limit.
+        rate_limit: The rate limit in requests per second, a bulk request being one request; None
+            for no limit.
+        service_time: Seconds that the server works on a call or on an item of a bulk request. It
+            works on all calls at once, and on the items of a request one after another: a request
+            of 50 items takes 50 times as long as a call. The server finishes a request even if the
+            client disconnects.
         item_faults: Fraction of bulk items that fail at random with a transient error, 0 to 1.
         largest_request: Maximum body size in bytes; larger requests get a 413. None for no limit.
         close_spans_on_terminate: Whether terminating an instance cancels its open spans.
@@ -88,8 +97,10 @@ class LocalPrefactor:
         retry_after: int = 0,
         stall: float = 30.0,
         policy: IdempotencyPolicy | None = None,
+        bulk_policy: BulkPolicy | None = None,
         record: bool = True,
         rate_limit: RateLimit | None = None,
+        service_time: float = 0.0,
         item_faults: float = 0.0,
         largest_request: int | None = None,
         close_spans_on_terminate: bool = False,
@@ -110,9 +121,19 @@ class LocalPrefactor:
             refuse_version_clashes=refuse_version_clashes,
         )
         self._item_faults = ItemFaults(rate=item_faults, seed=seed)
+        delays = Delays()
+        self._api = Api(
+            account=self._state.account,
+            keys=self._keys,
+            ledger=self._ledger,
+            item_faults=self._item_faults,
+            bulk_policy=bulk_policy or BulkPolicy(),
+            service_time=service_time,
+            delays=delays,
+        )
         dispatcher = Dispatcher(
             state=self._state,
-            item_faults=self._item_faults,
+            api=self._api,
             keys=self._keys,
             ledger=self._ledger,
             bucket=None if rate_limit is None else TokenBucket(rate_limit, time.monotonic),
@@ -122,6 +143,7 @@ class LocalPrefactor:
             dispatcher=dispatcher,
             keys=self._keys,
             script=self._script,
+            delays=delays,
             stall=stall,
             record=record,
             on_request=on_request,
@@ -226,6 +248,24 @@ class LocalPrefactor:
     @policy.setter
     def policy(self, policy: IdempotencyPolicy) -> None:
         self._keys.policy = policy
+
+    @property
+    def bulk_policy(self) -> BulkPolicy:
+        """How bulk requests are treated. May be replaced at any time."""
+        return self._api.bulk_policy
+
+    @bulk_policy.setter
+    def bulk_policy(self, policy: BulkPolicy) -> None:
+        self._api.bulk_policy = policy
+
+    @property
+    def service_time(self) -> float:
+        """Seconds that the server works on a call or a bulk item. May be changed at any time."""
+        return self._api.service_time
+
+    @service_time.setter
+    def service_time(self, seconds: float) -> None:
+        self._api.service_time = seconds
 
     def forget_keys(self, actions: Iterable[str]) -> None:
         """Forget the keys of these actions, as if they had expired.

@@ -35,7 +35,8 @@ import prefactor_http
 
 # Share of the lifecycles by way; what a lifecycle is, is the same for all.
 SHARES = {
-    "direct": 0.55,
+    "direct": 0.35,
+    "batched": 0.20,
     "tls": 0.05,
     "execute": 0.12,
     "stream": 0.14,

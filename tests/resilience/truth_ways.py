@@ -203,6 +203,9 @@ WAYS: dict[str, Way] = {
     "tls": Way(
         partial(_run_calls, way="tls", offset=500, tls=True), settings={"at_handshake": 0.5}
     ),
+    "batched": Way(
+        partial(_run_calls, way="batched", offset=600, view=lambda client: client.batched())
+    ),
     "execute": Way(
         _run_requests,
         settings={"script": [{"fault": "too_large_413", "operation": "bulk", "times": 5}]},

@@ -37,7 +37,7 @@ class Workspace:
         # Bytecode would be reused for a changed file of the same size and second.
         return {**os.environ, "PYTHONPATH": str(self.path), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def first_failure(self, *tests: str) -> str | None:
+    def first_failure(self, *tests: str, seconds: float = _SLOWEST) -> str | None:
         """Run tests in the copy until one fails, and return its id.
 
         Raises:
@@ -49,7 +49,7 @@ class Workspace:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=_SLOWEST,
+            timeout=seconds,
             check=False,
         )
         if done.returncode not in {0, _TESTS_FAILED}:

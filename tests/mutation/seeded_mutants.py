@@ -1,7 +1,7 @@
 """Mistakes that a client could make, each with a test that detects it.
 
-``python tests/mutation/seeded_mutants.py`` applies each one to a copy of the repository and runs its
-test, which must fail. ``test_seeded_mutants.py`` does so with a few.
+``python tests/mutation/seeded_mutants.py`` applies each one to a copy of the repository and runs
+its test, which must fail. ``test_seeded_mutants.py`` does so with a few.
 """
 
 # ruff: noqa: T201
@@ -111,7 +111,8 @@ MUTANTS = [
             except asyncio.CancelledError:
                 response = await state.transport.attempt(prepared, config.request_timeout)
 """,
-        "tests/resilience/test_cancellation_notes.py",
+        "tests/resilience/test_cancellation_notes.py::"
+        "test_a_cancelled_write_in_flight_may_have_been_applied",
     ),
     Mutant(
         "redirects are followed",
@@ -125,7 +126,7 @@ MUTANTS = [
         "_http/retry.py",
         "            failure.contradicts, failure.write_status = True, WriteStatus.UNKNOWN\n",
         "            pass\n",
-        "tests/test_identity.py",
+        "tests/test_identity.py::test_an_error_after_a_response_to_another_call_is_confirmed",
     ),
     Mutant(
         "the status of an exception of aiohttp counts as a response",
@@ -133,7 +134,8 @@ MUTANTS = [
         "        detail = self._quote(_text_of(exc))\n",
         "        detail = self._quote(_text_of(exc))\n"
         '        if getattr(exc, "status", None) == 400:\n'
-        "            return Failure(PrefactorClientError(detail), WriteStatus.ANSWERED, status=400)\n",
+        "            refused = PrefactorClientError(detail)\n"
+        "            return Failure(refused, WriteStatus.ANSWERED, status=400)\n",
         f"{_TRUTH}[own-asyncio]",
     ),
     Mutant(
@@ -171,20 +173,22 @@ MUTANTS = [
         "_http/rate_limiter.py",
         "            if self.acquire_nowait(prepared):\n                return None\n",
         "            if self.acquire_nowait(prepared) or True:\n                return None\n",
-        "tests/resilience/test_throttling.py",
+        "tests/resilience/test_throttling.py::"
+        "test_waiting_calls_fail_when_nothing_has_succeeded_for_a_minute",
     ),
     Mutant(
         "the throttle is not asked again after the wait for a slot",
         "_http/rate_limiter.py",
         "            if throttle.acquire_nowait(prepared, self._clock.monotonic()):\n",
         "            if throttle.acquire_nowait(prepared, self._clock.monotonic()) or True:\n",
-        "tests/resilience/test_throttling.py",
+        "tests/resilience/test_throttling.py::"
+        "test_a_call_that_waits_for_a_slot_is_paused_by_a_rejection_meanwhile",
     ),
     Mutant(
         "Retry-After is no lower bound of the delay",
-        "_http/retry.py",
-        "max(backoff(self._config, retry), failure.retry_after or 0.0)",
-        "backoff(self._config, retry)",
+        "_http/retry_decisions.py",
+        "max(backoff(config, retry), failure.retry_after or 0.0)",
+        "backoff(config, retry)",
         f"{_RETRYING}test_retry_after_in_seconds_is_a_lower_bound_of_the_delay",
     ),
     Mutant(
@@ -194,7 +198,8 @@ MUTANTS = [
         "            self.key is not None or operation.method == GET or operation.carries_items\n"
         "        )\n",
         "        return True\n",
-        "tests/endpoints/test_api_tokens.py",
+        "tests/endpoints/test_api_tokens.py::"
+        "test_an_error_of_the_creation_does_not_show_the_secret",
     ),
     Mutant(
         "the deadline does not include the wait for a retry",
@@ -222,7 +227,8 @@ MUTANTS = [
         "_bulk/dispatcher.py",
         "        rest = [item for item in chunk.items if item.key in requeued]\n",
         "        rest = [item for item in chunk.items if item.key in requeued][:-1]\n",
-        "tests/batch",
+        "tests/batch/test_batch_bounds.py::"
+        "test_held_items_and_their_groups_have_outcomes_when_the_run_ends",
     ),
     Mutant(
         "outputs are matched by position",
@@ -252,7 +258,7 @@ MUTANTS = [
         "_bulk/rows.py",
         "            return lambda _index, fields, _encoded: by_name(fields[identified_by])\n",
         "            return lambda index, _fields, encoded: by_position(index, encoded)\n",
-        "tests/batch/test_row_identity.py",
+        "tests/batch/test_row_identity.py::test_a_name_is_stripped_and_can_be_a_subclass_of_str",
     ),
     Mutant(
         "a row's key differs from run to run",
@@ -267,14 +273,15 @@ MUTANTS = [
         '            yield cast("dict[str, Any]", row.fields if row.error is None else None)\n',
         "            self._write(Result(index=row.index, idempotency_key=None, ok=True))\n"
         '            yield cast("dict[str, Any]", row.fields if row.error is None else None)\n',
-        "tests/cli/test_cli_job.py",
+        "tests/cli/test_cli_job.py::"
+        "test_killed_six_times_despite_faults_it_registers_and_reports_each_row_once",
     ),
     Mutant(
         "a forked child uses the keys of its parent",
         "_bulk/key_pool.py",
         " or self._fork_count != len(_forks)",
         "",
-        "tests/test_idempotency.py",
+        "tests/test_idempotency.py::test_a_forked_child_makes_other_keys_than_its_parent",
         is_sample=True,
     ),
     Mutant(
@@ -282,14 +289,15 @@ MUTANTS = [
         "_http/state.py",
         "        elif self._pid != os.getpid() or asyncio",
         "        elif asyncio",
-        "tests/resilience/test_other_loops.py",
+        "tests/resilience/test_other_loops.py::TestInAChild::"
+        "test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched",
     ),
     Mutant(
         "closing does not wait for calls in flight",
         "_http/state.py",
         "            await self.timeouts.wait_until_empty(drain_timeout)\n",
         "            await self.timeouts.wait_until_empty(0.0)\n",
-        "tests/resilience/test_ending.py",
+        "tests/resilience/test_ending.py::test_closing_drains_calls_in_flight",
     ),
     Mutant(
         "the token is in errors",

@@ -81,7 +81,9 @@ def test_under_every_fault_callers_learn_the_true_outcome(
 
 def assert_most_succeeded(campaign: Campaign) -> None:
     for way, counts in campaign.counts.items():
-        most = LIFECYCLES[way] if way in {"direct", "tls", "batched", "rows"} else LIFECYCLES[way] * 5
+        most = (
+            LIFECYCLES[way] if way in {"direct", "tls", "batched", "rows"} else LIFECYCLES[way] * 5
+        )
         assert counts["ok"] > 0.4 * most, f"{way}: {counts} of {most}"
 
 

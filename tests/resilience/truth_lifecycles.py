@@ -31,6 +31,7 @@ REPEATS = 8  # for calls with an unknown outcome, or that a proxy rejected
 _BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 _VERDICTS = {"invalid_action", "validation_errors", "idempotency_conflict", "not_found"}
 _MAX_RESPONSE = 2_000_000
+_ENDLESS = 60.0  # seconds; many times what a call can take
 
 # Both are short enough to end in the middle of an attempt or a backoff.
 _DEADLINE = 0.03
@@ -260,13 +261,17 @@ class Lifecycles:
                 write.keys.add(key)
                 self._attempts.watch(key, write)
             try:
-                result = await self._call(call, key, rng)
+                async with asyncio.timeout(_ENDLESS):
+                    result = await self._call(call, key, rng)
             except asyncio.CancelledError as error:
                 key = self._note_cancelled(write, key, error)
             except PrefactorHttpError as error:
                 if self._note(write, key, error):
                     break
                 key = error.idempotency_key
+            except TimeoutError:
+                self._oracle.report(Violation.ENDLESS, write, "the call did not end")
+                raise _StuckError from None
             except Exception as error:  # noqa: BLE001 # any other exception is a violation
                 self._oracle.report(Violation.UNEXPECTED, write, repr(error))
                 raise _StuckError from None

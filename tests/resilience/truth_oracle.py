@@ -30,6 +30,7 @@ class Violation(StrEnum):
     MIXED_UP = "the result is that of another write"
     WRONG_KEY = "the error names another key than the one that was sent"
     NO_KEY = "a cancelled call does not name its key"
+    ENDLESS = "a call that does not end"
     UNEXPECTED = "an exception that is not the package's"
     STRAY = "applied, but not requested"
     NO_OUTCOME = "an item with no outcome or several"

@@ -3,11 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test coverage test-pythons test-dropin test-distributed soak mutants random-mutants audit check bench bench-full bench-report fix clean
+.PHONY: demo demo-picture test coverage test-pythons test-dropin test-distributed soak mutants random-mutants audit check docs docs-serve bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
 	@$(BIN)/prefactor-http demo
+
+# Runs the demo and draws it into docs/images/demo.svg.
+demo-picture: $(VENV)/.ready-cli
+	$(BIN)/python docs/tools/demo_picture.py
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n 4 $(ARGS)
@@ -27,7 +31,16 @@ check: $(VENV)/.ready-check
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_house.py tests/test_typing.py
+
+# Builds the documentation in site/ and checks it: links, sections, and in Chromium if it is installed.
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest -m site -p no:randomly tests/docs $(ARGS)
+
+docs-serve: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # Installs packages built on release 0.4.3 into a separate environment. Takes minutes and needs network.
 test-dropin: $(VENV)/.ready-test
@@ -72,7 +85,7 @@ fix: $(VENV)/.ready-check
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-dropin benchmarks/.venv* dist build .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* .venv-dropin benchmarks/.venv* dist build site .coverage .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.ready:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required, for example: make PYTHON=python3.12")'
@@ -98,6 +111,10 @@ $(VENV)/.ready-check: $(VENV)/.ready-test pyproject.toml
 
 $(VENV)/.ready-audit: $(VENV)/.ready-cli pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group audit
+	touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.ready-test pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group docs
 	touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready-cli pyproject.toml

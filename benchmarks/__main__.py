@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import call, environments, measures, results
 from benchmarks.processes import ROOT
-from benchmarks.tables import as_text, targets
+from benchmarks.tables import as_text, summary
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def run(scale: str, only: Sequence[str]) -> None:
 
 
 def show(folder: Path, names: Sequence[str]) -> None:
-    """Print the tables, then the figures that have a target."""
+    """Print the tables, then the summary."""
     found = results.load(folder)
     findings = []
     for name in names:
@@ -61,7 +61,7 @@ def show(folder: Path, names: Sequence[str]) -> None:
             print(f"\n{as_text(table)}")
         findings += measure.findings(found[name].rows)
     if findings:
-        print(f"\n{as_text(targets(findings))}")
+        print(f"\n{as_text(summary(findings))}")
 
 
 if __name__ == "__main__":

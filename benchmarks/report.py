@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import measures
 from benchmarks.environments import NAMES
 from benchmarks.results import FOLDER, Result, load
-from benchmarks.tables import Table, as_markdown, targets
+from benchmarks.tables import Table, as_markdown, summary
 
 README = Path(__file__).parent / "README.md"
 FRONT_PAGE = Path(__file__).parent.parent / "README.md"
@@ -28,9 +28,9 @@ def write() -> None:
 
 
 def with_results(page: str, found: Mapping[str, Result]) -> str:
-    """Replace what is between markers such as `<!-- targets -->` and `<!-- end of targets -->`."""
+    """Replace what is between markers such as `<!-- summary -->` and `<!-- end of summary -->`."""
     tables: dict[str, Callable[[], str]] = {
-        "targets": lambda: as_markdown(all_targets(found)),
+        "summary": lambda: as_markdown(all_findings(found)),
         "results": lambda: all_tables(found),
         "benchmarks": lambda: as_markdown(front_page(found)),
     }
@@ -43,9 +43,9 @@ def with_results(page: str, found: Mapping[str, Result]) -> str:
     return page
 
 
-def all_targets(found: Mapping[str, Result]) -> Table:
-    """Compare the results with the targets."""
-    table = targets(
+def all_findings(found: Mapping[str, Result]) -> Table:
+    """Return the most important figures of all measures."""
+    table = summary(
         [
             finding
             for name in measures.NAMES
@@ -91,9 +91,9 @@ def front_page(found: Mapping[str, Result]) -> Table:
         register = _by_contender(found["calls"], case)
         lines.append(("CPU time of a register", *_pair(register, "cpu_us", "{:.0f} µs")))
     if "batching" in found:
-        batched = _by_contender(found["batching"], {"case": "at once", "callers": 64})
+        batched = _by_contender(found["batching"], {"case": "loops", "callers": 64})
         both = {"reference": batched["reference"], "ours": batched["batched"]}
-        name = "CPU time of a register, 64 at once, batched by `client.batched()`"
+        name = "CPU time of a register through `client.batched()`, 64 callers"
         lines.append((name, *_pair(both, "cpu_us", "{:.0f} µs")))
     if "register_many" in found:
         rows = found["register_many"].rows

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for Markdown, and figures with targets."""
+"""Tables for the terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -30,27 +30,17 @@ class Table(Struct):
 
 
 class Finding(Struct):
-    """A figure that has a target.
+    """A figure of the summary.
 
     Attributes:
         what: What was measured.
         figure: The measured figure.
-        limit: The target, an upper bound.
         digits: Number of decimals to show.
     """
 
     what: str
     figure: Figure
-    limit: float
     digits: int = 2
-
-    @property
-    def met(self) -> bool:
-        return median(self.figure) <= self.limit
-
-
-def median(figure: Figure) -> float:
-    return float(figure["median"] if isinstance(figure, dict) else figure)
 
 
 def show(figure: Figure, digits: int = 2) -> str:
@@ -61,17 +51,9 @@ def show(figure: Figure, digits: int = 2) -> str:
     return f"{figure['median']:,.{digits}f} [{low:,.{digits}f}–{high:,.{digits}f}]"  # noqa: RUF001
 
 
-def targets(findings: Sequence[Finding]) -> Table:
-    rows = [
-        (
-            each.what,
-            show(each.figure, each.digits),
-            f"≤ {each.limit:.{each.digits}f}",
-            "yes" if each.met else "no",
-        )
-        for each in findings
-    ]
-    return Table("Targets", ("", "measured", "target", "met"), rows)
+def summary(findings: Sequence[Finding]) -> Table:
+    rows = [(each.what, show(each.figure, each.digits)) for each in findings]
+    return Table("Summary", ("prefactor_http 1.0", "measured"), rows)
 
 
 def as_text(table: Table) -> str:

@@ -480,3 +480,6 @@ def _wrong_type(name: str, allowed: str, value: Any) -> TypeError:
 def _check(name: str, ok: bool, rule: str) -> None:
     if not ok:
         raise ValueError(f"{name} {rule}")
+
+
+__all__ = ["DEFAULT_API_URL", "HttpClientConfig", "Options", "TokenProvider"]

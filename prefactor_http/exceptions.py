@@ -269,3 +269,22 @@ def _problem(value: object, depth: int) -> str:
 def _shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _MAX_DESCRIPTION else f"{text[:_MAX_DESCRIPTION]}…"
+
+
+__all__ = [
+    "TRANSIENT_STATUSES",
+    "PrefactorApiError",
+    "PrefactorAuthError",
+    "PrefactorClientError",
+    "PrefactorConflictError",
+    "PrefactorConnectionError",
+    "PrefactorHttpError",
+    "PrefactorNotFoundError",
+    "PrefactorRateLimitError",
+    "PrefactorResponseContractError",
+    "PrefactorRetryExhaustedError",
+    "PrefactorTimeoutError",
+    "PrefactorValidationError",
+    "is_permanent_http_error",
+    "is_transient_http_error",
+]

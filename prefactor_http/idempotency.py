@@ -149,3 +149,6 @@ def _as_uuid(digits: str, version: str) -> str:
         f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-"
         f"{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"
     )
+
+
+__all__ = ["derive_key", "new_id", "new_key"]

@@ -21,7 +21,8 @@ STEP = re.compile(
 )
 COPIED = ["README.md", "docs", "prefactor_http", "prefactor_http_pytest.py", "pyproject.toml"]
 TESTS = [
-    *("conftest.py", "event_loops.py", "raw_server.py", "test_readme.py"),
+    *("conftest.py", "doc_pages.py", "event_loops.py", "raw_server.py"),
+    "docs/test_reference_tables.py",
     *("endpoints/conftest.py", "endpoints/operation_cases.py", "endpoints/test_every_operation.py"),
 ]
 CHECKED = "pause or case or unique or table_of_calls"

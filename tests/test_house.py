@@ -25,7 +25,10 @@ DEFERRED = {
     ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.item_encoder.bulk_item_encoder"),
     ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.source.Source"),
     ("prefactor_http.endpoints.bulk", "prefactor_http._bulk.stream.OutcomeStream"),
+    ("prefactor_http.client", "prefactor_http._bulk.batching.batching"),
+    ("prefactor_http.client", "prefactor_http._bulk.call.BatchBounds"),
     ("prefactor_http.cli.register.file_lock", "fcntl"),  # Windows has none
+    ("prefactor_http.outbox.lock", "fcntl"),  # likewise
     # Without the extra, a word that names it instead of a traceback.
     ("prefactor_http.cli", "prefactor_http.cli.command.command"),
 }

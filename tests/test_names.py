@@ -244,6 +244,7 @@ def test_the_client_shows_only_what_users_need():
         "agents",
         "alerts",
         "api_tokens",
+        "batched",
         "bulk",
         "capture_responses",
         "close",

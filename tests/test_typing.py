@@ -9,7 +9,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from test_readme import CONTINUED, ON_A_CLUSTER, PROGRAMS, TESTS
+from doc_pages import (
+    AGENT_UNDER_TEST,
+    CONTINUED,
+    ON_A_CLUSTER,
+    PROGRAMS,
+    SETUP,
+    SETUP_NAMES,
+    SETUP_PAGE,
+    TESTS,
+)
 
 ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "typing"
@@ -86,16 +95,26 @@ ignore_missing_imports = true
 """
 
 
-def test_the_snippets_of_readme_have_the_right_types(tmp_path):
-    for block in TESTS + PROGRAMS + ON_A_CLUSTER:
-        (tmp_path / f"line_{block.line}.py").write_text(block.text, encoding="utf-8")
-    # The empty lines make errors name the line of README.md.
+def snippets_of(page):
+    """Return the snippets of a page as a function, each on the line of the page where it is."""
     lines = []
     for block in CONTINUED:
-        lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
-    lines[0] = "async def snippets() -> None:"
-    snippets = textwrap.indent("\n".join(lines[1:]), "    ")
-    (tmp_path / "readme.py").write_text(f"{lines[0]}\n{snippets}\n", encoding="utf-8")
+        if block.page == page:
+            lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
+    body = textwrap.indent("\n".join(lines[2:]), "    ")
+    imports = f"from set_up import {', '.join(SETUP_NAMES)}"
+    return f"{imports}\nasync def snippets() -> None:\n{body}\n"
+
+
+def test_the_snippets_of_the_manual_have_the_right_types(tmp_path):
+    for block in TESTS + PROGRAMS + ON_A_CLUSTER:
+        name = f"{block.page.stem}_{block.line}".replace("-", "_")
+        (tmp_path / f"{name}.py").write_text(block.text, encoding="utf-8")
+    (tmp_path / "my_agent.py").write_text(AGENT_UNDER_TEST, encoding="utf-8")
+    (tmp_path / "set_up.py").write_text(SETUP.text, encoding="utf-8")
+    for page in {block.page for block in CONTINUED} - {SETUP_PAGE}:
+        name = page.stem.replace("-", "_")
+        (tmp_path / f"page_{name}.py").write_text(snippets_of(page), encoding="utf-8")
     (tmp_path / "mypy.ini").write_text(CONFIGURATION, encoding="utf-8")
     done = run("mypy", "--config-file=mypy.ini", f"--cache-dir={tmp_path}", ".", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

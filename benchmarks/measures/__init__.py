@@ -1,4 +1,4 @@
-"""The measures, one per module: settings, measurement, tables and targets."""
+"""The measures, one per module: settings, measurement, tables and summary."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Measure(Protocol):
 
     @staticmethod
     def findings(rows: Rows) -> list[Finding]:
-        """Return the figures that have a target."""
+        """Return the figures for the summary; there may be none."""
         ...
 
 

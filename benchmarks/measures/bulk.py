@@ -15,7 +15,6 @@ from benchmarks.tables import Finding, Table, show
 
 TITLE = "Bulk"
 PARTICIPANTS = ("reference", "ours", "hand")
-LIMIT = 0.28
 
 
 class Scale(Struct):
@@ -91,7 +90,6 @@ def findings(rows: Rows) -> list[Finding]:
         Finding(
             f"bulk.execute of 100 items, CPU time relative to {NAMES['reference']}",
             row["ours_to_this"],
-            LIMIT,
         )
         for row in rows
         if (row["items"], row["kilobytes"], row["read"]) == (100, 0.5, False)

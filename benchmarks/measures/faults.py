@@ -22,7 +22,7 @@ MANY_RETRIES = {**FAST, "max_retries": 12, "retry_budget": None}
 SETTINGS = {"3 retries": FAST, "12 retries": MANY_RETRIES}
 _STEPS = ("register", "start", "finish")
 _EFFECTS = ("registered", "started", "finished")
-_TARGETS = {"doubled": "doubled", "lost": "lost", "wrongly_raised": "failed but applied"}
+_WRONG = {"doubled": "doubled", "lost": "lost", "wrongly_raised": "failed but applied"}
 _COUNTS = ("completed", "doubled", "lost", "raised", "wrongly_raised", "raised_unknown")
 
 
@@ -142,10 +142,10 @@ def tables(rows: Rows) -> list[Table]:
 
 
 def findings(rows: Rows) -> list[Finding]:
-    """Return the errors of ours at a fault rate of 30 %; the target is zero."""
+    """Return the errors of ours at a fault rate of 30 %."""
     return [
-        Finding(f"{name} at 30 % faulty attempts, {row['setting']}", row[key], 0, 0)
+        Finding(f"{name} at 30 % faulty attempts, {row['setting']}", row[key], 0)
         for row in rows
-        for key, name in _TARGETS.items()
+        for key, name in _WRONG.items()
         if row["contender"] == "ours" and row["rate"] == 0.3
     ]

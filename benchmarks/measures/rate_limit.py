@@ -14,7 +14,6 @@ from benchmarks.results import Rows
 from benchmarks.tables import Finding, Table
 
 TITLE = "Rate limit"
-LIMIT = 1.05
 
 
 class Scale(Struct):
@@ -99,7 +98,6 @@ def findings(rows: Rows) -> list[Finding]:
         Finding(
             f"requests per finished row, {row['callers']} callers",
             row["requests_per_row"],
-            LIMIT,
             3,
         )
         for row in rows

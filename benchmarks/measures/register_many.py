@@ -15,7 +15,6 @@ from benchmarks.rounds import Spread, interleave, ratio
 from benchmarks.tables import Finding, Table, show
 
 TITLE = "register_many"
-LIMIT = 0.13
 
 
 class Variant(Struct):
@@ -168,7 +167,6 @@ def findings(rows: Rows) -> list[Finding]:
             f"register_many, CPU time per row at {last['rows']:,} rows"
             f" relative to {ours[0]['rows']:,}",
             last["growth"],
-            1.1,
         )
     ]
     for row in (random[-1], last):
@@ -178,5 +176,5 @@ def findings(rows: Rows) -> list[Finding]:
                 f"register_many, CPU time per row, {schema},"
                 f" relative to {NAMES['reference']}'s bulk.execute"
             )
-            found.insert(0, Finding(name, row["ours_to_reference"], LIMIT, 3))
+            found.insert(0, Finding(name, row["ours_to_reference"], 3))
     return found

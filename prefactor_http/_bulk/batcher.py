@@ -32,6 +32,7 @@ from prefactor_http._bulk.call import BatchBounds, Call, Lane, calls_of, lane_of
 from prefactor_http._bulk.call_dispatcher import CallDispatcher
 from prefactor_http._bulk.chunk_result import match_outputs
 from prefactor_http._bulk.concurrency import ConcurrencyController
+from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http._bulk.latency import LatencyModel
 from prefactor_http._bulk.operation import BATCHED, BATCHED_REGISTERS, BatchResponse
 from prefactor_http._bulk.options import BatchOptions
@@ -48,10 +49,13 @@ from prefactor_http._http.retry import Retry
 from prefactor_http._http.state import CLOSED
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
+_KEYS_AT_ONCE = 32
+# A body of this size may share its begin with others; its end is its own.
+_MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -71,9 +75,11 @@ class Batcher(CallDispatcher):
         self.is_closed = False
         self._direct_types: set[str] = set()
         self._heads: dict[str, bytes] = {}
+        self._begins: dict[str, tuple[bytes, bytes]] = {}  # of the last body, and of its item
         self._lanes: WeakValueDictionary[Hashable, Lane] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
+        self._keys = KeyPool(_KEYS_AT_ONCE)
         self._reset()
 
     def _reset(self) -> None:
@@ -92,7 +98,7 @@ class Batcher(CallDispatcher):
         for lane in self._lanes.values():
             lane.reset()
         self._waiting_lanes: dict[Lane, None] = {}
-        self._requests = 0  # in flight
+        self._requests = 0  # bulk requests in flight
         self._is_draining = False
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -125,13 +131,18 @@ class Batcher(CallDispatcher):
             found.append(lane)
         return found[0], found[1]
 
+    def new_key(self) -> str:
+        """Generate an idempotency key, cheaper while other calls are pending."""
+        return self._keys() if self._pending else new_key()
+
     def submit(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> Call:
-        """Add a call to the queue.
+        """Add a call to the queue of the client's event loop.
 
         Raises:
             PrefactorClientError: The batching view is closed.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._state.loop
+        assert loop is not None  # noqa: S101 # checked by `ClientState.check_usable`
         if loop is not self._loop:
             self._reset()
             self._loop = loop
@@ -175,15 +186,15 @@ class Batcher(CallDispatcher):
             if instance_id is not None and id_ is not None:
                 # So that its finish waits behind it.
                 self._span_instances.remember(id_, instance_id)
-        body = prepared.body or b""
+        shared, own = self._split(type_, head, prepared.body or b"")
         prepared.body = None
         self._pending += 1
         return Call(
             0,
             key,
             type_,
-            head,
-            body[1:],
+            shared,
+            own,
             group,
             None,
             id_,
@@ -191,6 +202,7 @@ class Batcher(CallDispatcher):
             instance_id,
             lanes[len(key) < MIN_LENGTH_IN_BULK or type_ in self._direct_types],
             prepared=prepared,
+            head_length=len(head),
             turn=loop.create_future(),
             own_lanes=lanes,
         )
@@ -221,6 +233,21 @@ class Batcher(CallDispatcher):
         else:  # its result had just arrived
             prepared.outcome_unknown = True
 
+    def _split(self, type_: str, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Split an item into a part that calls share, if they begin alike, and its own part.
+
+        Registers of one agent differ only at the end: in the key and the names. So their versions
+        and schemas are in memory once.
+        """
+        if len(body) < _MIN_SHARED_BODY:
+            return head, body[1:]
+        begin, shared = self._begins.get(type_, (b"", b""))
+        if not begin or not body.startswith(begin) or not shared.startswith(head):
+            begin = body[:-_MAX_OWN_BYTES]
+            shared = head + begin[1:]
+            self._begins[type_] = begin, shared
+        return shared, body[len(begin) :]
+
     # A call that nobody joins. Nothing is noted of it but that it is there.
 
     def begin_lone(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> bool:
@@ -234,7 +261,7 @@ class Batcher(CallDispatcher):
             or self._lone is not None
             or self._bounds.linger
             or self.is_closed
-            or self._loop is not asyncio.get_running_loop()
+            or self._loop is not self._state.loop
         ):
             return False
         self._lone = prepared, lanes
@@ -259,9 +286,7 @@ class Batcher(CallDispatcher):
         prepared.body, call.shared = body, b""
         call.is_direct = True
         self._queue.occupy(call.group)
-        lane = lane_of(call)
-        lane.sent_at, lane.sent_size = self._clock.monotonic(), 1
-        self._count_request(lane, 1)
+        lane_of(call).begin_request(1, self._clock.monotonic())
 
     # Choosing what is sent next
 
@@ -361,29 +386,20 @@ class Batcher(CallDispatcher):
     def _start(self, chunk: Chunk, now: float) -> None:
         calls = calls_of(chunk)
         lane = lane_of(calls[0])
-        lane.sent_at, lane.sent_size = now, len(calls)
-        self._count_request(lane, len(calls))
+        lane.begin_request(len(calls), now)
         first = calls[0]
         if len(calls) == 1 and first.is_direct is not False:
-            first.prepared.body, first.shared = b"{" + first.shared, b""
+            item = first.body + first.shared
+            first.prepared.body, first.shared = b"{" + item[first.head_length :], b""
             first.is_direct = True
             first.turn.set_result(self.ALONE)
             return
+        self._requests += 1
         for call in calls:
             call.is_direct = False
             call.prepared.attempts += 1
             call.prepared.in_flight = True
         self._start_task(self._send(chunk, calls, lane), chunk)
-
-    def _count_request(self, lane: Lane, calls: int) -> None:
-        self._requests += 1
-        lane.requests += 1
-        lane.calls += calls
-
-    def _on_request_done(self, lane: Lane, calls: int) -> None:
-        self._requests -= 1
-        lane.requests -= 1
-        lane.calls -= calls
 
     def finish_alone(self, call: Call, *, is_ok: bool) -> None:
         """Note that a call that was made directly has ended."""
@@ -391,7 +407,7 @@ class Batcher(CallDispatcher):
             return  # it has ended, or is one of an event loop before
         prepared = call.prepared
         call.is_direct = False
-        self._on_request_done(lane_of(call), 1)
+        lane_of(call).end_request(1)
         if call.group is not None:
             self._queue.release_group(call.group)
         if is_ok:
@@ -406,7 +422,7 @@ class Batcher(CallDispatcher):
                     call.type,
                 )
         self._on_resolved()
-        if self._waiting_lanes:
+        if self._waiting_lanes or self._queue.has_retries:
             self._schedule()
 
     async def _send(self, chunk: Chunk, calls: list[Call], lane: Lane) -> None:
@@ -425,7 +441,8 @@ class Batcher(CallDispatcher):
         finally:
             for call in calls:
                 call.prepared.in_flight = False
-            self._on_request_done(lane, len(calls))
+            lane.end_request(len(calls))
+            self._requests -= 1
             if is_interrupted:
                 self._on_interrupted(chunk)
         now = self._clock.monotonic()
@@ -482,6 +499,10 @@ class Batcher(CallDispatcher):
             return failures[0]
 
     # The end
+
+    def _on_idle(self) -> None:
+        self._keys.clear()
+        super()._on_idle()
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
         """Send what waits, and wait for results. Calls that are left after `timeout` seconds fail.

@@ -38,17 +38,18 @@ class BatchedRetry(Retry):
         ):
             return await super().run(prepared)
         batcher = self._batcher
-        if batcher.begin_lone(prepared, self._lanes):
+        try:
+            self.state.check_usable()
+            is_lone = batcher.begin_lone(prepared, self._lanes)
+            call = None if is_lone else batcher.submit(prepared, self._lanes)
+        except PrefactorClientError as error:
+            build_error(prepared, error, is_exhausted=False)  # adds method, path and key
+            raise
+        if call is None:
             try:
                 return await super().run(prepared)
             finally:
                 batcher.end_lone()
-        try:
-            self.state.check_usable()
-            call = batcher.submit(prepared, self._lanes)
-        except PrefactorClientError as error:
-            build_error(prepared, error, is_exhausted=False)  # adds method, path and key
-            raise
         try:
             result: T | object = await call.turn
         except asyncio.CancelledError as exc:
@@ -85,6 +86,12 @@ class BatchingExecutor(Executor):
     def with_options(self, **options: Unpack[Options]) -> BatchingExecutor:
         """Return an executor with other options, which batches its calls in the same way."""
         return BatchingExecutor(replace(self.config, **options), self.state, self._batcher)
+
+    def key(self, given: str | None) -> str:
+        """Validate the caller's idempotency key, or generate one; see `Executor.key`."""
+        if given is None and self.config.default_idempotency_key is None:
+            return self._batcher.new_key()
+        return super().key(given)
 
     async def close(self, drain_timeout: float) -> None:
         """Send the calls that wait, and reject new ones."""

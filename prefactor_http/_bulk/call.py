@@ -66,12 +66,22 @@ class Lane:
         self.sent_size = 1
         self.next_full = 0  # number of waiting calls from which a full request is looked for
 
+    def begin_request(self, calls: int, now: float) -> None:
+        self.requests += 1
+        self.calls += calls
+        self.sent_at, self.sent_size = now, calls
+
+    def end_request(self, calls: int) -> None:
+        self.requests -= 1
+        self.calls -= calls
+
 
 class Call(BatchItem, eq=False, kw_only=True):
     """A call that waits for its turn or for its result.
 
     Attributes:
         prepared: The call.
+        head_length: Size of what `body` has before the body of the direct call.
         turn: Resolved with the result of the call, or with `Batcher.ALONE`.
         own_lanes: The lanes of the call's options: shared, and alone.
         is_direct: Whether it is made directly now; False after its first attempt in a bulk request.
@@ -81,6 +91,7 @@ class Call(BatchItem, eq=False, kw_only=True):
     """
 
     prepared: PreparedRequest[Any]
+    head_length: int
     turn: asyncio.Future[Any]
     own_lanes: tuple[Lane, Lane]
     is_direct: bool | None = None

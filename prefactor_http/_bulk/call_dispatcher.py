@@ -108,7 +108,8 @@ class CallDispatcher(Dispatcher):
             if not turn.done():
                 turn.set_result(result)
         self._pending -= len(successes)
-        self._wake_if_idle()
+        if not self._pending:
+            self._on_idle()
         self._observe_items("ok", len(successes))
 
     def _resolve_verified(self, item: BatchItem, result: object) -> None:
@@ -138,10 +139,12 @@ class CallDispatcher(Dispatcher):
 
     def _on_resolved(self) -> None:
         self._pending -= 1
-        self._wake_if_idle()
+        if not self._pending:
+            self._on_idle()
 
-    def _wake_if_idle(self) -> None:
-        if not self._pending and self._idle is not None and not self._idle.done():
+    def _on_idle(self) -> None:
+        """Note that no call is pending."""
+        if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
     def _on_requeued(self, items: list[BatchItem]) -> None:

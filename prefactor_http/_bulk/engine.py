@@ -29,7 +29,7 @@ import asyncio
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from prefactor_http._bulk.batch_item import BatchItem
 from prefactor_http._bulk.chunk_result import ChunkResult, Success, match_outputs
@@ -62,6 +62,8 @@ _MAX_SUSPECT_EXPONENT = 3  # others succeed, so waiting longer does not help
 _MAX_LAST_ITEMS = 10
 _SERVER_ERROR = 500
 
+FindApplied = Callable[[list[BatchItem]], Awaitable[list[tuple[BatchItem, object]]]]
+
 
 class BatchEngine(Dispatcher):
     """Sends items in bulk requests.
@@ -71,6 +73,8 @@ class BatchEngine(Dispatcher):
         operation: The bulk request.
         options: Bounds of the batch.
         on_outcomes: Receives the outcomes, in any order.
+        find_applied: Called before items are sent again whose outcome is unknown. Those that it
+            returns have been applied and are not sent; their resources are their results.
 
     Attributes:
         pending: Number of items that were added and have no outcome yet.
@@ -83,9 +87,11 @@ class BatchEngine(Dispatcher):
         operation: BatchOperation,
         options: BatchOptions,
         on_outcomes: Callable[[Iterable[Outcome]], object],
+        find_applied: FindApplied | None = None,
     ) -> None:
         config = executor.config
         super().__init__(executor, ConcurrencyController(options, config), BatchQueue())
+        self._find_applied = find_applied
         self._operation = operation
         self._max_outage = options.max_outage
         self._on_outcomes = on_outcomes
@@ -240,6 +246,11 @@ class BatchEngine(Dispatcher):
     async def _send(self, chunk: Chunk) -> None:
         started = now = self._clock.monotonic()
         try:
+            if self._find_applied is not None:
+                await self._resolve_applied(chunk, self._find_applied)
+                if not chunk.items:
+                    self._queue.dissolve(chunk)
+                    return
             response = await self._executor.send(
                 self._operation,
                 chunk.body,
@@ -258,6 +269,19 @@ class BatchEngine(Dispatcher):
             self._on_response(chunk, result, now - started, now)
         if self.fatal_error is not None:
             self._resolve_remaining()
+
+    async def _resolve_applied(self, chunk: Chunk, find_applied: FindApplied) -> None:
+        """Resolve the items of a chunk that an earlier request has applied."""
+        in_doubt = [
+            item
+            for item in chunk.items
+            if item.history_or_none is not None and item.history_or_none.outcome_unknown
+        ]
+        if not in_doubt:
+            return
+        for item, resource in await find_applied(in_doubt):
+            chunk.items.remove(item)
+            self._resolve_verified(item, resource)
 
     # Requests with a successful response
 

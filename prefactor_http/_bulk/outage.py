@@ -8,6 +8,8 @@ had closed; each later one after a longer backoff. The last probe is sent when `
 
 from __future__ import annotations
 
+import math
+
 from prefactor_http._bulk.concurrency import ConcurrencyController
 from prefactor_http._http.codec import describe
 from prefactor_http._http.reporting import LOG
@@ -62,9 +64,11 @@ class OutageMonitor:
         self.failures += 1
         if self.failures == _LOG_THRESHOLD:
             LOG.warning(
-                "%s: the API seems to be down; trying for up to %g s: %s",
+                "%s: the API seems to be down; trying %s: %s",
                 self._name,
-                self._max_outage,
+                "until it responds"
+                if self._max_outage == math.inf
+                else f"for up to {self._max_outage:g} s",
                 describe(error),
             )
         ends_at = self._since + self._max_outage

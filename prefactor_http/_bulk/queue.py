@@ -244,6 +244,11 @@ class BatchQueue:
         self._retries.append(chunk)
 
     @property
+    def has_retries(self) -> bool:
+        """Whether chunks are to be sent again."""
+        return bool(self._retries)
+
+    @property
     def has_part(self) -> bool:
         """Whether the next chunk to be sent again is a part that has not been sent yet."""
         return bool(self._retries) and self._retries[0].is_part and not self._retries[0].must_split

@@ -175,6 +175,16 @@ def was_terminated(sent: Fields, instance: AgentInstance) -> Applied:
     return _other_status(instance.status)
 
 
+def was_quality_recorded(sent: Fields, instance: AgentInstance) -> Applied:
+    """Compare a quality payload with what is recorded, to avoid recording it again."""
+    recorded, payload = instance.quality_payloads, sent.get("payload")
+    if recorded is None:
+        return Applied.UNKNOWN
+    if payload is None:
+        return _all(sent.get("name") not in recorded)
+    return _all(_same_json(payload, recorded.get(str(sent.get("name")))))
+
+
 def was_created(sent: Fields, response: AgentSpanReply) -> Applied:
     span = response.details
     return _all(

@@ -53,6 +53,9 @@ class AgentClient(EndpointClient):
 
         Returns:
             The agent.
+
+        Raises:
+            PrefactorNotFoundError: There is no such agent.
         """
         return await self._executor.send(_api.GET_AGENT, None, agent_id)
 

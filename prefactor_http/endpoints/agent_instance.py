@@ -248,6 +248,9 @@ class AgentInstanceClient(EndpointClient):
 
         Returns:
             The instance.
+
+        Raises:
+            PrefactorNotFoundError: There is no such instance.
         """
         return await self._executor.send(_api.GET_INSTANCE, None, agent_instance_id)
 
@@ -375,6 +378,9 @@ class AgentInstanceClient(EndpointClient):
 
         Returns:
             The export.
+
+        Raises:
+            PrefactorNotFoundError: There is no such instance.
         """
         return await self._executor.send(_api.GET_AGENT_CONTEXT, None, agent_instance_id)
 
@@ -396,11 +402,12 @@ class AgentInstanceClient(EndpointClient):
     ) -> AgentInstanceRun:
         """Run a block as an instance: ``async with client.agent_instances.run(...) as run``.
 
-        Entering the block registers and starts the instance. Leaving it finishes the instance as
-        ``complete``, or as ``failed`` if the block raises or its task is cancelled. The exception
-        is raised unchanged. If the task is cancelled during the registration, the instance is
-        finished as ``cancelled`` first. The handle records spans and reports a termination. The
-        other arguments are those of `register`.
+        Entering the block registers and starts the instance (``POST /agent_instance/register`` and
+        ``POST /agent_instance/{id}/start``). Leaving it finishes the instance as ``complete``, or
+        as ``failed`` if the block raises or its task is cancelled. The exception is raised
+        unchanged. If the task is cancelled during the registration, the instance is finished as
+        ``cancelled`` first. The handle records spans and reports a termination. The other arguments
+        are those of `register`.
 
         Args:
             finish_timeout: Seconds that finishing may take, also after a cancellation during the
@@ -448,3 +455,6 @@ class AgentInstanceClient(EndpointClient):
             None if required else _arguments.seconds(start_timeout, "start_timeout"),
             self._executor.background,
         )
+
+
+__all__ = ["AgentInstanceClient"]

@@ -533,3 +533,6 @@ class AgentSpanRun:
 
 def _may_be_applied(error: Exception) -> bool:
     return not isinstance(error, PrefactorHttpError) or error.outcome_unknown
+
+
+__all__ = ["AgentInstanceRun", "AgentSpanRun"]

@@ -180,6 +180,9 @@ class AgentSpanClient(EndpointClient):
 
         Returns:
             The span.
+
+        Raises:
+            PrefactorNotFoundError: There is no such span, or the API does not know the call.
         """
         return (await self._executor.send(_api.GET_SPAN, None, agent_span_id)).details
 

@@ -270,3 +270,6 @@ def list_call(
     }
     pages = _List(executor, operation, params, page_size or _DEFAULT_PAGE_SIZE)
     return ListCall(pages, offset or 0)
+
+
+__all__ = ["ListCall", "Page"]

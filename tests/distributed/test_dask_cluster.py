@@ -1,14 +1,13 @@
 """On a Dask cluster, each row is registered once even if a worker is killed."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from doc_pages import ON_A_CLUSTER, ROOT
 
 from prefactor_http import HttpClientConfig
 from prefactor_http.batch import register_partition
@@ -16,7 +15,6 @@ from prefactor_http.testing import LocalPrefactor, serving
 
 pytestmark = pytest.mark.distributed
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PARTITIONS, ROWS = 4, 600
 SHARED = {
     "agent_version": {"external_identifier": "v1"},
@@ -101,26 +99,40 @@ def test_a_killed_task_runs_again_and_each_row_is_registered_once(cluster):
         assert api.doubled == api.lost == api.keys_reused == api.violations == []
 
 
-def test_the_readme_program_runs(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    (program,) = (block for block in blocks if "from dask" in block)
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+def run_program(path, *arguments, api):
+    environment = {
+        "PREFACTOR_API_URL": api.url,
+        "PREFACTOR_API_TOKEN": api.token,
+        "PREFACTOR_AGENT_ID": api.agent_id,
+        "PREFACTOR_ENVIRONMENT_ID": api.environment_id,
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, path, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_program_of_the_manual_runs(tmp_path):
+    (program,) = ON_A_CLUSTER
+    path = tmp_path / "program.py"
+    path.write_text(program.text, encoding="utf-8")
     with serving(LocalPrefactor()) as api:
-        environment = {
-            "PREFACTOR_API_URL": api.url,
-            "PREFACTOR_API_TOKEN": api.token,
-            "PREFACTOR_AGENT_ID": api.agent_id,
-            "PREFACTOR_ENVIRONMENT_ID": api.environment_id,
-        }
-        done = subprocess.run(
-            [sys.executable, "program.py"],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout == "{'ok': 1000}\n"
+        assert run_program(path, api=api) == "{'ok': 1000}\n"
         assert len(api.instances) == 1000
+
+
+def test_the_example_registers_each_row_once_however_often_it_runs():
+    arguments = ["--job", "tickets", "--partitions", "3", "--rows", "40"]
+    with serving(LocalPrefactor()) as api:
+        for _ in range(2):
+            path = ROOT / "examples" / "dask_job.py"
+            assert run_program(path, *arguments, api=api) == "120 ok\n"
+        assert len(api.instances) == 120
+        assert api.doubled == api.lost == []

@@ -16,7 +16,7 @@ from prefactor_http.config import HttpClientConfig
 STEPS = ("plan", "search", "answer")
 
 
-def configuration():
+def configuration(batched):
     registry = SchemaRegistry()
     for name in ("agent:turn", "agent:step", "agent:tool"):
         registry.register(name, {"type": "object"})
@@ -28,9 +28,11 @@ def configuration():
             max_retries=12,
             initial_retry_delay=0.002,
             max_retry_delay=0.05,
+            **({"auto_batch": True} if batched else {}),
         ),
-        # With more than one worker, a finish can be sent before its start.
-        queue_config=QueueConfig(num_workers=1),
+        # With more than one worker, a finish can be sent before its start. If calls are batched,
+        # those on one instance keep their order.
+        queue_config=QueueConfig(num_workers=3 if batched else 1),
         schema_registry=registry,
     )
 
@@ -68,9 +70,9 @@ async def lifecycle(client, number, agent_id, environment_id):
     return {"id": instance.id, "status": status, "spans": spans}
 
 
-async def main(clients, lifecycles, agent_id, environment_id):
+async def main(clients, lifecycles, agent_id, environment_id, batched):
     async def run_one_by_one(first):
-        async with PrefactorCoreClient(configuration()) as client:
+        async with PrefactorCoreClient(configuration(batched)) as client:
             return [
                 await lifecycle(client, number, agent_id, environment_id)
                 for number in range(first, lifecycles, clients)

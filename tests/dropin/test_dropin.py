@@ -39,8 +39,8 @@ def test_this_package_satisfies_the_requirements_of_core(with_core):
     assert with_core.version_of("prefactor-http") == __version__
 
 
-@pytest.mark.parametrize("seed", [4, 20261124])
-def test_core_applies_every_write_once_while_a_quarter_of_attempts_fails(with_core, seed):
+@pytest.mark.parametrize(("seed", "batched"), [(4, False), (20261124, False), (4, True)])
+def test_core_applies_every_write_once_while_a_quarter_of_attempts_fails(with_core, seed, batched):
     with serving(LocalPrefactor(faults=0.25, seed=seed)) as api:
         done = with_core.run(
             "core_lifecycles.py",
@@ -49,6 +49,7 @@ def test_core_applies_every_write_once_while_a_quarter_of_attempts_fails(with_co
             lifecycles=LIFECYCLES,
             agent_id=api.agent_id,
             environment_id=api.environment_id,
+            batched=batched,
         )
 
         assert sum(api.faults_injected.values()) > LIFECYCLES  # faults did happen

@@ -16,12 +16,15 @@ from prefactor_http.cli.signals import run_until_stopped
 from prefactor_http.cli.streams import Stream
 
 FAULTS = 0.35
+DEFAULT_SEED = 7
 ANIMATED = DemoSpeed(0.28, 0.3, 0.5)
 FAST = DemoSpeed(0.0, 0.02, 0.3)
 
 
 @click.command(short_help="Watch agents run while calls fail.")
-@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the random faults.")
+@click.option(
+    "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="Seed of the random faults."
+)
 @click.pass_context
 def demo(context: click.Context, seed: int) -> None:
     """Watch a dozen agents run while a third of all attempts fail.
@@ -37,7 +40,7 @@ def demo(context: click.Context, seed: int) -> None:
     is_animated = _can_draw(output.out)
     view: View = (TerminalView if is_animated else LineView)(first_line, names)
     speed = ANIMATED if is_animated else FAST
-    context.exit(run_until_stopped(lambda: _perform(agents, view, speed, seed)))
+    context.exit(run_until_stopped(lambda: perform(agents, view, speed, seed)))
 
 
 def _can_draw(stream: Stream) -> bool:
@@ -50,7 +53,8 @@ def _can_draw(stream: Stream) -> bool:
     )
 
 
-async def _perform(agents: list[DemoAgent], view: View, speed: DemoSpeed, seed: int) -> int:
+async def perform(agents: list[DemoAgent], view: View, speed: DemoSpeed, seed: int) -> int:
+    """Run the demo and return its exit code."""
     with view:
         counts = await compare(agents, view, speed, FAULTS, seed)
     view.show_conclusion(conclusion(counts), next_commands(FAULTS, seed))

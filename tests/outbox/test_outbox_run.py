@@ -1,0 +1,88 @@
+"""A block of code that is recorded in an outbox."""
+
+import asyncio
+import statistics
+import time
+
+import pytest
+from outbox_support import SCHEMA, VERSION, client_of, until
+
+from prefactor_http.outbox import Outbox, OutboxFullError
+
+
+def run_of(outbox, api, **options):
+    return outbox.run(api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id, **options)
+
+
+async def test_a_run_records_its_instance_and_spans(outbox, api):
+    async with run_of(outbox, api) as run:
+        assert run.recorded
+        async with run.span("outer", {"n": 1}) as outer, run.span("inner") as inner:
+            inner.result_payload = {"ok": True}
+            assert inner.span.id == inner.id
+        with pytest.raises(RuntimeError, match="not known"):
+            _ = run.instance
+
+    assert await outbox.flush(10)
+
+    assert api.instances[run.id]["status"] == "complete"
+    assert api.spans[inner.id]["parent_span_id"] == outer.id
+    assert api.spans[inner.id]["result_payload"] == {"ok": True}
+    assert api.spans[outer.id]["status"] == "complete"
+
+
+async def test_a_block_that_raises_is_failed(outbox, api):
+    with pytest.raises(ZeroDivisionError):
+        async with run_of(outbox, api) as run, run.span("tool") as span:
+            _ = 1 / 0
+    assert await outbox.flush(10)
+    assert api.instances[run.id]["status"] == "failed"
+    assert api.spans[span.id]["status"] == "failed"
+
+
+async def test_a_termination_reaches_the_run(outbox, api, client):
+    async with run_of(outbox, api) as run:
+        await until(lambda: run.id in api.instances and api.instances[run.id]["started_at"])
+        await client.agent_instances.terminate(run.id, "stop it")
+        async with run.span("tool"):
+            pass
+        await asyncio.wait_for(run.wait_until_terminated(), 10)
+        assert run.termination_reason == "stop it"
+    assert await outbox.flush(10)
+    assert (await outbox.stats()).dead == 0
+
+
+async def test_a_poll_notices_a_termination(outbox, api, client):
+    async with run_of(outbox, api, poll_interval=0.02) as run:
+        await until(lambda: run.id in api.instances and api.instances[run.id]["started_at"])
+        await client.agent_instances.terminate(run.id, "stop it")
+        await asyncio.wait_for(run.wait_until_terminated(), 10)
+
+
+async def test_the_block_runs_although_the_outbox_is_full(path, api, client, caplog):
+    await api.stop()
+    async with Outbox(path, client, max_items=2) as outbox:
+        # Its register and start fit.
+        async with run_of(outbox, api) as run, run.span("tool") as span:
+            assert span.id == ""
+        async with run_of(outbox, api) as other:
+            assert not other.recorded
+        errors = [each for each in caplog.records if each.levelname == "ERROR"]
+        assert len(errors) == 1
+        with pytest.raises(OutboxFullError):
+            async with run_of(outbox, api, required=True):
+                pytest.fail("the block ran")
+        await outbox.close(0)
+
+
+async def test_a_run_adds_less_than_two_milliseconds_while_the_api_is_down(path, api):
+    await api.stop()
+    async with client_of(api) as client, Outbox(path, client) as outbox:
+        durations = []
+        for _ in range(20):
+            started = time.perf_counter()
+            async with run_of(outbox, api, poll_interval=None):
+                pass
+            durations.append(time.perf_counter() - started)
+        assert statistics.median(durations) < 0.02  # it is 1 ms on an idle machine
+        await outbox.close(0)

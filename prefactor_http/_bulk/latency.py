@@ -23,6 +23,8 @@ _FIRST_SIZE = 25
 _STEP = 4
 _MIN_SIZE = 4
 _SLOWDOWN = 2.0
+# A request of this duration is never too slow. So noise does not make calls direct at a fast API.
+_NOT_SLOW = 0.01
 # CPU time of a direct call, see benchmarks/README.md.
 _DIRECT_CALL_SECONDS = 0.0001
 _SMOOTHING = 0.2
@@ -135,7 +137,7 @@ class LatencyModel:
         if len(self._means) == 1:
             [mean] = self._means.values()
             return _FIRST_SIZE if mean.size < _STEP else max(2, int(mean.size) // _STEP)
-        longest = _SLOWDOWN * self._direct_seconds(calls)
+        longest = max(_NOT_SLOW, _SLOWDOWN * self._direct_seconds(calls))
         size = self._size_within(min(longest, self._max_seconds))
         rounds = math.ceil(calls / (self._max_requests * size))
         return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1

@@ -113,7 +113,7 @@ async def test_requests_in_flight_are_at_most_the_concurrency(
         # Much longer than responses take: the requests are overdue.
         for number in range(10):
             await asyncio.sleep(0.02)
-            tasks.append(register(view, f"later-{number}"))
+            tasks.append(register(view, f"later-call-{number}"))
         assert len(api.sent) == before + concurrency
         api.release()
         await asyncio.gather(*tasks)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-picture test coverage test-pythons test-dropin test-distributed soak check docs docs-serve bench bench-full bench-report fix clean
+.PHONY: demo demo-picture test coverage test-pythons test-dropin test-distributed soak mutants random-mutants audit check docs docs-serve bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-cli
@@ -50,10 +50,23 @@ test-dropin: $(VENV)/.ready-test
 test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
 
-# Runs many lifecycles under faults and compares the results with the server's ledger: with own and
-# borrowed sessions, on asyncio and uvloop. For a shorter run: make soak ARGS='--lifecycles 1000 --items 1000'
+# Runs 100,000 lifecycles under faults with each way to write and compares the outcomes with the
+# server's ledger. Takes about 20 minutes. For a shorter run: make soak ARGS='--lifecycles 5000 --seeds 4'
 soak: $(VENV)/.ready-test
 	$(BIN)/python tests/resilience/soak.py $(ARGS)
+
+# Applies mistakes to a copy of the client, each of which a named test must detect. Takes minutes.
+mutants: $(VENV)/.ready-test
+	$(BIN)/python tests/mutation/seeded_mutants.py $(ARGS)
+
+# Applies random changes to the modules without I/O for ten minutes, and lists those that no test
+# notices. For other changes: make random-mutants ARGS='--seed 2 --minutes 30'
+random-mutants: $(VENV)/.ready-test
+	$(BIN)/python tests/mutation/random_mutants.py $(ARGS)
+
+# Looks up known vulnerabilities of the installed packages. Needs network, so `make check` does not.
+audit: $(VENV)/.ready-audit
+	$(BIN)/python -m pip freeze --exclude-editable | $(BIN)/pip-audit --strict --no-deps --disable-pip -r /dev/stdin
 
 # Compares with release 0.4.3, aiohttp and httpx. The first run creates environments and needs network.
 bench: $(VENV)/.ready-bench
@@ -94,6 +107,10 @@ $(VENV)/.ready-distributed: $(VENV)/.ready-test pyproject.toml
 
 $(VENV)/.ready-check: $(VENV)/.ready-test pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group check
+	touch $@
+
+$(VENV)/.ready-audit: $(VENV)/.ready-cli pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group audit
 	touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.ready-test pyproject.toml

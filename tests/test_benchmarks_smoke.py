@@ -93,7 +93,7 @@ def test_an_outbox_loses_nothing_when_its_process_is_killed():
 def test_batched_calls_are_compared_with_direct_ones():
     settings = batching.SCALES["tiny"]
     result = results.result("batching", "tiny", settings, batching.measure(settings, LOCAL), LOCAL)
-    assert len(batching.tables(result.rows)) == 5
+    assert len(batching.tables(result.rows)) == 6
     by_case = {row["case"]: row for row in result.rows if row["contender"] == "batched"}
     assert by_case["unsynchronised"]["calls_per_request"]["median"] > 1
     assert by_case["rate limit"]["finished"] == settings.limited
@@ -211,7 +211,7 @@ def test_the_same_results_give_the_same_plots(tmp_path):
     faulty = {"contender": "ours", "setting": "12 retries", "lifecycles": 10, "rate": 0.1}
     rows = {"contender": "ours", "keys": "random", "kilobytes": 0.5, "rows": 10}
     rows["rows_per_second"] = SPREAD
-    together = {"case": "at once", "cpu_us": SPREAD, "callers": 1}
+    together = {"case": "loops", "cpu_us": SPREAD, "callers": 1}
     small = {
         "calls": result_of("calls", [{**case, "contender": "ours", "cpu_us": SPREAD}]),
         "faults": result_of("faults", [{**faulty, "doubled": 0, "wrongly_raised": 1}]),

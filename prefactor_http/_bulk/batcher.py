@@ -32,6 +32,7 @@ from prefactor_http._bulk.call import BatchBounds, Call, Lane, calls_of, lane_of
 from prefactor_http._bulk.call_dispatcher import CallDispatcher
 from prefactor_http._bulk.chunk_result import match_outputs
 from prefactor_http._bulk.concurrency import ConcurrencyController
+from prefactor_http._bulk.key_pool import KeyPool
 from prefactor_http._bulk.latency import LatencyModel
 from prefactor_http._bulk.operation import BATCHED, BATCHED_REGISTERS, BatchResponse
 from prefactor_http._bulk.options import BatchOptions
@@ -45,13 +46,20 @@ from prefactor_http._http.observer import Observer, installed
 from prefactor_http._http.reporting import LOG
 from prefactor_http._http.response import Failure
 from prefactor_http._http.retry import Retry
+from prefactor_http._http.retry_budget import FIRST_SUCCESS
 from prefactor_http._http.state import CLOSED
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
-from prefactor_http.idempotency import MIN_LENGTH_IN_BULK
+from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
+_KEYS_AT_ONCE = 32
+# So many calls are sent directly before it is considered again whether bulk requests are faster.
+_DIRECT_CALLS_AT_ONCE = 32
+# A body of this size may share its begin with others; its end is its own.
+_MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
+VIEW_CLOSED = "the batching view is closed: make another one with `batched`"
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -71,9 +79,11 @@ class Batcher(CallDispatcher):
         self.is_closed = False
         self._direct_types: set[str] = set()
         self._heads: dict[str, bytes] = {}
+        self._begins: dict[str, tuple[bytes, bytes]] = {}  # of the last body, and of its item
         self._lanes: WeakValueDictionary[Hashable, Lane] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
+        self._keys = KeyPool(_KEYS_AT_ONCE)
         self._reset()
 
     def _reset(self) -> None:
@@ -87,13 +97,14 @@ class Batcher(CallDispatcher):
         )
         super().__init__(self._executor, ConcurrencyController(options, config), bounds.max_items)
         self._latency = LatencyModel(
-            config.request_timeout, bounds.concurrency, config.max_connections
+            config.request_timeout, bounds.concurrency, config.max_connections, bounds.max_items
         )
         for lane in self._lanes.values():
             lane.reset()
         self._waiting_lanes: dict[Lane, None] = {}
-        self._requests = 0  # in flight
+        self._requests = 0  # bulk requests in flight
         self._is_draining = False
+        self._is_stopped = False
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -125,25 +136,39 @@ class Batcher(CallDispatcher):
             found.append(lane)
         return found[0], found[1]
 
+    def new_key(self) -> str:
+        """Generate an idempotency key, cheaper while other calls are pending."""
+        return self._keys() if self._pending else new_key()
+
     def submit(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> Call:
-        """Add a call to the queue.
+        """Add a call to the queue of the client's event loop.
 
         Raises:
             PrefactorClientError: The batching view is closed.
         """
-        loop = asyncio.get_running_loop()
+        if self.is_closed:
+            raise PrefactorClientError(VIEW_CLOSED)
+        loop = self._state.loop
+        assert loop is not None  # noqa: S101 # checked by `ClientState.check_usable`
         if loop is not self._loop:
             self._reset()
             self._loop = loop
             self._state.batchers[self] = None
-        if self.is_closed or self._is_draining:
+        if self._is_draining:
             raise PrefactorClientError(CLOSED)
         if self._lone is not None:
             self._adopt_lone()
+        body = prepared.body
         call = self._new_call(prepared, lanes, loop)
         self._calls_alone = 0 if self._pending > 1 else self._calls_alone + 1
+        lane = lane_of(call)
+        if lane.direct_calls and not lane.waiting and self._queue.occupy(call.group):
+            lane.direct_calls -= 1
+            self._begin_alone(call, lane, body)
+            call.turn.set_result(self.ALONE)
+            return call
         self._queue.append(call)
-        self._count_waiting(lane_of(call))
+        self._count_waiting(lane)
         return call
 
     def _new_call(
@@ -175,15 +200,15 @@ class Batcher(CallDispatcher):
             if instance_id is not None and id_ is not None:
                 # So that its finish waits behind it.
                 self._span_instances.remember(id_, instance_id)
-        body = prepared.body or b""
+        shared, own = self._split(type_, head, prepared.body or b"")
         prepared.body = None
         self._pending += 1
         return Call(
             0,
             key,
             type_,
-            head,
-            body[1:],
+            shared,
+            own,
             group,
             None,
             id_,
@@ -191,6 +216,7 @@ class Batcher(CallDispatcher):
             instance_id,
             lanes[len(key) < MIN_LENGTH_IN_BULK or type_ in self._direct_types],
             prepared=prepared,
+            head_length=len(head),
             turn=loop.create_future(),
             own_lanes=lanes,
         )
@@ -221,6 +247,21 @@ class Batcher(CallDispatcher):
         else:  # its result had just arrived
             prepared.outcome_unknown = True
 
+    def _split(self, type_: str, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+        """Split an item into a part that calls share, if they begin alike, and its own part.
+
+        Registers of one agent differ only at the end: in the key and the names. So their versions
+        and schemas are in memory once.
+        """
+        if len(body) < _MIN_SHARED_BODY:
+            return head, body[1:]
+        begin, shared = self._begins.get(type_, (b"", b""))
+        if not begin or not body.startswith(begin) or not shared.startswith(head):
+            begin = body[:-_MAX_OWN_BYTES]
+            shared = head + begin[1:]
+            self._begins[type_] = begin, shared
+        return shared, body[len(begin) :]
+
     # A call that nobody joins. Nothing is noted of it but that it is there.
 
     def begin_lone(self, prepared: PreparedRequest[Any], lanes: tuple[Lane, Lane]) -> bool:
@@ -231,20 +272,21 @@ class Batcher(CallDispatcher):
         if (
             self._calls_alone < _MIN_CALLS_ALONE
             or self._pending
+            or self._queue.has_busy_groups  # of cancelled calls
             or self._lone is not None
             or self._bounds.linger
             or self.is_closed
-            or self._loop is not asyncio.get_running_loop()
+            or self._loop is not self._state.loop
         ):
             return False
         self._lone = prepared, lanes
         return True
 
-    def end_lone(self) -> None:
+    def end_lone(self, prepared: PreparedRequest[Any]) -> None:
         call = self._adopted
-        if call is None:
+        if self._lone is not None and self._lone[0] is prepared:
             self._lone = None
-        else:
+        elif call is not None and call.prepared is prepared:
             self._adopted = None
             self.finish_alone(call, is_ok=False)
 
@@ -256,12 +298,13 @@ class Batcher(CallDispatcher):
         self._lone = None
         body = prepared.body
         call = self._adopted = self._new_call(prepared, lanes, self._loop)
-        prepared.body, call.shared = body, b""
-        call.is_direct = True
         self._queue.occupy(call.group)
-        lane = lane_of(call)
-        lane.sent_at, lane.sent_size = self._clock.monotonic(), 1
-        self._count_request(lane, 1)
+        self._begin_alone(call, lane_of(call), body)
+
+    def _begin_alone(self, call: Call, lane: Lane, body: bytes | None) -> None:
+        call.prepared.body, call.shared = body, b""
+        call.is_direct = True
+        lane.begin_request(1, self._clock.monotonic())
 
     # Choosing what is sent next
 
@@ -288,8 +331,10 @@ class Batcher(CallDispatcher):
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        if self._is_stopped:
+            return
         now = self._clock.monotonic()
-        while self._requests < self._controller.limit or self._is_draining:
+        while self._requests < self._controller.limit:
             chunk = self._queue.next_retry()
             if chunk is None:
                 break
@@ -332,8 +377,10 @@ class Batcher(CallDispatcher):
         latency = self._latency
         size = latency.max_size(lane.waiting + lane.calls)
         if size == 1:
-            return (latency.TRIAL_SIZE if latency.is_trial_due(lane.waiting, now) else 1), True
-        is_free = (
+            if not latency.is_trial_due(now):
+                lane.direct_calls = _DIRECT_CALLS_AT_ONCE
+            return (latency.TRIAL_SIZE if latency.begin_trial(lane.waiting, now) else 1), True
+        is_free = lane.requests < self._controller.limit and (
             not lane.requests
             or self._is_draining
             or now - lane.sent_at >= latency.usual_maximum(lane.sent_size)
@@ -361,29 +408,20 @@ class Batcher(CallDispatcher):
     def _start(self, chunk: Chunk, now: float) -> None:
         calls = calls_of(chunk)
         lane = lane_of(calls[0])
-        lane.sent_at, lane.sent_size = now, len(calls)
-        self._count_request(lane, len(calls))
+        lane.begin_request(len(calls), now)
         first = calls[0]
         if len(calls) == 1 and first.is_direct is not False:
-            first.prepared.body, first.shared = b"{" + first.shared, b""
+            item = first.body + first.shared
+            first.prepared.body, first.shared = b"{" + item[first.head_length :], b""
             first.is_direct = True
             first.turn.set_result(self.ALONE)
             return
+        self._requests += 1
         for call in calls:
             call.is_direct = False
             call.prepared.attempts += 1
             call.prepared.in_flight = True
         self._start_task(self._send(chunk, calls, lane), chunk)
-
-    def _count_request(self, lane: Lane, calls: int) -> None:
-        self._requests += 1
-        lane.requests += 1
-        lane.calls += calls
-
-    def _on_request_done(self, lane: Lane, calls: int) -> None:
-        self._requests -= 1
-        lane.requests -= 1
-        lane.calls -= calls
 
     def finish_alone(self, call: Call, *, is_ok: bool) -> None:
         """Note that a call that was made directly has ended."""
@@ -391,7 +429,7 @@ class Batcher(CallDispatcher):
             return  # it has ended, or is one of an event loop before
         prepared = call.prepared
         call.is_direct = False
-        self._on_request_done(lane_of(call), 1)
+        lane_of(call).end_request(1)
         if call.group is not None:
             self._queue.release_group(call.group)
         if is_ok:
@@ -406,7 +444,7 @@ class Batcher(CallDispatcher):
                     call.type,
                 )
         self._on_resolved()
-        if self._waiting_lanes:
+        if self._waiting_lanes or self._queue.has_retries:
             self._schedule()
 
     async def _send(self, chunk: Chunk, calls: list[Call], lane: Lane) -> None:
@@ -418,16 +456,16 @@ class Batcher(CallDispatcher):
             items=len(calls),
             is_timed=True,
         )
-        is_interrupted = True
         try:
             outcome = await self._attempt(bulk, calls, lane)
-            is_interrupted = False
         finally:
             for call in calls:
                 call.prepared.in_flight = False
-            self._on_request_done(lane, len(calls))
-            if is_interrupted:
-                self._on_interrupted(chunk)
+                call.prepared.attempts += bulk.attempts - 1
+                if bulk.in_flight:  # interrupted
+                    call.history.outcome_unknown = True
+            lane.end_request(len(calls))
+            self._requests -= 1
         now = self._clock.monotonic()
         if isinstance(outcome, Failure):
             await self._on_failure(chunk, outcome, bulk, lane.config)
@@ -435,7 +473,7 @@ class Batcher(CallDispatcher):
         result = match_outputs(chunk.items, outcome, self._redactor)
         if len(result.ok) + len(result.failed) == len(calls):
             self._latency.record(len(calls), now - bulk.sent_at, now)
-        self._state.budget.deposit(chunk.spent)
+        self._state.budget.deposit(chunk.spent if chunk.failures else FIRST_SUCCESS)
         self._on_accepted(chunk)
         self._on_response(chunk, result, now - bulk.sent_at, now)
 
@@ -483,12 +521,17 @@ class Batcher(CallDispatcher):
 
     # The end
 
-    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
-        """Send what waits, and wait for results. Calls that are left after `timeout` seconds fail.
+    def _on_idle(self) -> None:
+        self._keys.clear()
+        super()._on_idle()
 
-        In the meantime, new calls are rejected.
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
+        """Send what waits, and wait for results.
+
+        In the meantime, new calls are rejected. After `timeout` seconds, batched calls that are
+        left fail; calls that are made directly end by themselves, or when the client closes.
         """
-        loop = asyncio.get_running_loop()
+        loop, queue = asyncio.get_running_loop(), self._queue
         if loop is not self._loop:
             return
         self._adopt_lone()
@@ -500,10 +543,12 @@ class Batcher(CallDispatcher):
                     self._idle = loop.create_future()
                 await asyncio.wait([self._idle], timeout=timeout)
         finally:
-            await self._stop()
+            if self._queue is queue:  # otherwise another drain has ended, and calls were made since
+                await self._stop()
 
     async def _stop(self) -> None:
         """End all tasks, and fail the calls that are left."""
+        self._is_stopped = True
         for timer in (self._timer, self._linger):
             if timer is not None:
                 timer.cancel()
@@ -514,6 +559,7 @@ class Batcher(CallDispatcher):
         await asyncio.gather(*tasks, return_exceptions=True)
         for item in [*self._queue.drain(), *self._reconciling.values()]:
             self._resolve_failed(item, PrefactorClientError(CLOSED))
+        self._on_idle()  # calls that are made directly may still be in flight
         self._state.batchers.pop(self, None)
         self._loop = None
 

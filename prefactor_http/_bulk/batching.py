@@ -13,7 +13,7 @@ from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.errors import annotate_cancellation, build_error
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.retry import Retry
-from prefactor_http._http.state import ClientState
+from prefactor_http._http.state import OTHER_LOOP, ClientState
 from prefactor_http.config import HttpClientConfig, Options
 from prefactor_http.exceptions import PrefactorClientError
 
@@ -38,17 +38,18 @@ class BatchedRetry(Retry):
         ):
             return await super().run(prepared)
         batcher = self._batcher
-        if batcher.begin_lone(prepared, self._lanes):
-            try:
-                return await super().run(prepared)
-            finally:
-                batcher.end_lone()
         try:
             self.state.check_usable()
-            call = batcher.submit(prepared, self._lanes)
+            is_lone = batcher.begin_lone(prepared, self._lanes)
+            call = None if is_lone else batcher.submit(prepared, self._lanes)
         except PrefactorClientError as error:
             build_error(prepared, error, is_exhausted=False)  # adds method, path and key
             raise
+        if call is None:
+            try:
+                return await super().run(prepared)
+            finally:
+                batcher.end_lone(prepared)
         try:
             result: T | object = await call.turn
         except asyncio.CancelledError as exc:
@@ -86,8 +87,20 @@ class BatchingExecutor(Executor):
         """Return an executor with other options, which batches its calls in the same way."""
         return BatchingExecutor(replace(self.config, **options), self.state, self._batcher)
 
+    def key(self, given: str | None) -> str:
+        """Validate the caller's idempotency key, or generate one; see `Executor.key`."""
+        if given is None and self.config.default_idempotency_key is None:
+            return self._batcher.new_key()
+        return super().key(given)
+
     async def close(self, drain_timeout: float) -> None:
-        """Send the calls that wait, and reject new ones."""
+        """Send the calls that wait, and reject new ones.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop.
+        """
+        if self.state.is_elsewhere():
+            raise PrefactorClientError(OTHER_LOOP)
         self._batcher.is_closed = True
         await self._batcher.drain(drain_timeout)
 

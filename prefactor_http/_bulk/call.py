@@ -60,11 +60,21 @@ class Lane:
     def reset(self) -> None:
         """Forget all calls."""
         self.waiting = 0  # calls
+        self.direct_calls = 0  # that need not wait, since bulk requests would take longer
         self.requests = 0  # in flight
         self.calls = 0  # in flight
         self.sent_at = -math.inf
         self.sent_size = 1
         self.next_full = 0  # number of waiting calls from which a full request is looked for
+
+    def begin_request(self, calls: int, now: float) -> None:
+        self.requests += 1
+        self.calls += calls
+        self.sent_at, self.sent_size = now, calls
+
+    def end_request(self, calls: int) -> None:
+        self.requests -= 1
+        self.calls -= calls
 
 
 class Call(BatchItem, eq=False, kw_only=True):
@@ -72,21 +82,25 @@ class Call(BatchItem, eq=False, kw_only=True):
 
     Attributes:
         prepared: The call.
+        head_length: Size of what `body` has before the body of the direct call.
         turn: Resolved with the result of the call, or with `Batcher.ALONE`.
         own_lanes: The lanes of the call's options: shared, and alone.
         is_direct: Whether it is made directly now; False after its first attempt in a bulk request.
         was_refused: Whether /bulk has refused the call, so that it is made directly.
         failed_requests: Requests that contained the call and failed as a whole.
         is_exhausted: Whether it failed because no retry was left.
+        spent: Tokens of the retry budget that retries after errors of this call alone have cost.
     """
 
     prepared: PreparedRequest[Any]
+    head_length: int
     turn: asyncio.Future[Any]
     own_lanes: tuple[Lane, Lane]
     is_direct: bool | None = None
     was_refused: bool = False
     failed_requests: int = 0
     is_exhausted: bool = False
+    spent: int = 0
 
     def describe(self, error: Any) -> Any:
         """Leave the error as it is: `build_error` describes the call in it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
+
+from prefactor_http._values.forks import fork_count
 
 # A UUID (version 4): x is a random digit; of V, the variant, two bits are fixed.
 _TEMPLATE = "xxxxxxxx-xxxx-4xxx-Vxxx-xxxxxxxxxxxx"
@@ -12,29 +12,33 @@ _LENGTH = len(_TEMPLATE)
 _DIGITS = 32
 _VARIANT = str.maketrans("0123456789abcdef", "89ab" * 4)
 _POOL_SIZE = 128
-# One None for each fork that led to this process: os.getpid() is a system call, len() is not.
-_forks: list[None] = []
-_register_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)  # not on Windows
-_register_at_fork(after_in_child=partial(_forks.append, None))
 
 
 class KeyPool:
-    """Generates idempotency keys in advance, for one batch.
+    """Generates idempotency keys in advance.
 
-    Only batches use a pool. Processes that are restored from one memory snapshot would all use
-    the pooled keys, so a client generates the key of a single call when it needs it. A forked
+    Processes that are restored from one memory snapshot would all use the pooled keys. So only
+    batches use a pool, and calls that are made while others wait: an idle client has none. A forked
     child discards the keys of its parent.
+
+    Args:
+        size: How many keys are generated at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = _POOL_SIZE) -> None:
+        self._size = size
         self._keys: list[str] = []
         self._fork_count = 0
 
+    def clear(self) -> None:
+        """Discard the keys."""
+        self._keys.clear()
+
     def __call__(self) -> str:
         """Return a random UUID (version 4) as text."""
-        if not self._keys or self._fork_count != len(_forks):
-            self._keys = _uuids(_POOL_SIZE)
-            self._fork_count = len(_forks)
+        if not self._keys or self._fork_count != fork_count():
+            self._keys = _uuids(self._size)
+            self._fork_count = fork_count()
         return self._keys.pop()
 
 

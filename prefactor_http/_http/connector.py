@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+
+from prefactor_http._values.forks import fork_count
 
 
 class ConnectError(aiohttp.ClientConnectionError):
@@ -22,14 +23,14 @@ class Connector(aiohttp.TCPConnector):
     a duplicate, would be read as the response to the next request.
     """
 
-    _pid = 0
+    _fork_count = 0
 
     def __init__(self, ssl: Any = None) -> None:
         # No limit: `Semaphore` limits attempts in flight, and its wait counts for no timeout.
         super().__init__(  # pyright: ignore[reportUnknownMemberType] # of socket_factory
             limit=0, ssl=True if ssl is None else ssl
         )
-        self._pid = os.getpid()
+        self._fork_count = fork_count()
         self._server_sent_first: set[ResponseHandler] = set()
 
     async def connect(
@@ -75,5 +76,5 @@ class Connector(aiohttp.TCPConnector):
     def __del__(self, _warnings: Any = warnings) -> None:
         # aiohttp closes the pooled connections. In a forked child this would remove them from the
         # epoll instance that the parent process waits on.
-        if self._pid == os.getpid():
+        if self._fork_count == fork_count():
             super().__del__(_warnings)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Coroutine, Generator, Mapping
 from contextlib import contextmanager, suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from prefactor_http._http.background import BackgroundTasks
@@ -26,6 +26,7 @@ from prefactor_http._http.span_instances import SpanInstances
 from prefactor_http._http.timeouts import Timeouts
 from prefactor_http._http.token_source import TokenSource
 from prefactor_http._http.transport import Transport
+from prefactor_http._values.forks import fork_count
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 CLOSED = "the client is closed: enter it again with `async with`"
 _CLOSED_MEANWHILE = "the client was closed"
 _FORKED = "the client was opened before this process was forked: make a new client in each process"
-_OTHER_LOOP = (
+OTHER_LOOP = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
     "on its own loop first"
 )
@@ -99,7 +100,7 @@ class ClientState:
         self._max_connections = config.max_connections
         self.slots: Semaphore = Semaphore(self._max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._thread_id = self._fork_count = 0
 
     @contextmanager
     def capture_responses(self) -> Generator[list[CapturedResponse], None, None]:
@@ -113,6 +114,22 @@ class ClientState:
             self.capture_count -= 1
             close_capture(capture)
 
+    def is_elsewhere(self) -> bool:
+        """Whether the client is open on another event loop of this process, which still exists."""
+        loop = self._loop
+        return (
+            loop is not None
+            and not self.is_closed
+            and self._fork_count == fork_count()
+            and not loop.is_closed()
+            and loop is not asyncio.get_running_loop()
+        )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the client is open on."""
+        return self._loop
+
     def open(self) -> None:
         """Bind the client to the running event loop; a closed client opens again.
 
@@ -124,7 +141,7 @@ class ClientState:
             return
         loop = asyncio.get_running_loop()
         self.transport.open()
-        self._pid = os.getpid()
+        self._thread_id, self._fork_count = get_ident(), fork_count()
         if self._loop is not loop:
             # On the same loop, attempts from before the close may still release their slots.
             self._loop = loop
@@ -143,14 +160,19 @@ class ClientState:
             raise PrefactorClientError(CLOSED)
         if self._loop is None:
             self.open()
-        elif self._pid != os.getpid() or asyncio.get_running_loop() is not self._loop:
+        elif (
+            # A thread runs one event loop at a time. `get_running_loop` makes a system call.
+            get_ident() != self._thread_id
+            or not self._loop.is_running()
+            or self._fork_count != fork_count()
+        ):
             self._check_owner()
 
     def _check_owner(self) -> None:
-        if self._pid != os.getpid():
+        if self._fork_count != fork_count():
             raise PrefactorClientError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
-            raise PrefactorClientError(_OTHER_LOOP)
+            raise PrefactorClientError(OTHER_LOOP)
 
     def acquire_nowait(self, prepared: PreparedRequest[Any]) -> bool:
         """Take a slot for an attempt, if it may start now.
@@ -225,7 +247,7 @@ class ClientState:
             PrefactorClientError: The client is open on another event loop.
         """
         loop = self._loop
-        if loop is not None and self._pid != os.getpid():
+        if loop is not None and self._fork_count != fork_count():
             self._forget_loop()
             self.transport.abandon()
         elif loop is not None and loop.is_closed():
@@ -235,7 +257,7 @@ class ClientState:
         elif loop is None or loop is asyncio.get_running_loop():
             await self._close_on_own_loop(drain_timeout)
         elif not self.is_closed:
-            raise PrefactorClientError(_OTHER_LOOP)
+            raise PrefactorClientError(OTHER_LOOP)
 
     def _forget_loop(self) -> None:
         self.is_closed = True

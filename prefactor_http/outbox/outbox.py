@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 
 from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.executor import Executor
+from prefactor_http._values.forks import fork_count
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
@@ -106,13 +107,13 @@ class Outbox:
             concurrency=concurrency,
             poll_interval=poll_interval,
         )
-        self.path = Path(path).resolve()
+        self.path: Path = Path(path).resolve()
         # The executor is the client's only internal name that other modules use.
         own = client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         # A plain one, because that of a client may batch calls.
         self._executor = Executor(own.config, own.state)
         self._is_open = False
-        self._pid = 0
+        self._fork_count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -137,7 +138,7 @@ class Outbox:
         if self._is_open:
             raise OutboxError("the outbox is open already")
         self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self._fork_count = fork_count()
         self._receipts = Receipts()
         self._changed = asyncio.Event()
         self._writer = Writer(self.path, self._options, self._receipts, self._on_commit)
@@ -175,7 +176,7 @@ class Outbox:
         Raises:
             OutboxError: The outbox is open on another event loop.
         """
-        if not self._is_open or self._pid != os.getpid():
+        if not self._is_open or self._fork_count != fork_count():
             self._is_open = False
             return
         self._check()
@@ -350,7 +351,7 @@ class Outbox:
     def _check(self) -> None:
         if not self._is_open:
             raise OutboxError(_CLOSED)
-        if self._pid != os.getpid():
+        if self._fork_count != fork_count():
             raise OutboxError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
             raise OutboxError(_OTHER_LOOP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,7 +38,12 @@ FORGOTTEN = frozenset({"agent_instances.start", "agent_instances.finish", "agent
 
 
 async def run_lifecycles(
-    api: LocalPrefactor, count: int = LIFECYCLES, *, may_be_unknown: bool = False, **options: Any
+    api: LocalPrefactor,
+    count: int = LIFECYCLES,
+    *,
+    request_timeout: float = 5.0,
+    may_be_unknown: bool = False,
+    **options: Any,
 ) -> None:
     """Run lifecycles and check that each caller gets the results of its own calls.
 
@@ -50,7 +55,7 @@ async def run_lifecycles(
         api.url,
         api.token,
         max_retries=12,
-        request_timeout=0.2,
+        request_timeout=request_timeout,
         initial_retry_delay=0.002,
         max_retry_delay=0.05,
         retry_budget=None,
@@ -121,18 +126,16 @@ def assert_applied_once(api: LocalPrefactor, count: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 20261126])
 async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
     async with LocalPrefactor(faults=0.3, seed=seed) as api:
-        await run_lifecycles(api)
+        await run_lifecycles(api, request_timeout=0.5)
         assert sum(api.faults_injected.values()) >= 5
         assert api.replays > 0
-        assert len(api.requests) < LIFECYCLES  # of five times as many calls
+        assert api.stats()["largest_bulk"] > 10
 
 
-@pytest.mark.parametrize(("seed", "kinds"), [(1, QUICK), (2, QUICK), (20261126, RANDOM_FAULTS)])
-async def test_writes_are_verified_if_the_server_forgot_their_keys(
-    seed: int, kinds: Sequence[FaultKind]
-) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 20261126])
+async def test_writes_are_verified_if_the_server_forgot_their_keys(seed: int) -> None:
     policy = IdempotencyPolicy(forget_when_lost=FORGOTTEN)
-    async with LocalPrefactor(faults=0.3, seed=seed, fault_kinds=kinds, policy=policy) as api:
+    async with LocalPrefactor(faults=0.3, seed=seed, fault_kinds=QUICK, policy=policy) as api:
         await run_lifecycles(api)
         reads = [request for request in api.requests if request.method == "GET"]
         assert len(reads) > 10  # each verifies a write

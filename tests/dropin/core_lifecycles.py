@@ -30,8 +30,8 @@ def configuration(batched):
             max_retry_delay=0.05,
             **({"auto_batch": True} if batched else {}),
         ),
-        # With more than one worker, a finish can be sent before its start, unless calls are batched:
-        # then those on one instance keep their order.
+        # With more than one worker, a finish can be sent before its start. If calls are batched,
+        # those on one instance keep their order.
         queue_config=QueueConfig(num_workers=3 if batched else 1),
         schema_registry=registry,
     )

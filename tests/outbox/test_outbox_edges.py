@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import fcntl
-import os
 import resource
 import sqlite3
 import sys
@@ -14,6 +13,7 @@ import pytest
 from outbox_support import client_of, record_lifecycle, register, until
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http._values import forks
 from prefactor_http.idempotency import new_id
 from prefactor_http.outbox import (
     Outbox,
@@ -265,10 +265,10 @@ async def test_the_counters_are_right_although_a_row_was_deleted_by_hand(path, a
         assert (stats.pending, stats.bytes, stats.delivered) == (0, 0, 2)
 
 
-async def test_another_process_id_means_a_fork(path, api, client, monkeypatch):
+async def test_a_forked_child_cannot_use_the_outbox_of_its_parent(path, api, client, monkeypatch):
     async with Outbox(path, client) as outbox:
         with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: -1)
+            patch.setattr(forks, "_forks", [*forks._forks, None])
             with pytest.raises(OutboxError, match="forked"):
                 await register(outbox, api)
         assert await (await register(outbox, api)).delivered(10)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,11 +29,15 @@ def server(tmp_path: Path) -> Iterator[FaultServer]:
 def request(server: FaultServer, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
     text = None if body is None else json.dumps(body)
-    connection.request(method, path, text, {"Authorization": f"Bearer {server.token}"})
+    connection.request(method, path, text, authorization(server))
     response = connection.getresponse()
     content = response.read()
     connection.close()
     return response.status, json.loads(content) if response.status != 302 else None
+
+
+def authorization(server: FaultServer) -> dict[str, str]:
+    return {"Authorization": f"Bearer {server.token}"}
 
 
 def register(server: FaultServer, key: str, **fields: Any) -> tuple[int, Any]:
@@ -194,3 +201,92 @@ def test_requests_that_break_the_contract_are_counted(server: FaultServer) -> No
     assert request(server, "POST", REGISTER, {})[0] == 422
     assert server.counts()["redirects_followed"] == 1
     assert server.counts()["keyless"] == 1
+
+
+def test_without_accepting_connecting_takes_forever(server: FaultServer) -> None:
+    register(server, "key-1", id="0" * 32)
+    url = urlsplit(server.url)
+    server.never_accept(0.3)
+    with pytest.raises(TimeoutError):
+        socket.create_connection((url.hostname or "", url.port or 0), timeout=0.1)
+    ended = time.monotonic() + 10
+    while True:
+        try:
+            with socket.create_connection((url.hostname or "", url.port or 0), timeout=0.1):
+                break
+        except OSError:
+            assert time.monotonic() < ended
+    assert register(server, "key-1", id="0" * 32)[0] == 200
+    assert server.times_applied("agent_instances.register", "0" * 32) == 1
+
+
+def test_every_other_outage_is_a_restart(server: FaultServer) -> None:
+    server.configure(outage_every=1, restart_seconds=0.01, never_accept_seconds=0.01)
+    ended = time.monotonic() + 10
+    while len(server.injected()) < 2:
+        assert time.monotonic() < ended
+        with suppress(OSError, http.client.HTTPException):
+            register(server, "key-1")
+        time.sleep(0.01)
+    assert server.injected().keys() == {"restart", "never_accept"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("tls_untrusted", "unable to get local issuer"),
+        ("tls_wrong_host", "not valid for '127.0.0.1'"),
+        ("tls_expired", "has expired"),
+        ("tls_cut", "EOF"),
+    ],
+)
+def test_a_tls_handshake_fails_as_its_kind_says(
+    server: FaultServer, kind: str, problem: str
+) -> None:
+    url, authority = server.open_tls()
+    context = ssl.create_default_context(cadata=authority)
+
+    def connect() -> None:
+        connection = http.client.HTTPSConnection(urlsplit(url).netloc, timeout=5, context=context)
+        connection.connect()
+        connection.close()
+
+    connect()
+    server.configure(at_handshake=1.0)
+    for _ in range(4):  # each kind is dealt once
+        try:
+            connect()
+        except ssl.SSLError as error:
+            if problem in str(error):
+                break
+    else:
+        pytest.fail(f"no handshake failed with {problem}")
+    assert server.injected()[kind] == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_has_each_form(server: FaultServer, status: int) -> None:
+    forms: dict[str, set[str | None]] = {}
+    for form in ("seconds", "date", "nonsense"):
+        fault = f"status_{status}_retry_after_{form}"
+        server.configure(script=[{"fault": fault, "times": 30}])
+        forms[form] = {retry_after(server) for _ in range(30)}
+    assert forms["seconds"] == {"0", "0.01", "0.02"}
+    assert all(parsedate_to_datetime(str(value)) for value in forms["date"])
+    assert {"soon", "-1"} < forms["nonsense"]
+
+
+def retry_after(server: FaultServer) -> str | None:
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
+    connection.request("GET", "/api/v1/agent_instance/i", headers=authorization(server))
+    value = connection.getresponse().headers["Retry-After"]
+    connection.close()
+    return value
+
+
+def test_refusals_are_counted_by_code(server: FaultServer) -> None:
+    id_ = register(server, "key-1", id="0" * 32)[1]["details"]["id"]
+    register(server, "key-2", id="0" * 32)
+    act(server, id_, "finish", "key-3")
+    counts = server.counts()
+    assert counts["refused_validation_errors"] == counts["refused_invalid_action"] == 1

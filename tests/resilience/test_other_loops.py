@@ -22,6 +22,7 @@ from prefactor_http import (
     PrefactorHttpClient,
     PrefactorTimeoutError,
 )
+from prefactor_http._values import forks
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ class TestInAChild:
     @pytest.fixture
     def fork(self, monkeypatch):
         def pretend() -> None:
-            monkeypatch.setattr(os, "getpid", lambda: -1)
+            monkeypatch.setattr(forks, "_forks", [*forks._forks, None])
 
         yield pretend
         monkeypatch.undo()

@@ -1,32 +1,38 @@
 """Under all faults, callers get the true outcome: each write is compared with a ledger.
 
-``python tests/resilience/soak.py`` runs the same for any number of lifecycles.
+2,000 lifecycles with each way to write; `make soak` runs the same for any number.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fault_server.faults import FAULTS
 from fault_server.process import FaultServer
-from fault_server.server import AT_ACCEPT, POISON, RESTART, WHILE_READING
-from soak import NOT_IN_STREAMS, run_lifecycles, run_on, run_rows, run_streams
 from truth_oracle import Oracle, Violation
+from truth_ways import KINDS, REFUSALS, WAYS, Campaign, run_way
 
 # Thousands of calls through code that other tests cover: measuring them doubles their time.
 pytestmark = pytest.mark.no_cover
 
-LIFECYCLES = 80
-ITEMS = 500
-ROWS = 240
 SEED = 20260301
-ON_CONNECTIONS = {*AT_ACCEPT, *WHILE_READING}
-ONLY_IN_BULK = {name for name in FAULTS if name.startswith(("output", "item_", "too_large"))}
-ONLY_DIRECT = {"another_resource", "state_before", "stale_read", *NOT_IN_STREAMS}
+# Lifecycles by way. Together with the parameters below, 2,000, and the rows of a job.
+LIFECYCLES = {
+    "direct": 160,
+    "batched": 80,
+    "tls": 25,
+    "execute": 75,
+    "stream": 50,
+    "stream, faults of bulk only": 110,
+    "rows": 150,
+}
+PARAMETERS = [(s, loop) for s in ("own", "borrowed") for loop in ("asyncio", "uvloop")]
+AT_LEAST = 20 // len(PARAMETERS)  # faults of each kind, so that together there are 20
+FAULTS = {"seed": SEED, "faults": 0.4, "at_accept": 0.1, "forget": 0.1, "outage_every": 200}
 
 
 @pytest.fixture
@@ -35,92 +41,55 @@ def server(tmp_path: Path) -> Iterator[FaultServer]:
         yield server
 
 
-@pytest.fixture(params=["own", "borrowed"])
-def borrowed(request: pytest.FixtureRequest) -> bool:
-    return request.param == "borrowed"
+@pytest.fixture(autouse=True)
+def without_logs() -> Iterator[None]:
+    """Do not keep the thousands of warnings about faults."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
+def violations(oracle: Oracle) -> str:
+    return "\n".join(islice(oracle.dump(), 3))
+
+
+def test_together_they_are_two_thousand_lifecycles() -> None:
+    assert LIFECYCLES.keys() == WAYS.keys()
+    lifecycles = sum(count for way, count in LIFECYCLES.items() if way != "rows")
+    assert lifecycles * len(PARAMETERS) == 2_000
+
+
+@pytest.mark.parametrize(("session", "loop"), PARAMETERS)
+def test_under_every_fault_callers_learn_the_true_outcome(
+    server: FaultServer, session: str, loop: str
+) -> None:
+    if loop == "uvloop":
         pytest.importorskip("uvloop")
-    return str(request.param)
-
-
-def settings(**changes: Any) -> dict[str, Any]:
-    return {
-        "seed": SEED,
-        "faults": 0.35,
-        "at_accept": 0.1,
-        "forget": 0.1,
-        "restart_every": 250,
-        **changes,
-    }
-
-
-def assert_truth(oracle: Oracle) -> None:
-    assert not oracle.violations, "\n".join(islice(oracle.dump(), 3))
-
-
-def test_callers_of_direct_calls_learn_the_true_outcome(
-    server: FaultServer, borrowed: bool, loop: str
-) -> None:
-    server.configure(**settings())
     oracle = Oracle(server)
-    lifecycles = run_lifecycles(
-        server, oracle, lifecycles=LIFECYCLES, seed=SEED, borrowed=borrowed, at_a_time=50
+    campaign = Campaign(server, oracle, SEED, borrowed=session == "borrowed")
+    for way, lifecycles in LIFECYCLES.items():
+        run_way(campaign, way, lifecycles, loop, **FAULTS)
+        assert not oracle.violations, f"{way}: {violations(oracle)}"
+    assert_most_succeeded(campaign)
+    happened = server.injected() + Counter(
+        {kind: count for kind, count in server.counts().items() if kind in REFUSALS}
     )
-    counts = run_on(loop, lifecycles)
-    assert_truth(oracle)
-    assert counts["completed"] > 0.7 * LIFECYCLES  # most lifecycles completed
-    injected = server.injected()
-    assert injected.keys() == {*FAULTS, *ON_CONNECTIONS, RESTART} - ONLY_IN_BULK
-    assert server.counts()["forgotten_keys_seen"]
+    rare = {k: happened[k] for k in (*KINDS, *REFUSALS) if happened[k] < AT_LEAST}
+    assert not rare, f"too few of these faults for a proof: {rare}"
+    assert happened.keys() == {*KINDS, *REFUSALS}
 
 
-def test_outcomes_of_a_stream_are_true(server: FaultServer, borrowed: bool, loop: str) -> None:
-    server.configure(**settings(faults=0.45, without=NOT_IN_STREAMS))
+def assert_most_succeeded(campaign: Campaign) -> None:
+    for way, counts in campaign.counts.items():
+        most = (
+            LIFECYCLES[way] if way in {"direct", "tls", "batched", "rows"} else LIFECYCLES[way] * 5
+        )
+        assert counts["ok"] > 0.4 * most, f"{way}: {counts} of {most}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_server_without_deduplication_is_detected(server: FaultServer, way: str) -> None:
     oracle = Oracle(server)
-    items = run_streams(
-        server,
-        oracle,
-        items=ITEMS,
-        seed=SEED,
-        borrowed=borrowed,
-        poison=0.04,
-        chunk_size=4,
-        max_outage=20.0,
-        request_timeout=0.2,
-    )
-    states = run_on(loop, items)
-    assert_truth(oracle)
-    assert states["ok"] > 0.8 * ITEMS
-    injected = server.injected()
-    # Faults of reads occur only where an outcome had to be verified.
-    assert injected.keys() >= {*FAULTS, *ON_CONNECTIONS, RESTART, POISON} - ONLY_DIRECT
-    assert server.counts()["forgotten_keys_seen"]
-
-
-def test_outcomes_of_a_job_that_runs_twice_are_true(
-    server: FaultServer, borrowed: bool, loop: str
-) -> None:
-    server.configure(**settings(without=NOT_IN_STREAMS, forget=0))
-    oracle = Oracle(server)
-    states = run_on(loop, run_rows(server, oracle, rows=ROWS, seed=SEED, borrowed=borrowed))
-    assert_truth(oracle)
-    assert states["ok"] > 0.9 * ROWS
-    assert server.counts()["replays"] > 0.4 * ROWS
-
-
-def test_the_oracle_detects_a_server_without_deduplication(server: FaultServer) -> None:
-    server.configure(**settings(deduplicate=False))
-    oracle = Oracle(server)
-    run_on("asyncio", run_lifecycles(server, oracle, lifecycles=50, seed=SEED, borrowed=False))
-    assert oracle.violations[Violation.APPLIED_TWICE]
-
-
-def test_the_oracle_detects_duplicate_rows_without_deduplication(server: FaultServer) -> None:
-    server.configure(**settings(deduplicate=False, without=NOT_IN_STREAMS))
-    oracle = Oracle(server)
-    run_on("asyncio", run_rows(server, oracle, rows=50, seed=SEED, borrowed=False))
+    campaign = Campaign(server, oracle, SEED, borrowed=False)
+    run_way(campaign, way, 80, "asyncio", **FAULTS, deduplicate=False)
     assert oracle.violations[Violation.APPLIED_TWICE]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +31,7 @@ REPEATS = 8  # for calls with an unknown outcome, or that a proxy rejected
 _BEGIN = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 _VERDICTS = {"invalid_action", "validation_errors", "idempotency_conflict", "not_found"}
 _MAX_RESPONSE = 2_000_000
+_ENDLESS = 60.0  # seconds; many times what a call can take
 
 # Both are short enough to end in the middle of an attempt or a backoff.
 _DEADLINE = 0.03
@@ -40,7 +43,12 @@ Call = Callable[[PrefactorHttpClient, str | None], Coroutine[Any, Any, Any]]
 
 @asynccontextmanager
 async def open_client(
-    url: str, token: str, *, borrowed: bool, **settings: Any
+    url: str,
+    token: str,
+    *,
+    borrowed: bool,
+    tls: ssl.SSLContext | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[PrefactorHttpClient, None]:
     """Open a client that retries quickly, on its own session or on a borrowed one."""
     config = HttpClientConfig(
@@ -49,6 +57,7 @@ async def open_client(
         **{
             "max_retries": 6,
             "request_timeout": 0.5,
+            "connect_timeout": 0.3,
             "initial_retry_delay": 0.002,
             "max_retry_delay": 0.05,
             "max_response_bytes": _MAX_RESPONSE,
@@ -57,11 +66,12 @@ async def open_client(
         },
     )
     if not borrowed:
-        async with PrefactorHttpClient(config) as client:
+        own = config if tls is None else replace(config, ssl=tls)
+        async with PrefactorHttpClient(own) as client:
             yield client
         return
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls or True)) as session,
         PrefactorHttpClient(config, session=session) as client,
     ):
         yield client
@@ -113,6 +123,8 @@ class Lifecycles:
     ) -> None:
         self._client = client
         self._client_with_deadline = client.with_options(deadline=_DEADLINE)
+        # Few retries: the caller gets errors that more retries would hide.
+        self._impatient = [client.with_options(max_retries=n) for n in (0, 1)]
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed
@@ -173,7 +185,7 @@ class Lifecycles:
         )
         for place in range(rng.choice((1, 1, 2))):
             await self._span(instance.id, f"{mark}/{place}", place, number, moments, rng)
-        if rng.random() < 0.1:
+        if rng.random() < 0.3:
             await self._read(instance.id)
         if rng.random() < 0.1:
             reason = rng.choice((" over budget ", "x" * 300))
@@ -249,13 +261,17 @@ class Lifecycles:
                 write.keys.add(key)
                 self._attempts.watch(key, write)
             try:
-                result = await self._call(call, key, rng)
+                async with asyncio.timeout(_ENDLESS):
+                    result = await self._call(call, key, rng)
             except asyncio.CancelledError as error:
                 key = self._note_cancelled(write, key, error)
             except PrefactorHttpError as error:
                 if self._note(write, key, error):
                     break
                 key = error.idempotency_key
+            except TimeoutError:
+                self._oracle.report(Violation.ENDLESS, write, "the call did not end")
+                raise _StuckError from None
             except Exception as error:  # noqa: BLE001 # any other exception is a violation
                 self._oracle.report(Violation.UNEXPECTED, write, repr(error))
                 raise _StuckError from None
@@ -268,10 +284,14 @@ class Lifecycles:
         raise _StuckError
 
     async def _call(self, call: Call, key: str | None, rng: random.Random) -> Any:
-        """Make the call, sometimes with a short deadline or an early cancellation."""
+        """Make the call, at times with few retries, a short deadline or an early cancellation."""
         choice = rng.random()
+        if choice > 0.97:
+            return await call(self._client_with_deadline, key)
+        if choice > 0.7:
+            return await call(rng.choice(self._impatient), key)
         if choice > 0.03:
-            return await call(self._client_with_deadline if choice > 0.97 else self._client, key)
+            return await call(self._client, key)
         task = asyncio.create_task(call(self._client, key))
         done, _ = await asyncio.wait({task}, timeout=rng.uniform(0, _CANCELLED_WITHIN))
         if not done:

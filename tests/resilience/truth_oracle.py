@@ -30,11 +30,13 @@ class Violation(StrEnum):
     MIXED_UP = "the result is that of another write"
     WRONG_KEY = "the error names another key than the one that was sent"
     NO_KEY = "a cancelled call does not name its key"
+    ENDLESS = "a call that does not end"
     UNEXPECTED = "an exception that is not the package's"
     STRAY = "applied, but not requested"
     NO_OUTCOME = "an item with no outcome or several"
     RUN_ENDED = "the run ended early"
     CONTRACT = "the client broke a rule of the API"
+    TASK_LEFT = "a task runs on after the client is closed"
 
 
 @dataclass

@@ -74,6 +74,18 @@ class GroupedItems:
         if poisoned == 0:
             name = f"{POISON} {self._seed}-{number}"
         mark = id_
+        if rng.random() < 0.5:
+            # Only its key tells a repetition of this write: it has no id, no name and no state.
+            unnamed = f"unnamed {self._seed}-{number}"
+            yield self._item(
+                "agent_instances/register",
+                unnamed,
+                number,
+                agent_id="1" * 32,
+                environment_id="3" * 32,
+                agent_version={"name": unnamed, **VERSION},
+                agent_schema_version=SCHEMA,
+            )
         if poisoned is not None:
             self.poisoned.add(len(self.writes) + poisoned * 2)
         yield self._item(
@@ -113,6 +125,20 @@ class GroupedItems:
             result_payload={"sum": 2.50} if rng.random() < 0.5 else None,
             timestamp=next(moments),
         )
+        if rng.random() < 0.5:
+            unnamed_mark = f"unnamed {self._seed}-{number}"
+            yield self._item(
+                "agent_spans/create",
+                unnamed_mark,
+                number,
+                details={
+                    "agent_instance_id": id_,
+                    "schema_name": "step",
+                    "status": "complete",
+                    "payload": {"mark": unnamed_mark},
+                    "started_at": next(moments),
+                },
+            )
         if rng.random() < 0.1:
             yield self._item(
                 "agent_instances/terminate",
@@ -131,7 +157,9 @@ def instance_of(item: BulkItem) -> str:
     """Return the group of an item: the ids of one lifecycle end in the same digits."""
     fields = vars(item)
     id_ = fields.get("agent_instance_id") or fields.get("agent_span_id") or fields.get("id")
-    return str(id_ or fields["details"]["agent_instance_id"])[1:]
+    if id_ is None and "details" in fields:
+        id_ = fields["details"]["agent_instance_id"]
+    return item.idempotency_key if id_ is None else str(id_)[1:]
 
 
 async def stream(

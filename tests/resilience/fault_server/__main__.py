@@ -26,7 +26,10 @@ async def _run(path: Path) -> None:
     _respond({"port": await server.open()})
     while line := await commands.readline():
         command = json.loads(line)
-        _respond(_execute(server, ledger, command.pop("do"), command))
+        if command["do"] == "open_tls":
+            _respond(await server.open_tls())
+        else:
+            _respond(_execute(server, ledger, command.pop("do"), command))
 
 
 def _execute(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) -> Any:
@@ -35,6 +38,8 @@ def _execute(server: Server, ledger: Ledger, verb: str, fields: dict[str, Any]) 
         server.configure(Settings(**fields), Switches(**switches))
     elif verb == "restart":
         server.restart(fields["seconds"])
+    elif verb == "never_accept":
+        server.never_accept(fields["seconds"])
     elif verb == "times_applied":
         return ledger.times_applied(fields["operation"], fields["mark"])
     elif verb == "take_effects":

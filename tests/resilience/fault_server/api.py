@@ -82,7 +82,8 @@ class Api:
     """Instances, spans and idempotency keys of one account.
 
     Attributes:
-        counts: Writes that break the contract, by rule; forgotten and replayed keys.
+        counts: Writes that break the contract, by rule; forgotten and replayed keys; refused calls
+            by code.
     """
 
     ledger: Ledger
@@ -110,6 +111,7 @@ class Api:
                 return self._write(operation, resource_id, fields)
             return Answer(200, self._read(operation, resource_id, fields), "read")
         except _RefusalError as refused:
+            self.counts[f"refused_{refused.answer.body['code']}"] += 1
             return refused.answer
 
     def _write(self, operation: str, resource_id: str | None, fields: Json) -> Answer:

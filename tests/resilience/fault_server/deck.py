@@ -8,7 +8,7 @@ fault at all is still random.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -18,14 +18,17 @@ class Deck:
     Args:
         kinds: The kinds.
         rng: Shuffles the deck.
-        first: Kinds that are dealt before the others, because few requests suit them.
+        pickiness: How few requests suit a kind. The pickiest are dealt first.
     """
 
     def __init__(
-        self, kinds: Sequence[str], rng: random.Random, first: Collection[str] = ()
+        self,
+        kinds: Sequence[str],
+        rng: random.Random,
+        pickiness: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._kinds = kinds
-        self._first = first
+        self._pickiness = pickiness
         self._rng = rng
         self._waiting: list[str] = []
 
@@ -39,8 +42,8 @@ class Deck:
             waiting = set(self._waiting)
             refill = [kind for kind in self._kinds if kind not in waiting]
             self._rng.shuffle(refill)
-            refill.sort(key=lambda kind: kind not in self._first)
             self._waiting += refill
+            self._waiting.sort(key=self._pickiness, reverse=True)
         return None
 
 

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fault_server import http1
-from fault_server.api import GET_INSTANCE, GET_SPAN, REGISTER, WRITES, Answer, Api, Json
+from fault_server.api import (
+    CREATE_SPAN,
+    GET_INSTANCE,
+    GET_SPAN,
+    REGISTER,
+    WRITES,
+    Answer,
+    Api,
+    Json,
+)
 from fault_server.bulk import Instead, Item, execute
 
 BULK = "bulk"
@@ -59,6 +68,19 @@ class Exchange:
         if self.operation == BULK:
             return all(names_a_resource(item.operation, item.fields) for item in self.items)
         return names_a_resource(self.operation, self.fields)
+
+    @property
+    def named_keys(self) -> set[str]:
+        """The keys of the items whose output can be told from that of any other item.
+
+        That to an unnamed span may be the output of another call on the same instance.
+        """
+        return {
+            item.key
+            for item in self.items
+            if names_a_resource(item.operation, item.fields)
+            and (item.operation != CREATE_SPAN or "id" in item.fields.get("details", item.fields))
+        }
 
     def execute(self) -> Answer:
         """Execute the request, at most once."""

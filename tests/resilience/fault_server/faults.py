@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -21,6 +22,7 @@ from fault_server.api import (
     FINISH_SPAN,
     GET_INSTANCE,
     GET_SPAN,
+    REGISTER,
     START,
     STATE_BEFORE,
     TERMINATE,
@@ -81,9 +83,10 @@ def _bulk_of_two(x: Exchange) -> bool:
     return x.operation == BULK and len(x.items) > 1
 
 
-def is_picky(kind: str) -> bool:
-    """Whether a fault suits only some requests."""
-    return FAULTS[kind].suits is not _any
+def pickiness(kind: str) -> int:
+    """Return how few requests suit a fault: 0 for all, 1 for some, 2 for those with many items."""
+    suits = FAULTS[kind].suits
+    return 0 if suits is _any else 1 if suits in {_write, _direct_write, _bulk, _has_state} else 2
 
 
 def fault(
@@ -314,6 +317,15 @@ def _change_outputs(x: Exchange, change: Callable[[Json, list[str]], None]) -> N
     x.send(200, body)
 
 
+@fault(YES, _bulk_of_two)
+async def outputs_in_another_order(x: Exchange) -> bool:
+    body = x.copy_of_body()
+    outputs = [*body["outputs"].items()]
+    body["outputs"] = dict(outputs[1:] + outputs[:1])
+    x.send(200, body)
+    return True
+
+
 @fault(YES, _bulk)
 async def outputs_under_unknown_keys(x: Exchange) -> bool:
     body = x.copy_of_body()
@@ -322,9 +334,14 @@ async def outputs_under_unknown_keys(x: Exchange) -> bool:
     return True
 
 
-@fault(YES, lambda x: _bulk_of_two(x) and x.names_a_resource)
+def _of_two_named(x: Exchange) -> bool:
+    return _bulk(x) and len(x.named_keys) > 1
+
+
+@fault(YES, _of_two_named)
 async def outputs_under_wrong_keys(x: Exchange) -> bool:
     def rotate(outputs: Json, good: list[str]) -> None:
+        good = [key for key in good if key in x.named_keys]
         values = [outputs[key] for key in good]
         outputs.update(zip(good, values[1:] + values[:1], strict=True))
 
@@ -332,9 +349,15 @@ async def outputs_under_wrong_keys(x: Exchange) -> bool:
     return True
 
 
-@fault(YES, _bulk_of_two)
+def _of_two_distinct(x: Exchange) -> bool:
+    return _of_two_named(x) or (_bulk_of_two(x) and {i.operation for i in x.items} == {REGISTER})
+
+
+@fault(YES, _of_two_distinct)
 async def outputs_with_one_id(x: Exchange) -> bool:
     def unite(outputs: Json, good: list[str]) -> None:
+        if {item.operation for item in x.items} != {REGISTER}:
+            good = [key for key in good if key in x.named_keys]
         for key in good:
             outputs[key] = outputs[good[0]]
 
@@ -474,17 +497,25 @@ fault(NO, name="status_425")(partial(_status, status=425))
 fault(NO, name="status_429")(partial(_status, status=429, body=_error("rate_limited")))
 
 
-async def _retry_after(x: Exchange, status: int, body: object) -> bool:
-    wait = x.pick("0", "0.01", "soon", "-1", formatdate(usegmt=True))
-    return await _status(x, status, body, retry_after=wait)
+async def _retry_after(x: Exchange, status: int, code: str, form: str) -> bool:
+    if form == "date":
+        wait = formatdate(time.time() + x.pick(-60, -1, 0), usegmt=True)
+    else:
+        wait = x.pick(*RETRY_AFTER[form])
+    return await _status(x, status, _error(code), retry_after=wait)
 
 
-fault(NO, name="status_429_retry_after")(
-    partial(_retry_after, status=429, body=_error("rate_limited"))
-)
-fault(MAYBE, name="status_503_retry_after")(
-    partial(_retry_after, status=503, body=_error("service_unavailable"))
-)
+RETRY_AFTER = {
+    "seconds": ("0", "0.01", "0.02"),
+    "nonsense": ("soon", "-1", "1e999", "nan", "", "Fri, 99 Foo 2026 25:61:61 GMT"),
+}
+for _form in ("seconds", "date", "nonsense"):
+    fault(NO, name=f"status_429_retry_after_{_form}")(
+        partial(_retry_after, status=429, code="rate_limited", form=_form)
+    )
+    fault(MAYBE, name=f"status_503_retry_after_{_form}")(
+        partial(_retry_after, status=503, code="service_unavailable", form=_form)
+    )
 fault(NO, _direct_write, name="status_429_retry_after_a_day")(
     partial(_status, status=429, body=_error("rate_limited"), retry_after=86400)
 )

@@ -62,6 +62,33 @@ def decode(body: bytes) -> Any:
         return None
 
 
+def bound_socket(port: int) -> socket.socket:
+    """Bind a port, and keep it while nothing listens: a connecting socket could get the number."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+class FullBacklog:
+    """A listening socket whose queue of connections is full, so that connecting takes forever."""
+
+    def __init__(self, port: int) -> None:
+        listening = bound_socket(port)
+        listening.listen(0)
+        self._sockets = [listening]
+        for _ in range(2):  # Linux queues one more than the backlog
+            connecting = socket.socket()
+            connecting.setblocking(False)
+            connecting.connect_ex(("127.0.0.1", port))
+            self._sockets.append(connecting)
+
+    def close(self) -> None:
+        """Reset what was queued."""
+        for each in self._sockets:
+            each.close()
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close the connection with a RST instead of a FIN."""
     sock: socket.socket = writer.get_extra_info("socket")

@@ -51,6 +51,15 @@ class FaultServer:
         """Restart on the same port; refuse connections for `seconds`."""
         self._send_command("restart", seconds=seconds)
 
+    def never_accept(self, seconds: float) -> None:
+        """Accept no connections for `seconds`, without refusing them."""
+        self._send_command("never_accept", seconds=seconds)
+
+    def open_tls(self) -> tuple[str, str]:
+        """Serve TLS, too. Returns the URL and the certificate of the authority."""
+        port, authority = self._send_command("open_tls")
+        return f"https://127.0.0.1:{port}", authority
+
     def times_applied(self, operation: str, mark: str) -> int:
         """Return how often a write was applied so far."""
         return int(self._send_command("times_applied", operation=operation, mark=mark))

@@ -27,8 +27,9 @@ from fault_server.api import (
 from fault_server.bulk import items_of
 from fault_server.deck import Deck, Script
 from fault_server.exchange import BULK, Exchange
-from fault_server.faults import ELSEWHERE, FAULTS, HTML, MAYBE, NO, YES, is_picky
+from fault_server.faults import ELSEWHERE, FAULTS, HTML, MAYBE, NO, YES, pickiness
 from fault_server.ledger import Ledger
+from fault_server.tls import TLS_FAULTS, Handshakes
 
 TOKEN = "canary-token-of-the-fault-server"
 _BACKLOG = 4096
@@ -51,6 +52,8 @@ AT_ACCEPT = ("close_at_accept", "reset_at_accept", "speak_first_408", "speak_fir
 WHILE_READING = ("close_before_reading", "close_while_reading", "reset_while_reading")
 _SHARE_WHILE_READING = 0.05  # of the faults
 RESTART, POISON = "restart", "poison"
+NEVER_ACCEPT = "never_accept"
+OUTAGES = (RESTART, NEVER_ACCEPT)
 
 
 @dataclass
@@ -64,8 +67,11 @@ class Settings:
         kinds: Only these faults; all by default.
         without: Faults to exclude.
         script: Faults for certain requests; see `deck.Script`.
-        restart_every: Requests between restarts; 0 for none.
-        restart_seconds: Duration of a restart, during which connections are refused.
+        at_handshake: Probability of a fault per TLS handshake.
+        outage_every: Requests between outages; 0 for none. Every other outage is a restart, during
+            which connections are refused. During the others they are not accepted.
+        restart_seconds: Duration of a restart.
+        never_accept_seconds: Duration of the other outages.
     """
 
     seed: int = 0
@@ -74,8 +80,10 @@ class Settings:
     kinds: list[str] | None = None
     without: list[str] = field(default_factory=list)
     script: list[dict[str, Any]] = field(default_factory=list)
-    restart_every: int = 0
+    at_handshake: float = 0.0
+    outage_every: int = 0
     restart_seconds: float = 0.02
+    never_accept_seconds: float = 0.4
 
 
 class Server:
@@ -94,7 +102,9 @@ class Server:
         self._connections: set[asyncio.StreamWriter] = set()
         self._bodies: dict[tuple[str, str], int] = {}
         self._port = 0
-        self._restarting: asyncio.Task[None] | None = None
+        self._outage: asyncio.Task[None] | None = None
+        self._outages = 0
+        self._tls = Handshakes()
         self.configure(Settings(), Switches())
 
     def configure(self, settings: Settings, switches: Switches) -> None:
@@ -103,31 +113,61 @@ class Server:
         self._rng = random.Random(settings.seed)
         self.api.random, self.api.switches = self._rng, switches
         chosen = [k for k in settings.kinds or FAULTS if k in FAULTS and k not in settings.without]
-        self._deck = Deck(chosen, self._rng, {kind for kind in chosen if is_picky(kind)})
+        self._deck = Deck(chosen, self._rng, pickiness)
         allowed = set(settings.kinds or AT_ACCEPT + WHILE_READING) - set(settings.without)
         self._at_accept = Deck([k for k in AT_ACCEPT if k in allowed], self._rng)
         self._while_reading = Deck([k for k in WHILE_READING if k in allowed], self._rng)
         self._script = Script(settings.script)
+        self._tls.deck = Deck(TLS_FAULTS, self._rng)
 
     async def open(self) -> int:
         """Listen and return the port."""
+        if not self._port:
+            self._reserved = http1.bound_socket(0)
+            self._port = self._reserved.getsockname()[1]
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self._port, backlog=_BACKLOG, reuse_address=True
         )
-        self._port = self._server.sockets[0].getsockname()[1]
         return self._port
 
     def restart(self, seconds: float) -> None:
         """Reset all connections, refuse new ones for a while, then listen again."""
         self.injected[RESTART] += 1
+        self._stop_listening()
+        self._outage = asyncio.get_running_loop().create_task(self._open_after(seconds))
+
+    def never_accept(self, seconds: float) -> None:
+        """Reset all connections and accept no new ones for a while: connecting takes forever."""
+        self.injected[NEVER_ACCEPT] += 1
+        self._stop_listening()
+        full = http1.FullBacklog(self._port)
+        self._outage = asyncio.get_running_loop().create_task(self._open_after(seconds, full))
+
+    def _stop_listening(self) -> None:
         self._server.close()
         for writer in list(self._connections):
             http1.reset(writer)
-        self._restarting = asyncio.get_running_loop().create_task(self._open_after(seconds))
 
-    async def _open_after(self, seconds: float) -> None:
+    async def _open_after(self, seconds: float, full: http1.FullBacklog | None = None) -> None:
         await asyncio.sleep(seconds)
+        if full is not None:
+            full.close()
         await self.open()
+
+    async def open_tls(self) -> tuple[int, str]:
+        """Listen for TLS, too, and return the port and the certificate of the authority."""
+        server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, backlog=_BACKLOG, ssl=self._tls.context(self._hello)
+        )
+        return server.sockets[0].getsockname()[1], self._tls.authority
+
+    def _hello(self) -> str | None:
+        """Return the fault of a TLS handshake."""
+        if not self._is_hit(self._settings.at_handshake):
+            return None
+        kind = self._tls.deck.deal(lambda _: True)
+        self.injected[str(kind)] += 1
+        return kind
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counts["connections"] += 1
@@ -186,10 +226,14 @@ class Server:
         writer: asyncio.StreamWriter,
         number: int,
     ) -> bool:
-        every = self._settings.restart_every
-        is_up = self._restarting is None or self._restarting.done()
+        every = self._settings.outage_every
+        is_up = self._outage is None or self._outage.done()
         if every and self.counts["requests"] % every == 0 and is_up:
-            self.restart(self._settings.restart_seconds)
+            self._outages += 1
+            if self._outages % 2:
+                self.restart(self._settings.restart_seconds)
+            else:
+                self.never_accept(self._settings.never_accept_seconds)
             return False
         if not self._is_hit(self._settings.faults * _SHARE_WHILE_READING):
             return True

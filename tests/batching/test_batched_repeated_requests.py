@@ -1,12 +1,13 @@
-"""Requests that are sent again in parts."""
+"""Requests that are sent again, as a whole or in parts."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable
 
 from raw_server import RawServer, Request, reply
-from scripted_api import Ending, ScriptedApi
+from scripted_api import Ending, Fault, ScriptedApi
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 
@@ -45,3 +46,41 @@ async def test_a_call_behind_another_one_of_a_divided_request_is_sent(
         await instances.register("agent", VERSION, SCHEMA, external_identifier="other")
         started, finished = await both
     assert (started.status, finished.status) == ("active", "complete")
+
+
+async def test_a_request_is_sent_again_after_a_direct_call_that_it_waited_for(
+    raw_server: RawServer,
+) -> None:
+    ScriptedApi(raw_server, defaultdict(lambda: Ending.OK), [Fault.UNAVAILABLE])
+    answer = raw_server.answer
+
+    async def answer_slowly_alone(request: Request) -> bytes:
+        response = await answer(request)  # type: ignore[misc]
+        if not request.target.endswith("/bulk"):
+            await asyncio.sleep(0.3)  # the other request is due long before
+        elif len(raw_server.requests) == 1:
+            failed.set()
+        return response
+
+    raw_server.answer = answer_slowly_alone
+    failed = asyncio.Event()
+    config = HttpClientConfig(
+        raw_server.url, "token-1234", initial_retry_delay=0.1, max_retry_delay=0.1
+    )
+    async with (
+        asyncio.timeout(10),
+        PrefactorHttpClient(config) as client,
+        client.batched(concurrency=1) as batched,
+    ):
+
+        def register(name: str) -> Awaitable[object]:
+            return batched.agent_instances.register(
+                "agent", VERSION, SCHEMA, external_identifier=name
+            )
+
+        both = asyncio.gather(register("a"), register("b"))
+        await failed.wait()
+        await asyncio.sleep(0.02)  # the client has the response
+        await asyncio.gather(register("alone"), both)
+    paths = [request.target.rpartition("/")[2] for request in raw_server.requests]
+    assert paths == ["bulk", "register", "bulk"]

@@ -83,6 +83,10 @@ class BatchItem(Struct, eq=False):
     lane: object = None
     history_or_none: ItemHistory | None = None
 
+    def __repr__(self) -> str:
+        # Error reporters show the local variables of each frame: no body.
+        return f"<{type(self).__name__} {self.index}: {self.type}, key {self.key}>"
+
     @property
     def fields(self) -> dict[str, Any]:
         return msgspec.json.decode(self.body + self.shared, type=dict[str, Any])

@@ -46,6 +46,7 @@ from prefactor_http._http.observer import Observer, installed
 from prefactor_http._http.reporting import LOG
 from prefactor_http._http.response import Failure
 from prefactor_http._http.retry import Retry
+from prefactor_http._http.retry_budget import FIRST_SUCCESS
 from prefactor_http._http.state import CLOSED
 from prefactor_http.config import HttpClientConfig
 from prefactor_http.exceptions import PrefactorClientError, PrefactorHttpError
@@ -54,8 +55,11 @@ from prefactor_http.idempotency import MIN_LENGTH_IN_BULK, new_key
 # After so many calls that nobody joined, a call does not wait for others.
 _MIN_CALLS_ALONE = 3
 _KEYS_AT_ONCE = 32
+# So many calls are sent directly before it is considered again whether bulk requests are faster.
+_DIRECT_CALLS_AT_ONCE = 32
 # A body of this size may share its begin with others; its end is its own.
 _MIN_SHARED_BODY, _MAX_OWN_BYTES = 512, 256
+VIEW_CLOSED = "the batching view is closed: make another one with `batched`"
 _REGISTERS = {_api.REGISTER.bulk}
 
 
@@ -100,6 +104,7 @@ class Batcher(CallDispatcher):
         self._waiting_lanes: dict[Lane, None] = {}
         self._requests = 0  # bulk requests in flight
         self._is_draining = False
+        self._is_stopped = False
         self._is_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
@@ -141,20 +146,29 @@ class Batcher(CallDispatcher):
         Raises:
             PrefactorClientError: The batching view is closed.
         """
+        if self.is_closed:
+            raise PrefactorClientError(VIEW_CLOSED)
         loop = self._state.loop
         assert loop is not None  # noqa: S101 # checked by `ClientState.check_usable`
         if loop is not self._loop:
             self._reset()
             self._loop = loop
             self._state.batchers[self] = None
-        if self.is_closed or self._is_draining:
+        if self._is_draining:
             raise PrefactorClientError(CLOSED)
         if self._lone is not None:
             self._adopt_lone()
+        body = prepared.body
         call = self._new_call(prepared, lanes, loop)
         self._calls_alone = 0 if self._pending > 1 else self._calls_alone + 1
+        lane = lane_of(call)
+        if lane.direct_calls and not lane.waiting and self._queue.occupy(call.group):
+            lane.direct_calls -= 1
+            self._begin_alone(call, lane, body)
+            call.turn.set_result(self.ALONE)
+            return call
         self._queue.append(call)
-        self._count_waiting(lane_of(call))
+        self._count_waiting(lane)
         return call
 
     def _new_call(
@@ -258,6 +272,7 @@ class Batcher(CallDispatcher):
         if (
             self._calls_alone < _MIN_CALLS_ALONE
             or self._pending
+            or self._queue.has_busy_groups  # of cancelled calls
             or self._lone is not None
             or self._bounds.linger
             or self.is_closed
@@ -267,11 +282,11 @@ class Batcher(CallDispatcher):
         self._lone = prepared, lanes
         return True
 
-    def end_lone(self) -> None:
+    def end_lone(self, prepared: PreparedRequest[Any]) -> None:
         call = self._adopted
-        if call is None:
+        if self._lone is not None and self._lone[0] is prepared:
             self._lone = None
-        else:
+        elif call is not None and call.prepared is prepared:
             self._adopted = None
             self.finish_alone(call, is_ok=False)
 
@@ -283,10 +298,13 @@ class Batcher(CallDispatcher):
         self._lone = None
         body = prepared.body
         call = self._adopted = self._new_call(prepared, lanes, self._loop)
-        prepared.body, call.shared = body, b""
-        call.is_direct = True
         self._queue.occupy(call.group)
-        lane_of(call).begin_request(1, self._clock.monotonic())
+        self._begin_alone(call, lane_of(call), body)
+
+    def _begin_alone(self, call: Call, lane: Lane, body: bytes | None) -> None:
+        call.prepared.body, call.shared = body, b""
+        call.is_direct = True
+        lane.begin_request(1, self._clock.monotonic())
 
     # Choosing what is sent next
 
@@ -313,8 +331,10 @@ class Batcher(CallDispatcher):
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        if self._is_stopped:
+            return
         now = self._clock.monotonic()
-        while self._requests < self._controller.limit or self._is_draining:
+        while self._requests < self._controller.limit:
             chunk = self._queue.next_retry()
             if chunk is None:
                 break
@@ -357,8 +377,10 @@ class Batcher(CallDispatcher):
         latency = self._latency
         size = latency.max_size(lane.waiting + lane.calls)
         if size == 1:
-            return (latency.TRIAL_SIZE if latency.is_trial_due(lane.waiting, now) else 1), True
-        is_free = (
+            if not latency.is_trial_due(now):
+                lane.direct_calls = _DIRECT_CALLS_AT_ONCE
+            return (latency.TRIAL_SIZE if latency.begin_trial(lane.waiting, now) else 1), True
+        is_free = lane.requests < self._controller.limit and (
             not lane.requests
             or self._is_draining
             or now - lane.sent_at >= latency.usual_maximum(lane.sent_size)
@@ -434,17 +456,16 @@ class Batcher(CallDispatcher):
             items=len(calls),
             is_timed=True,
         )
-        is_interrupted = True
         try:
             outcome = await self._attempt(bulk, calls, lane)
-            is_interrupted = False
         finally:
             for call in calls:
                 call.prepared.in_flight = False
+                call.prepared.attempts += bulk.attempts - 1
+                if bulk.in_flight:  # interrupted
+                    call.history.outcome_unknown = True
             lane.end_request(len(calls))
             self._requests -= 1
-            if is_interrupted:
-                self._on_interrupted(chunk)
         now = self._clock.monotonic()
         if isinstance(outcome, Failure):
             await self._on_failure(chunk, outcome, bulk, lane.config)
@@ -452,7 +473,7 @@ class Batcher(CallDispatcher):
         result = match_outputs(chunk.items, outcome, self._redactor)
         if len(result.ok) + len(result.failed) == len(calls):
             self._latency.record(len(calls), now - bulk.sent_at, now)
-        self._state.budget.deposit(chunk.spent)
+        self._state.budget.deposit(chunk.spent if chunk.failures else FIRST_SUCCESS)
         self._on_accepted(chunk)
         self._on_response(chunk, result, now - bulk.sent_at, now)
 
@@ -509,7 +530,7 @@ class Batcher(CallDispatcher):
 
         In the meantime, new calls are rejected.
         """
-        loop = asyncio.get_running_loop()
+        loop, queue = asyncio.get_running_loop(), self._queue
         if loop is not self._loop:
             return
         self._adopt_lone()
@@ -521,10 +542,12 @@ class Batcher(CallDispatcher):
                     self._idle = loop.create_future()
                 await asyncio.wait([self._idle], timeout=timeout)
         finally:
-            await self._stop()
+            if self._queue is queue:  # otherwise another drain has ended, and calls were made since
+                await self._stop()
 
     async def _stop(self) -> None:
         """End all tasks, and fail the calls that are left."""
+        self._is_stopped = True
         for timer in (self._timer, self._linger):
             if timer is not None:
                 timer.cancel()
@@ -535,6 +558,7 @@ class Batcher(CallDispatcher):
         await asyncio.gather(*tasks, return_exceptions=True)
         for item in [*self._queue.drain(), *self._reconciling.values()]:
             self._resolve_failed(item, PrefactorClientError(CLOSED))
+        self._on_idle()  # calls that are made directly may still be in flight
         self._state.batchers.pop(self, None)
         self._loop = None
 

@@ -49,7 +49,7 @@ class BatchedRetry(Retry):
             try:
                 return await super().run(prepared)
             finally:
-                batcher.end_lone()
+                batcher.end_lone(prepared)
         try:
             result: T | object = await call.turn
         except asyncio.CancelledError as exc:

@@ -60,6 +60,7 @@ class Lane:
     def reset(self) -> None:
         """Forget all calls."""
         self.waiting = 0  # calls
+        self.direct_calls = 0  # that need not wait, since bulk requests would take longer
         self.requests = 0  # in flight
         self.calls = 0  # in flight
         self.sent_at = -math.inf
@@ -88,6 +89,7 @@ class Call(BatchItem, eq=False, kw_only=True):
         was_refused: Whether /bulk has refused the call, so that it is made directly.
         failed_requests: Requests that contained the call and failed as a whole.
         is_exhausted: Whether it failed because no retry was left.
+        spent: Tokens of the retry budget that retries after errors of this call alone have cost.
     """
 
     prepared: PreparedRequest[Any]
@@ -98,6 +100,7 @@ class Call(BatchItem, eq=False, kw_only=True):
     was_refused: bool = False
     failed_requests: int = 0
     is_exhausted: bool = False
+    spent: int = 0
 
     def describe(self, error: Any) -> Any:
         """Leave the error as it is: `build_error` describes the call in it."""

@@ -89,11 +89,12 @@ class CallDispatcher(Dispatcher):
 
     def _on_task_done(self, chunk: Chunk, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        exc = None if task.cancelled() else task.exception()
-        if exc is not None:  # each call gets an outcome, whatever happens
+        if task.cancelled():
+            self._fail_all(chunk, PrefactorClientError(INTERRUPTED))
+        elif (exc := task.exception()) is not None:  # each call ends, whatever happens
             for call in calls_of(chunk):
                 call.history.outcome_unknown = True
-                self._resolve_failed(call, call.copy_error(self._unexpected(exc)))
+            self._fail_all(chunk, self._unexpected(exc))
         self._schedule()
 
     # Results
@@ -103,18 +104,21 @@ class CallDispatcher(Dispatcher):
         return True
 
     def _succeed(self, successes: list[Success]) -> None:
+        resolved = 0
         for item, result, _ in successes:
-            turn = cast("Call", item).turn
-            if not turn.done():
-                turn.set_result(result)
-        self._pending -= len(successes)
-        if not self._pending:
-            self._on_idle()
+            call = cast("Call", item)
+            if call.spent:
+                self._refund(call)
+            if call.turn.done():
+                self._leave(call)
+            else:
+                call.turn.set_result(result)
+                resolved += 1
+        self._on_resolved(resolved)
         self._observe_items("ok", len(successes))
 
     def _resolve_verified(self, item: BatchItem, result: object) -> None:
-        if item.error is None:  # its task was not cancelled meanwhile
-            self._succeed([(item, result, None)])
+        self._succeed([(item, result, None)])
 
     def _resolve_as(
         self,
@@ -124,21 +128,23 @@ class CallDispatcher(Dispatcher):
         raw: bytes | None = None,  # noqa: ARG002 # only jobs report it
     ) -> None:
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
-        if item.error is None and isinstance(error, PrefactorHttpError):
-            prepared, history = item.prepared, item.history
-            prepared.outcome_unknown = history.outcome_unknown or state is State.UNKNOWN
-            if not item.turn.done():
-                own = build_error(prepared, error, is_exhausted=item.is_exhausted)
-                item.turn.set_exception(own.with_traceback(None))
-            self._on_resolved()
-            self._observe_items(state.value, 1)
+        assert isinstance(error, PrefactorHttpError)  # noqa: S101 # see the callers
+        if item.turn.done():
+            self._leave(item)
+            return
+        prepared, history = item.prepared, item.history
+        prepared.outcome_unknown = history.outcome_unknown or state is State.UNKNOWN
+        own = build_error(prepared, error, is_exhausted=item.is_exhausted)
+        item.turn.set_exception(own.with_traceback(None))
+        self._on_resolved()
+        self._observe_items(state.value, 1)
 
     def _observe_items(self, state: str, count: int) -> None:
         if installed.observer is not None and count:
             installed.observer.on_items(BATCHED.name, Counter({state: count}))
 
-    def _on_resolved(self) -> None:
-        self._pending -= 1
+    def _on_resolved(self, calls: int = 1) -> None:
+        self._pending -= calls
         if not self._pending:
             self._on_idle()
 
@@ -150,8 +156,7 @@ class CallDispatcher(Dispatcher):
     def _on_requeued(self, items: list[BatchItem]) -> None:
         for call in items:
             assert isinstance(call, Call)  # noqa: S101 # only calls are added
-            if call.turn.cancelled():
-                self._leave(call)
+            self._leave(call)
             self._count_waiting(lane_of(call))
 
     def _on_reconciled(self) -> None:
@@ -163,18 +168,20 @@ class CallDispatcher(Dispatcher):
     # Calls that are cancelled
 
     def _leave(self, call: Call) -> None:
-        """Resolve a call whose task was cancelled. The queue drops it later."""
-        if call.error is None:
+        """Resolve a call if its task was cancelled. The queue drops it later."""
+        if call.error is None and call.turn.cancelled():
             call.error = PrefactorClientError("cancelled")
             call.shared = b""
+            self._refund(call)
             self._on_resolved()
 
     def _drop_cancelled(self, chunk: Chunk) -> bool:
         """Remove cancelled calls from a request. Returns whether any are left."""
         for call in calls_of(chunk):
-            if call.turn.cancelled():
-                self._leave(call)
+            self._leave(call)
         self._keep(chunk, [call for call in calls_of(chunk) if call.error is None])
+        if not chunk.items:
+            self._state.budget.deposit(chunk.spent)
         return bool(chunk.items)
 
     def _keep(self, chunk: Chunk, calls: list[Call]) -> None:
@@ -186,6 +193,22 @@ class CallDispatcher(Dispatcher):
             self._queue.release_group(group)
 
     # Errors of single calls
+
+    def _refund(self, call: Call) -> None:
+        """Return what the call's retries have cost, because the API has answered in the end."""
+        self._state.budget.deposit(call.spent)
+        call.spent = 0
+
+    def _on_refusal(
+        self,
+        item: BatchItem,
+        error: PrefactorApiError,
+        raw: bytes | None,
+        *,
+        is_whole: bool,
+    ) -> bool:
+        self._refund(cast("Call", item))
+        return super()._on_refusal(item, error, raw, is_whole=is_whole)
 
     def _is_transient(self, item: BatchItem, error: PrefactorApiError) -> bool:
         return super()._is_transient(item, error) or (
@@ -226,10 +249,12 @@ class CallDispatcher(Dispatcher):
             item.is_exhausted, note = config.max_retries > 0, None
         elif now + delay >= (item.prepared.expires_at or math.inf):
             note = DEADLINE_TOO_EARLY
-        elif not self._state.budget.withdraw(retry_cost(failure)):
+        elif not self._state.budget.withdraw(cost := retry_cost(failure)):
             error.retry_budget_exhausted, note = True, BUDGET_EXHAUSTED
         else:
-            self._start_task(self._resume_after(item, delay), Chunk([item], set()))
+            item.spent += cost
+            groups = {item.group} - {None}
+            self._start_task(self._resume_after(item, delay), Chunk([item], groups))
             return True
         if note is not None:
             error.add_note(note)
@@ -237,12 +262,7 @@ class CallDispatcher(Dispatcher):
         return False
 
     async def _resume_after(self, call: Call, delay: float) -> None:
-        try:
-            await self._state.sleep(delay)
-        except asyncio.CancelledError:
-            self._queue.release_group(call.group)
-            self._resolve_failed(call, PrefactorClientError(INTERRUPTED))
-            raise
+        await self._state.sleep(delay)
         self._queue.resume(call)
         self._count_waiting(lane_of(call))
 
@@ -256,10 +276,8 @@ class CallDispatcher(Dispatcher):
         config: HttpClientConfig,
     ) -> None:
         for call in calls_of(chunk):
-            call.history.attempts += 1
             call.history.outcome_unknown |= failure.write_status is WriteStatus.UNKNOWN
         if not self._drop_cancelled(chunk):
-            self._queue.dissolve(chunk)
             return
         kind = kind_of(failure.error)
         if kind is FailureKind.TOO_LARGE and len(chunk.items) > 1:
@@ -276,6 +294,8 @@ class CallDispatcher(Dispatcher):
 
     def _on_refused(self, chunk: Chunk, failure: Failure) -> None:
         """Find the call, or the type of call, that a request was refused for."""
+        self._state.budget.deposit(chunk.spent)
+        chunk.spent = 0
         calls = calls_of(chunk)
         if len(calls) > 1:
             refused = chunk.refused or RefusedRequest()
@@ -342,12 +362,8 @@ class CallDispatcher(Dispatcher):
             lambda call: call.failed_requests > config.max_retries,
             is_exhausted=config.max_retries > 0 and not (failure.lost or is_malformed),
         )
-        if not chunk.items:
-            return
-        problem = self._retry_problem(chunk, failure, config)
-        if problem is not None:
-            failure.error.add_note(problem)
-            self._fail_all(chunk, failure.error)
+        if is_retry_after_too_long(failure, config):
+            self._fail_all(chunk, failure.error, RETRY_AFTER_TOO_LONG)
             return
         ends_at = self._clock.monotonic() + delay
         self._fail_some(
@@ -358,22 +374,16 @@ class CallDispatcher(Dispatcher):
         )
         if not chunk.items:
             return
+        cost = retry_cost(failure)
+        if not self._state.budget.withdraw(cost):
+            failure.error.retry_budget_exhausted = True
+            self._fail_all(chunk, failure.error, BUDGET_EXHAUSTED)
+            return
+        chunk.spent += cost
         self._report_retry(bulk, failure, chunk, delay, config)
         self._schedule()  # other calls do not wait for this retry
         await self._state.sleep(delay)
         self._retry_chunk(chunk, config)
-
-    def _retry_problem(
-        self, chunk: Chunk, failure: Failure, config: HttpClientConfig
-    ) -> str | None:
-        if is_retry_after_too_long(failure, config):
-            return RETRY_AFTER_TOO_LONG
-        cost = retry_cost(failure)
-        if not self._state.budget.withdraw(cost):
-            failure.error.retry_budget_exhausted = True
-            return BUDGET_EXHAUSTED
-        chunk.spent += cost
-        return None
 
     def _report_retry(
         self,
@@ -404,7 +414,6 @@ class CallDispatcher(Dispatcher):
     def _retry_chunk(self, chunk: Chunk, config: HttpClientConfig) -> None:
         """Send a request again, in parts if one of its calls may be at fault."""
         if not self._drop_cancelled(chunk):
-            self._queue.dissolve(chunk)
             return
         size = len(chunk.items)
         if size > 1 and self._successes > (chunk.failed_at or 0):
@@ -449,18 +458,8 @@ class CallDispatcher(Dispatcher):
                 own.add_note(note)
             self._resolve_failed(call, own)
 
-    def _fail_all(self, chunk: Chunk, error: PrefactorHttpError) -> None:
-        for call in calls_of(chunk):
-            if not call.turn.done():
-                self._resolve_failed(call, call.copy_error(error))
-        self._queue.dissolve(chunk)
-
-    def _on_interrupted(self, chunk: Chunk) -> None:
-        """Fail the calls of a request that was cancelled because the client closes."""
-        for call in calls_of(chunk):
-            call.history.attempts += 1
-            call.history.outcome_unknown = True
-        self._fail_all(chunk, PrefactorClientError(INTERRUPTED))
+    def _fail_all(self, chunk: Chunk, error: PrefactorHttpError, note: str | None = None) -> None:
+        self._fail_some(chunk, error, lambda _: True, note=note)
 
 
 def _first(number: int) -> Callable[[list[BatchItem]], list[BatchItem]]:

@@ -23,6 +23,8 @@ _FIRST_SIZE = 25
 _STEP = 4
 _MIN_SIZE = 4
 _SLOWDOWN = 2.0
+# A request of this duration is never too slow. So noise does not make calls direct at a fast API.
+_NOT_SLOW = 0.01
 # CPU time of a direct call, see benchmarks/README.md.
 _DIRECT_CALL_SECONDS = 0.0001
 _SMOOTHING = 0.2
@@ -31,7 +33,7 @@ _MIN_WEIGHT = 1e-3
 # How long a response takes "usually": that of the estimate and four times the mean deviation.
 _DEVIATIONS = 4.0
 _MIN_RATIO = 1.5
-_FIRST_ESTIMATE = 0.25
+_FIRST_ESTIMATE = 0.1
 # In direct mode, how often bulk requests are tried.
 _CALLS_PER_TRIAL, _SECONDS_PER_TRIAL = 1000, 10.0
 
@@ -83,7 +85,7 @@ class LatencyModel:
             mean.add(size, seconds)
         self._is_stale = True
         if size > 1:
-            self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
+            self._postpone_trial(now)
         else:
             self._direct_calls += 1
 
@@ -135,18 +137,24 @@ class LatencyModel:
         if len(self._means) == 1:
             [mean] = self._means.values()
             return _FIRST_SIZE if mean.size < _STEP else max(2, int(mean.size) // _STEP)
-        longest = _SLOWDOWN * self._direct_seconds(calls)
+        longest = max(_NOT_SLOW, _SLOWDOWN * self._direct_seconds(calls))
         size = self._size_within(min(longest, self._max_seconds))
         rounds = math.ceil(calls / (self._max_requests * size))
         return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1
 
-    def is_trial_due(self, waiting: int, now: float) -> bool:
-        """Whether to try a bulk request although calls are sent directly."""
-        return (
-            waiting >= self.TRIAL_SIZE
-            and self._direct_calls >= _CALLS_PER_TRIAL
-            and now >= self._trial_at
-        )
+    def is_trial_due(self, now: float) -> bool:
+        """Whether a bulk request should be tried although calls are sent directly."""
+        return self._direct_calls >= _CALLS_PER_TRIAL and now >= self._trial_at
+
+    def begin_trial(self, waiting: int, now: float) -> bool:
+        """Whether to try one bulk request now, because it is due and enough calls wait."""
+        if waiting < self.TRIAL_SIZE or not self.is_trial_due(now):
+            return False
+        self._postpone_trial(now)
+        return True
+
+    def _postpone_trial(self, now: float) -> None:
+        self._direct_calls, self._trial_at = 0, now + _SECONDS_PER_TRIAL
 
     def _size_within(self, seconds: float) -> int:
         room = seconds - self._base

@@ -110,6 +110,10 @@ class BatchQueue:
             yield from chunk.items
         yield from self._waiting
 
+    @property
+    def has_busy_groups(self) -> bool:
+        return bool(self._busy)
+
     def add(self, items: Iterable[BatchItem]) -> None:
         self._waiting.extend(items)
 
@@ -371,6 +375,7 @@ class BatchQueue:
         for group in chunk.groups:
             if group not in busy:
                 front += self._busy.pop(group)
+        chunk.groups = set()
         self._requeue(front)
 
     def resume(self, item: BatchItem) -> None:
@@ -380,10 +385,18 @@ class BatchQueue:
         finally:
             self._requeue([item])
 
-    def occupy(self, group: Hashable | None) -> None:
-        """Make a group busy, until `release_group`, for an item that is sent without the queue."""
-        if group is not None:
-            self._busy[group] = deque()
+    def occupy(self, group: Hashable | None) -> bool:
+        """Make a group busy, until `release_group`, for an item that is sent without the queue.
+
+        Returns:
+            Whether the group was not busy.
+        """
+        if group is None:
+            return True
+        if group in self._busy:
+            return False
+        self._busy[group] = deque()
+        return True
 
     def release_group(self, group: Hashable | None) -> None:
         """Free a group whose held item has an outcome now."""

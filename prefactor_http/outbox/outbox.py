@@ -106,7 +106,7 @@ class Outbox:
             concurrency=concurrency,
             poll_interval=poll_interval,
         )
-        self.path = Path(path).resolve()
+        self.path: Path = Path(path).resolve()
         # The executor is the client's only internal name that other modules use.
         own = client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         # A plain one, because that of a client may batch calls.

@@ -287,8 +287,8 @@ MUTANTS = [
     Mutant(
         "a forked child uses the connections of its parent",
         "_http/state.py",
-        "            or self._fork_count != fork_count()\n        ):\n",
-        "        ):\n",
+        "            or self._fork_count != fork_count()\n",
+        "",
         "tests/resilience/test_other_loops.py::TestInAChild::"
         "test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched",
     ),

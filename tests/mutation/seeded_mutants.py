@@ -216,11 +216,12 @@ MUTANTS = [
         f"{_TRUTH}[own-asyncio]",
     ),
     Mutant(
-        "the item behind a refused one counts as not attempted, although it has an output",
+        "an item without an output ahead of a refused one counts as not attempted",
         "_bulk/chunk_result.py",
         "    before = {item.key for item in items[: items.index(first)]}\n",
         "    before = {item.key for item in items[: items.index(first) - 1]}\n",
-        f"{_TRUTH}[own-asyncio]",
+        "tests/batch/test_batch_responses.py::"
+        "test_an_item_without_an_output_ahead_of_a_refused_one_may_have_been_applied",
     ),
     Mutant(
         "the last item behind a refused one is lost",

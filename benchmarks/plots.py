@@ -107,6 +107,7 @@ def cost_when_batched(rows: Rows) -> Figure:
         loc="upper center",
         bbox_to_anchor=(0.5, -0.1),
     )
+    axes.set_ylim(0, 1.12 * max(row["cpu_us"]["median"] for row in mine))
     axes.set_xticks([each + 0.4 for each in range(len(groups))], [_callers(n) for n in groups])
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_visible(False)

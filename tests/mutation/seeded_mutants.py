@@ -294,6 +294,14 @@ MUTANTS = [
         "test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched",
     ),
     Mutant(
+        "a call cancelled while it waits for a slot frees one",
+        "_http/semaphore.py",
+        "waiter.done() and not waiter.cancelled()",
+        "waiter.done()",
+        "tests/resilience/test_bounds.py::"
+        "test_a_call_cancelled_while_it_waits_for_a_slot_frees_none",
+    ),
+    Mutant(
         "closing does not wait for calls in flight",
         "_http/state.py",
         "            await self.timeouts.wait_until_empty(drain_timeout)\n",

@@ -52,6 +52,7 @@ def test_the_defaults():
         "ssl": None,
         "default_headers": {},
         "token_refresh_interval": None,
+        "auto_batch": False,
     }
 
 

@@ -124,7 +124,7 @@ class Forwarder:
         self._wakeup = asyncio.get_running_loop().create_future()
         self._is_closing = False
         self._task: asyncio.Task[None]
-        self.is_forwarding = False
+        self.is_forwarding: bool = False
         self._engine = self._new_engine()
         # State of the delivery, from when the lock was taken.
         self._rows: dict[int, PendingWrite] = {}

@@ -49,10 +49,10 @@ class Receipt(Generic[T]):
     def __init__(
         self, receipts: Receipts, id: str, idempotency_key: str, agent_instance_id: str | None
     ) -> None:
-        self.id = id
-        self.idempotency_key = idempotency_key
-        self.sequence = 0
-        self.agent_instance_id = agent_instance_id
+        self.id: str = id
+        self.idempotency_key: str = idempotency_key
+        self.sequence: int = 0
+        self.agent_instance_id: str | None = agent_instance_id
         self._receipts = receipts
         self._is_resolved = False
         self._outcome: Outcome | None = None

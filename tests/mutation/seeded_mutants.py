@@ -279,7 +279,7 @@ MUTANTS = [
     Mutant(
         "a forked child uses the keys of its parent",
         "_bulk/key_pool.py",
-        " or self._fork_count != len(_forks)",
+        " or self._fork_count != fork_count()",
         "",
         "tests/test_idempotency.py::test_a_forked_child_makes_other_keys_than_its_parent",
         is_sample=True,
@@ -287,8 +287,8 @@ MUTANTS = [
     Mutant(
         "a forked child uses the connections of its parent",
         "_http/state.py",
-        "        elif self._pid != os.getpid() or asyncio",
-        "        elif asyncio",
+        "            or self._fork_count != fork_count()\n",
+        "",
         "tests/resilience/test_other_loops.py::TestInAChild::"
         "test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched",
     ),

@@ -274,8 +274,10 @@ class CallDispatcher(Dispatcher):
         bulk: PreparedRequest[BatchResponse],
         config: HttpClientConfig,
     ) -> None:
+        is_unknown = failure.write_status is WriteStatus.UNKNOWN
+        failure.error.outcome_unknown = is_unknown
         for call in calls_of(chunk):
-            call.history.outcome_unknown |= failure.write_status is WriteStatus.UNKNOWN
+            call.history.outcome_unknown |= is_unknown
         if not self._drop_cancelled(chunk):
             return
         kind = kind_of(failure.error)

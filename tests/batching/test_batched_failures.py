@@ -23,11 +23,11 @@ from batching_support import (
     until,
 )
 from raw_server import Request, reply
+from refusals import facts_of, keys_in
 
 from prefactor_http import (
     PrefactorClientError,
     PrefactorHttpClient,
-    PrefactorHttpError,
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
     PrefactorTimeoutError,
@@ -36,19 +36,6 @@ from prefactor_http.testing import BulkPolicy, LocalPrefactor
 
 A, B, C, D = names("call", 4)
 LONG = {"initial_retry_delay": 60.0, "max_retry_delay": 60.0}
-
-
-def keys_in(request: Request) -> list[str]:
-    return [item["idempotency_key"] for item in items_in(request)]
-
-
-def facts_of(error: BaseException) -> dict[str, Any]:
-    """Return all that an error says. Its text may name the request that has failed."""
-    assert isinstance(error, PrefactorHttpError)
-    text = str(error).replace("bulk.execute:", "agent_instances.register:")
-    facts = {"type": type(error), **vars(error), "text": text, "cause": repr(error.__cause__)}
-    last = facts.pop("last_error", None)
-    return facts | ({} if last is None else {"last": facts_of(last)})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from batching_support import FakeApi, Output, items_in, output_of
@@ -48,10 +48,16 @@ def first_time(key: str, output: Output, times: int = 1) -> Callable[[Item], Out
     return answer
 
 
-def facts_of(error: BaseException) -> dict[str, Any]:
-    """Return all that an error says. Its text may name the request that has failed."""
+def facts_of(error: BaseException, *, but: Collection[str] = ()) -> dict[str, Any]:
+    """Return what an error says. Its text may name the request that has failed.
+
+    Args:
+        error: The error.
+        but: Attributes to leave out.
+    """
     assert isinstance(error, PrefactorHttpError)
     text = str(error).replace("bulk.execute:", "agent_instances.register:")
     facts = {"type": type(error), **vars(error), "text": text, "cause": repr(error.__cause__)}
+    facts = {name: fact for name, fact in facts.items() if fact is not None and name not in but}
     last = facts.pop("last_error", None)
-    return facts | ({} if last is None else {"last": facts_of(last)})
+    return facts | ({} if last is None else {"last": facts_of(last, but=but)})

@@ -38,6 +38,7 @@ class Response(Struct):
 class _Item(Struct):
     idempotency_key: str
     type: str = field(name="_type")
+    id: str | None = None
 
 
 class _Bulk(Struct):
@@ -74,6 +75,8 @@ class Canned:
         self._registered = cycle([responses.http(OK, body) for body in registered])
         self._outputs = cycle([b'":' + body + b',"' for body in registered])
         self._started = b'":' + started + b',"'
+        # An outbox chooses the ids, which the responses have to contain.
+        self._before_id, self._after_id = responses.registered("%").split(b"%", 1)
 
     def respond(self, path: bytes, body: bytes) -> Response | bytes:
         ending = path[path.rfind(b"/") + 1 :]
@@ -94,12 +97,15 @@ class Canned:
         for item in _read_bulk(body).items:
             if item.type == "agent_instances/register":
                 registers += 1
-                output = next(self._outputs)
+                output = next(self._outputs) if item.id is None else self._output_for(item.id)
             else:
                 output = self._started  # the only other call that contenders make in bulk
             parts += item.idempotency_key.encode(), output
         parts[-1] = parts[-1][:-2] + b"}}"
         return self._delayed(responses.http(OK, b"".join(parts)), registers)
+
+    def _output_for(self, instance_id: str) -> bytes:
+        return b'":%b%b%b,"' % (self._before_id, instance_id.encode(), self._after_id)
 
     def _delayed(self, data: bytes, registers: int) -> Response | bytes:
         seconds = (self._delay + self._service_time * registers) if registers else 0.0

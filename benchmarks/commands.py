@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -38,6 +41,16 @@ async def cost_at_once(calls: Calls, *, call: str, count: int, concurrency: int)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(count // concurrency):
         await asyncio.gather(*(make() for _ in range(concurrency)))
+    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+async def cost_until_flushed(
+    calls: Calls, *, call: str, count: int, concurrency: int
+) -> dict[str, Any]:
+    """Make calls as `cost` does, and include what happens until `flush` returns."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    await cost(calls, call=call, count=count, concurrency=concurrency)
+    await calls["flush"]()
     return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
 
 
@@ -143,6 +156,37 @@ async def lifecycles(calls: Calls, *, count: int, concurrency: int) -> dict[str,
     return {"wall": time.perf_counter() - wall, "records": records}
 
 
+async def accepted_lifecycles(
+    calls: Calls, *, count: int | None, callers: int, file: str
+) -> dict[str, Any]:
+    """Run lifecycles, endless ones if `count` is None, and write each accepted write to a file.
+
+    A write is accepted when its call has returned. The file is complete after a kill. A lifecycle
+    ends at a call that fails.
+    """
+    names = itertools.count() if count is None else iter(range(count))
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def accept(action: str, resource_id: str) -> None:
+        os.write(descriptor, f"{action} {resource_id}\n".encode())
+
+    async def caller() -> None:
+        for _ in names:
+            with suppress(Exception):
+                await calls["lifecycle"](accept)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    os.close(descriptor)
+    return await flush(calls)
+
+
+async def flush(calls: Calls) -> dict[str, Any]:
+    """Wait until everything is delivered, if the contender can."""
+    if "flush" in calls:
+        await calls["flush"]()
+    return {}
+
+
 async def flood(calls: Calls, *, count: int, callers: int, seconds: float) -> dict[str, Any]:
     """Register rows without pause until `count` have been started or `seconds` are over."""
     register = calls["register"]
@@ -170,8 +214,8 @@ async def is_imported(_calls: Calls, *, module: str) -> bool:
 
 
 _COMMANDS = (
-    *(cost, cost_at_once, closed_loop, latency, rows, memory, lifecycles, flood),
-    is_imported,
+    *(cost, cost_at_once, cost_until_flushed, closed_loop, latency, rows, memory),
+    *(lifecycles, accepted_lifecycles, flush, flood, is_imported),
 )
 COMMANDS = {each.__name__: each for each in _COMMANDS}
 

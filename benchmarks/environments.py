@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct
 
 REFERENCE = "prefactor-http==0.4.3"
+CORE = "prefactor-core==0.5.3"
 PYTHONS = ("3.11", "3.12", "3.13")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 _FOLDER = Path(__file__).parent
@@ -56,15 +57,28 @@ SETTLED = Contender("settled", "prefactor_http 1.0, settled", "prefactor_settled
 REFERENCE_NAME = "prefactor-http 0.4.3"
 # Ours through `client.batched`, for the measure `batching`.
 BATCHED = Contender("batched", "prefactor_http 1.0, batched", "prefactor_batched")
+# Ours through an outbox, for the measure `outbox`.
+RECORDING = Contender("recording", "outbox, recording", "prefactor_outbox")
+DELIVERING = Contender("delivering", "outbox, recording and delivery", "prefactor_outbox")
 # Tables and plots are generated from results files, which have only the keys.
-NAMES = {each.key: each.name for each in (OURS, SETTLED, BATCHED, BY_HAND, FLOOR, HTTPX, BARE)}
+NAMES = {
+    each.key: each.name
+    for each in (OURS, SETTLED, BATCHED, RECORDING, DELIVERING, BY_HAND, FLOOR, HTTPX, BARE)
+}
 NAMES["reference"] = REFERENCE_NAME
+NAMES["core"] = "prefactor-core"
 
 
 def reference(python: str = HERE) -> Contender:
     """Return the reference in its environment, which is created on first use."""
     executable = _environment("reference", python, [REFERENCE, *_pins("aiohttp", "uvloop")])
     return Contender("reference", REFERENCE_NAME, "prefactor", executable)
+
+
+def core() -> Contender:
+    """Return `prefactor-core` on the reference, in its environment."""
+    packages = [CORE, REFERENCE, *_pins("aiohttp", "uvloop")]
+    return Contender("core", NAMES["core"], "core_queue", _environment("core", HERE, packages))
 
 
 def all_contenders() -> list[Contender]:

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from opentelemetry import metrics, trace
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # untyped
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.propagate import inject
 from opentelemetry.semconv.attributes import (
     error_attributes,
@@ -31,6 +32,7 @@ from prefactor_http.exceptions import (
     PrefactorHttpError,
     PrefactorRetryExhaustedError,
 )
+from prefactor_http.outbox import metrics as outboxes
 
 T = TypeVar("T")
 
@@ -40,6 +42,17 @@ _OPERATION = "prefactor.operation"
 _KEY = "prefactor.idempotency_key"
 _OUTCOME = "prefactor.outcome"
 _ITEMS = "prefactor.bulk.items"
+_FILE = "prefactor.outbox.file"
+_OUTBOX_GAUGES = (
+    ("pending", "{write}", "Writes that wait in the outbox."),
+    ("bytes", "By", "Size of the bodies of these writes."),
+    ("dead", "{write}", "Dead letters."),
+    ("oldest_age", "s", "Age of the oldest write that waits; 0 if none does."),
+)
+_OUTBOX_COUNTERS = (
+    ("delivered", "{write}", "Writes that were delivered since the file was created."),
+    ("dropped", "{write}", "Writes that were dropped to make room."),
+)
 # Seconds, as the semantic conventions give them for HTTP durations.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _COUNTS = (1, 2, 3, 4, 5, 8, 13)
@@ -59,7 +72,9 @@ class PrefactorHttpInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyp
     Metrics: ``prefactor.client.call.duration``, ``prefactor.client.attempts``,
     ``prefactor.client.retries``, ``prefactor.client.throttled``,
     ``prefactor.client.unknown_outcomes``, ``prefactor.bulk.items``,
-    ``prefactor.bulk.items.in_flight`` and ``http.client.request.duration``.
+    ``prefactor.bulk.items.in_flight`` and ``http.client.request.duration``; for each open outbox
+    ``prefactor.outbox.pending``, ``bytes``, ``dead``, ``oldest_age``, ``delivered``
+    and ``dropped``.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -118,6 +133,26 @@ class _Observer:
         self._in_flight = meter.create_up_down_counter(
             "prefactor.bulk.items.in_flight", "{item}", "Items of batches that have no outcome yet."
         )
+        for field, unit, description in _OUTBOX_GAUGES:
+            meter.create_observable_gauge(
+                f"prefactor.outbox.{field}", [self._reader(field)], unit, description
+            )
+        for field, unit, description in _OUTBOX_COUNTERS:
+            meter.create_observable_counter(
+                f"prefactor.outbox.{field}", [self._reader(field)], unit, description
+            )
+
+    def _reader(self, field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        """Return a callback that reads a field of the counters of each open outbox."""
+
+        def read(_options: CallbackOptions) -> Iterator[Observation]:
+            if installed.observer is not self:  # not instrumented anymore
+                return
+            for path, stats in outboxes.read_all():
+                value = getattr(stats, field)
+                yield Observation(0 if value is None else value, {_FILE: path.name})
+
+        return read
 
     def observe(
         self, prepared: PreparedRequest[T], base_url: str, call: Coroutine[Any, Any, T]

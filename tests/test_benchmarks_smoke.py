@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import environments, measures, report, results, tables, workload
 from benchmarks.contenders import BULK_PATH, REGISTER_PATH
-from benchmarks.measures import batching, calls, faults
+from benchmarks.measures import batching, calls, faults, outbox
 from benchmarks.processes import serving, workers
 from benchmarks.rounds import Spread, interleave, ratio
 
@@ -77,6 +77,17 @@ def test_lifecycles_are_compared_with_the_ledger():
     (row,) = faults.measure(faults.SCALES["tiny"], LOCAL)
     assert row["completed"] == row["lifecycles"] == 10
     assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
+
+
+def test_an_outbox_loses_nothing_when_its_process_is_killed():
+    settings = outbox.SCALES["tiny"]
+    result = results.result("outbox", "tiny", settings, outbox.measure(settings, LOCAL), LOCAL)
+    killed = [row for row in result.rows if row["case"] == "killed"]
+    assert [row["faults"] for row in killed] == [0, 0.3]
+    assert all(row["accepted"] > 0 for row in killed)
+    assert all(row["lost"] == row["doubled"] == 0 for row in result.rows if "lost" in row)
+    assert len(outbox.tables(result.rows)) == 3
+    assert outbox.findings(result.rows)
 
 
 def test_batched_calls_are_compared_with_direct_ones():

@@ -19,6 +19,7 @@ NAMES = (
     "bulk",
     "register_many",
     "batching",
+    "outbox",
     "retry",
     "faults",
     "rate_limit",

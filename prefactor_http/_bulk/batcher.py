@@ -97,7 +97,7 @@ class Batcher(CallDispatcher):
         )
         super().__init__(self._executor, ConcurrencyController(options, config), bounds.max_items)
         self._latency = LatencyModel(
-            config.request_timeout, bounds.concurrency, config.max_connections
+            config.request_timeout, bounds.concurrency, config.max_connections, bounds.max_items
         )
         for lane in self._lanes.values():
             lane.reset()
@@ -526,9 +526,10 @@ class Batcher(CallDispatcher):
         super()._on_idle()
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 # a bound, no error
-        """Send what waits, and wait for results. Calls that are left after `timeout` seconds fail.
+        """Send what waits, and wait for results.
 
-        In the meantime, new calls are rejected.
+        In the meantime, new calls are rejected. After `timeout` seconds, batched calls that are
+        left fail; calls that are made directly end by themselves, or when the client closes.
         """
         loop, queue = asyncio.get_running_loop(), self._queue
         if loop is not self._loop:

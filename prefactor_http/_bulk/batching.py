@@ -13,7 +13,7 @@ from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.errors import annotate_cancellation, build_error
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.retry import Retry
-from prefactor_http._http.state import ClientState
+from prefactor_http._http.state import OTHER_LOOP, ClientState
 from prefactor_http.config import HttpClientConfig, Options
 from prefactor_http.exceptions import PrefactorClientError
 
@@ -94,7 +94,13 @@ class BatchingExecutor(Executor):
         return super().key(given)
 
     async def close(self, drain_timeout: float) -> None:
-        """Send the calls that wait, and reject new ones."""
+        """Send the calls that wait, and reject new ones.
+
+        Raises:
+            PrefactorClientError: The client is open on another event loop.
+        """
+        if self.state.is_elsewhere():
+            raise PrefactorClientError(OTHER_LOOP)
         self._batcher.is_closed = True
         await self._batcher.drain(drain_timeout)
 

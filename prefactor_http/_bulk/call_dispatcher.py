@@ -99,9 +99,8 @@ class CallDispatcher(Dispatcher):
 
     # Results
 
-    @property
-    def _may_repeat(self) -> bool:
-        return True
+    def _may_repeat(self, item: BatchItem) -> bool:
+        return lane_of(item).config.max_retries > 0
 
     def _succeed(self, successes: list[Success]) -> None:
         resolved = 0

@@ -83,10 +83,9 @@ class Dispatcher(ABC):
     ) -> bool:
         """Handle an error of an item that may go away. Returns whether the item is held."""
 
-    @property
     @abstractmethod
-    def _may_repeat(self) -> bool:
-        """Whether items may be sent again."""
+    def _may_repeat(self, item: BatchItem) -> bool:
+        """Whether an item without a usable output may be sent again."""
 
     @abstractmethod
     def _on_reconciled(self) -> None:
@@ -180,7 +179,7 @@ class Dispatcher(ABC):
             Whether to send it again, on a new connection.
         """
         item.history.unanswered += 1
-        if item.history.unanswered <= limit and self._may_repeat:
+        if item.history.unanswered <= limit and self._may_repeat(item):
             return True
         error = PrefactorResponseContractError(f"{item.type}: {problem}", status_code=_OK)
         self._resolve_as(item, State.UNKNOWN, item.describe(error))

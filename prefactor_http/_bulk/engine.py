@@ -299,8 +299,7 @@ class BatchEngine(Dispatcher):
         self._deliver([_outcome_of(success) for success in successes])
         self._limits.has_ok = self._limits.has_ok or bool(successes)
 
-    @property
-    def _may_repeat(self) -> bool:
+    def _may_repeat(self, item: BatchItem) -> bool:  # noqa: ARG002 # no item is different
         return self.fatal_error is None
 
     def _on_transient_error(

@@ -57,11 +57,15 @@ class LatencyModel:
         request_timeout: Timeout of a request, in seconds.
         max_requests: Maximum number of bulk requests in flight.
         max_connections: Maximum number of direct calls in flight.
+        max_items: Maximum number of calls in a request.
     """
 
     TRIAL_SIZE = _MIN_SIZE
 
-    def __init__(self, request_timeout: float, max_requests: int, max_connections: int) -> None:
+    def __init__(
+        self, request_timeout: float, max_requests: int, max_connections: int, max_items: int = 100
+    ) -> None:
+        self._max_items = max_items
         self._max_seconds = min(_MAX_SECONDS, request_timeout / 2)
         self._max_requests = max_requests
         self._max_connections = max_connections
@@ -138,9 +142,10 @@ class LatencyModel:
             [mean] = self._means.values()
             return _FIRST_SIZE if mean.size < _STEP else max(2, int(mean.size) // _STEP)
         longest = max(_NOT_SLOW, _SLOWDOWN * self._direct_seconds(calls))
-        size = self._size_within(min(longest, self._max_seconds))
+        size = min(self._max_items, self._size_within(min(longest, self._max_seconds)))
         rounds = math.ceil(calls / (self._max_requests * size))
-        return size if size >= _MIN_SIZE and rounds * self.expected(size) <= longest else 1
+        is_worth_it = size >= min(_MIN_SIZE, self._max_items)
+        return size if is_worth_it and rounds * self.expected(size) <= longest else 1
 
     def is_trial_due(self, now: float) -> bool:
         """Whether a bulk request should be tried although calls are sent directly."""

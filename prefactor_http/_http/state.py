@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CLOSED = "the client is closed: enter it again with `async with`"
 _CLOSED_MEANWHILE = "the client was closed"
 _FORKED = "the client was opened before this process was forked: make a new client in each process"
-_OTHER_LOOP = (
+OTHER_LOOP = (
     "the client belongs to another event loop: make one client for each event loop, or close it "
     "on its own loop first"
 )
@@ -114,6 +114,17 @@ class ClientState:
             self.capture_count -= 1
             close_capture(capture)
 
+    def is_elsewhere(self) -> bool:
+        """Whether the client is open on another event loop of this process, which still exists."""
+        loop = self._loop
+        return (
+            loop is not None
+            and not self.is_closed
+            and self._fork_count == fork_count()
+            and not loop.is_closed()
+            and loop is not asyncio.get_running_loop()
+        )
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The event loop that the client is open on."""
@@ -161,7 +172,7 @@ class ClientState:
         if self._fork_count != fork_count():
             raise PrefactorClientError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
-            raise PrefactorClientError(_OTHER_LOOP)
+            raise PrefactorClientError(OTHER_LOOP)
 
     def acquire_nowait(self, prepared: PreparedRequest[Any]) -> bool:
         """Take a slot for an attempt, if it may start now.
@@ -246,7 +257,7 @@ class ClientState:
         elif loop is None or loop is asyncio.get_running_loop():
             await self._close_on_own_loop(drain_timeout)
         elif not self.is_closed:
-            raise PrefactorClientError(_OTHER_LOOP)
+            raise PrefactorClientError(OTHER_LOOP)
 
     def _forget_loop(self) -> None:
         self.is_closed = True

@@ -40,7 +40,7 @@ class AttemptLog:
 
     def record(self, attempt: Attempt) -> None:
         """Print an attempt; a hook for `HttpClientConfig.on_attempt`."""
-        result = attempt.status if attempt.error is None else _CLASS.sub("", attempt.error)
+        result = attempt.status if attempt.error is None else without_class(attempt.error)
         self._print(
             "attempt",
             attempt,
@@ -104,6 +104,11 @@ class AttemptLog:
         if now < self._retry_at:
             return f"Retrying in {duration(self._retry_at - now)}"
         return f"Waiting for {self._waiting_for}: {duration(now - self._waiting_since)}"
+
+
+def without_class(error: str) -> str:
+    """Remove the name of the Python class from the start of an attempt's error."""
+    return _CLASS.sub("", error)
 
 
 def _call(event: Attempt | Retry) -> str:

@@ -16,6 +16,7 @@ from prefactor_http.cli.errors import CommandError, StoppedError
 from prefactor_http.cli.exit_codes import ExitCode
 from prefactor_http.cli.instances import finish, start, terminate
 from prefactor_http.cli.list_instances import list_instances
+from prefactor_http.cli.outbox.command import outbox
 from prefactor_http.cli.output import Output, captured_output
 from prefactor_http.cli.ping import ping
 from prefactor_http.cli.register.command import register
@@ -128,6 +129,6 @@ def command(context: click.Context) -> None:
 
 for _subcommand in (
     *(demo, serve, ping, register, start, finish, terminate),
-    *(show, spans, list_instances),
+    *(show, spans, list_instances, outbox),
 ):
     command.add_command(_subcommand)

@@ -32,7 +32,7 @@ from prefactor_http.outbox.rows import (
     error_of,
     record_of,
 )
-from prefactor_http.outbox.schema import migrate
+from prefactor_http.outbox.schema import migrate, read_version
 
 REGISTER, CREATE_SPAN, FINISH_SPAN = (
     "agent_instances/register",
@@ -138,6 +138,7 @@ class Database:
 
     def _configure(self) -> None:
         connection = self._connection
+        read_version(connection, self._path)  # before a file of another program is changed
         [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise OutboxFileError(
@@ -590,18 +591,25 @@ class Database:
     def stats(self, now: float) -> OutboxStats:
         """Read the counters."""
         with self._reading():
-            items, size, delivered, dropped, dead, oldest = self._connection.execute(
-                "SELECT items, bytes, delivered, dropped, (SELECT count(*) FROM dead), "
-                "(SELECT recorded_at FROM pending ORDER BY sequence LIMIT 1) FROM totals"
+            return read_stats(self._connection, now)
+
+    def describe(self) -> tuple[str | None, str | None]:
+        """Return the host that the file belongs to, and the last error of the oldest write."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT host, (SELECT last_error FROM pending ORDER BY sequence LIMIT 1) "
+                "FROM account"
             ).fetchone()
-        return OutboxStats(
-            pending=items,
-            bytes=size,
-            dead=dead,
-            delivered=delivered,
-            dropped=dropped,
-            oldest_age=None if oldest is None else max(0.0, now - oldest),
-        )
+        return row[0], row[1]
+
+    def has_encoded_bodies(self) -> bool:
+        """Whether the bodies were converted before they were stored; see `Outbox`."""
+        with self._reading():
+            row = self._connection.execute(
+                "SELECT body FROM (SELECT body FROM pending LIMIT 1) "
+                "UNION ALL SELECT body FROM (SELECT body FROM dead LIMIT 1) LIMIT 1"
+            ).fetchone()
+        return row is not None and not bytes(row[0]).startswith(b'{"_type":')
 
     def last_sequence(self) -> int:
         """Return the last sequence that was assigned, by any process."""
@@ -624,6 +632,22 @@ class Database:
                     letters = self._letters("WHERE sequence = ?", [sequence])
                     found[sequence] = letters[0] if letters else None
         return found
+
+
+def read_stats(connection: sqlite3.Connection, now: float) -> OutboxStats:
+    """Read the counters of a file."""
+    items, size, delivered, dropped, dead, oldest = connection.execute(
+        "SELECT items, bytes, delivered, dropped, (SELECT count(*) FROM dead), "
+        "(SELECT recorded_at FROM pending ORDER BY sequence LIMIT 1) FROM totals"
+    ).fetchone()
+    return OutboxStats(
+        pending=items,
+        bytes=size,
+        dead=dead,
+        delivered=delivered,
+        dropped=dropped,
+        oldest_age=None if oldest is None else max(0.0, now - oldest),
+    )
 
 
 def _marks(count: int) -> str:

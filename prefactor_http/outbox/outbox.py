@@ -20,6 +20,7 @@ from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.endpoints.pfid import PfidClient
 from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
 from prefactor_http.models.types import InstancePurpose
+from prefactor_http.outbox import metrics
 from prefactor_http.outbox.account import Account
 from prefactor_http.outbox.database import Commit, Database
 from prefactor_http.outbox.endpoints import OutboxInstances, OutboxSpans
@@ -160,6 +161,7 @@ class Outbox:
         self._forwarder = Forwarder(self._executor, self._writer, lock, self._options)
         self._background = BackgroundTasks()
         self._is_open = True
+        metrics.add(self.path)
         self._forwarder.start()
 
     async def close(self, drain_timeout: float = 5.0) -> None:
@@ -180,6 +182,7 @@ class Outbox:
         self._check()
         drain_timeout = await self._background.close(drain_timeout)
         self._is_open = False
+        metrics.remove(self.path)
         try:
             if self._forwarder.is_forwarding:
                 await self._flush(drain_timeout)

@@ -57,6 +57,25 @@ MIGRATIONS = (
 VERSION = len(MIGRATIONS)
 
 
+def read_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a file; 0 for a new one.
+
+    Raises:
+        OutboxFileError: The file is another program's, or of a newer release.
+    """
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (tables or version or application):
+        raise OutboxFileError(f"{path} is a SQLite file, but not an outbox")
+    if version > VERSION:
+        raise OutboxFileError(
+            f"{path} has schema version {version}, this release knows versions up to "
+            f"{VERSION}: upgrade prefactor-http, or use another file"
+        )
+    return int(version)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a file to the current version, in one transaction.
 
@@ -65,16 +84,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        [application] = connection.execute("PRAGMA application_id").fetchone()
-        [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if application != APPLICATION_ID and (tables or version or application):
-            raise OutboxFileError(f"{path} is a SQLite file, but not an outbox")
-        if version > VERSION:
-            raise OutboxFileError(
-                f"{path} has schema version {version}, this release knows versions up to "
-                f"{VERSION}: upgrade prefactor-http, or use another file"
-            )
+        version = read_version(connection, path)
         for script in MIGRATIONS[version:]:
             for statement in filter(str.strip, script.split(";")):
                 connection.execute(statement)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from prefactor_http import Attempt
 from prefactor_http.cli.output import Output
-from prefactor_http.cli.register.progress import Bar, Log
+from prefactor_http.cli.progress import Bar, Log
 from prefactor_http.cli.register.stats import JobStats
 from prefactor_http.cli.streams import Stream
 
@@ -49,7 +49,7 @@ def output():
 
 @pytest.fixture
 def stats(clock):
-    return JobStats(io.BytesIO(bytes(1000)), 1000, clock.now, clock=clock)
+    return JobStats(io.BytesIO(bytes(1000)), 1000, started=clock.now, clock=clock)
 
 
 def advance(stats, clock, *, seconds):

@@ -53,12 +53,18 @@ PRINTED = {
         r"^ticket-4713-finish failed$",
         r"^not attempted: \(\)$",
     ],
+    "outbox": [
+        r"^OutboxStats\(pending=0, ",
+        r"^\w{32} \d+ complete$",
+        r"^0 0 None$",
+    ],
     "observability": [r"^agent_instances.list 1 200$", r"^200 \S+ \w{3}, \d+"],
 }
 
 
 @pytest.fixture
-def environment(prefactor_server, monkeypatch):
+def environment(prefactor_server, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for the files that snippets write
     monkeypatch.setenv("PREFACTOR_API_URL", prefactor_server.url)
     monkeypatch.setenv("PREFACTOR_API_TOKEN", prefactor_server.token)
     monkeypatch.setenv("PREFACTOR_AGENT_ID", prefactor_server.agent_id)
@@ -192,8 +198,8 @@ def test_every_package_and_extra_in_the_manual_exists():
         assert not extra or re.search(rf"^{extra} = \[", project, re.MULTILINE)
 
 
-def help_of(subcommand):
-    shown = CliRunner().invoke(command_line, [subcommand, "--help"])
+def help_of(*subcommand):
+    shown = CliRunner().invoke(command_line, [*subcommand, "--help"])
     assert shown.exit_code == 0, shown.output
     return shown.output
 
@@ -207,12 +213,17 @@ def test_every_subcommand_and_option_in_the_manual_exists():
     ]
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     used += [["ping", *re.findall(r"`(--[a-z-]+)`", text.partition("\n## ")[0])]]
-    helps = {command[0]: help_of(command[0]) for command in used}
+    used = [
+        [" ".join(command[:2]), *command[2:]] if command[0] == "outbox" else command
+        for command in used
+    ]
+    helps = {command[0]: help_of(*command[0].split()) for command in used}
     for subcommand, *arguments in used:
         for option in (argument for argument in arguments if argument.startswith("--")):
             assert option in helps[subcommand], (subcommand, option)
-    commands = "demo serve ping register start finish terminate show spans list"
-    assert helps.keys() == set(commands.split())
+    commands = "demo serve ping register start finish terminate show spans list outbox"
+    of_outbox = {f"outbox {each}" for each in ("status", "drain", "dead", "retry", "drop")}
+    assert helps.keys() == set(commands.split()) | of_outbox
 
 
 async def test_the_first_batch_can_be_registered_again(environment, tmp_path):

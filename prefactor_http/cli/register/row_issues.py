@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from prefactor_http.cli.register.progress import Progress
+from prefactor_http.cli.progress import Progress
 
 _MAX_PRINTED = 20
 _MAX_REASONS = 100

@@ -6,20 +6,17 @@ import itertools
 import os
 import time
 from contextlib import closing, suppress
-from typing import IO, Any, cast
-
-from rich.console import Console
+from typing import Any
 
 from prefactor_http.cli import event_loop as _event_loop
 from prefactor_http.cli.connection import Connection
 from prefactor_http.cli.errors import InputError
-from prefactor_http.cli.output import Output
+from prefactor_http.cli.progress import progress_for
 from prefactor_http.cli.register.duplicates import DuplicateCheck
 from prefactor_http.cli.register.fields import PARTS
 from prefactor_http.cli.register.job import Job
 from prefactor_http.cli.register.job_request import JobRequest
 from prefactor_http.cli.register.job_result import find_error, print_summary
-from prefactor_http.cli.register.progress import Bar, Log, NullProgress, Progress
 from prefactor_http.cli.register.results_file import ResultsError, ResultsFile
 from prefactor_http.cli.register.row_issues import RowIssues
 from prefactor_http.cli.register.row_reader import (
@@ -68,9 +65,13 @@ def _run(
     _check_parts(request)
     rows = _rows_of(request)
     stats = JobStats(
-        request.file, size, time.monotonic(), ok_before=results.ok, refused_before=results.refused
+        request.file,
+        size,
+        started=time.monotonic(),
+        ok_before=results.ok,
+        refused_before=results.refused,
     )
-    progress = _progress_for(output, stats)
+    progress = progress_for(output, stats)
     if connection.attempt_log is not None:
         connection.attempt_log.say = progress.say  # above the bar
     issues = RowIssues(request.name, request.out, progress)
@@ -144,10 +145,3 @@ def _check_parts(request: JobRequest) -> None:
             f"Add {' and '.join(f'{_PART_OPTIONS[field]} FILE' for field in lacking)}, or put "
             f"{' and '.join(lacking)} into the rows; nothing was sent.",
         )
-
-
-def _progress_for(output: Output, stats: JobStats) -> Progress:
-    if output.as_json:
-        return NullProgress()
-    console = Console(file=cast("IO[str]", output.err))
-    return Bar(stats, output, console) if console.is_terminal else Log(stats, output)

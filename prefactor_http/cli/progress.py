@@ -1,10 +1,10 @@
-"""Progress of a job: a bar on a terminal, a line every few seconds in a log."""
+"""Progress of a long command: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Protocol, Self, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,10 +13,31 @@ from rich.table import Table
 from rich.text import Text
 
 from prefactor_http.cli.output import Output
-from prefactor_http.cli.register.stats import JobStats
 
 LOG_INTERVAL = 5.0
 _REFRESHES_PER_SECOND = 4
+
+
+class ProgressStats(Protocol):
+    """What is shown of the progress."""
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+        ...
+
+    @property
+    def seconds_down(self) -> float | None:
+        """Seconds that the API has been down; None while it answers."""
+        ...
+
+    def seconds_left(self, share_at_start: float) -> float | None:
+        """Estimate the seconds until the work is done; None if there is no basis for it."""
+        ...
+
+    def summary(self) -> str:
+        """Return the counts, as text."""
+        ...
 
 
 class Progress(Protocol):
@@ -60,7 +81,7 @@ class Bar:
         console: The terminal.
     """
 
-    def __init__(self, stats: JobStats, output: Output, console: Console) -> None:
+    def __init__(self, stats: ProgressStats, output: Output, console: Console) -> None:
         self._stats = stats
         self._output = output
         self._share_at_start = stats.share
@@ -107,14 +128,16 @@ class Log:
         interval: Seconds between two lines.
     """
 
-    def __init__(self, stats: JobStats, output: Output, interval: float = LOG_INTERVAL) -> None:
+    def __init__(
+        self, stats: ProgressStats, output: Output, interval: float = LOG_INTERVAL
+    ) -> None:
         self._stats = stats
         self._output = output
         self._share_at_start = stats.share
         self._interval = interval
         self._stopped = threading.Event()
         # A thread, because skipping the rows of earlier runs blocks the event loop.
-        self._thread = threading.Thread(target=self._run, name="job-progress", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -141,9 +164,9 @@ class Log:
             self.say(f"{stats.share:.0%}{rest}: {_state(stats).plain}")
 
 
-def _state(stats: JobStats) -> Text:
+def _state(stats: ProgressStats) -> Text:
     seconds_down = stats.seconds_down
-    text = Text(f"{stats.counts()}, {stats.rate:,.0f} rows/s")
+    text = Text(stats.summary())
     if seconds_down is not None:
         text.append(f"  waiting: API down for {seconds_down:.0f} s", style="yellow")
     return text
@@ -153,3 +176,11 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def progress_for(output: Output, stats: ProgressStats) -> Progress:
+    """Return the progress for an output: a bar, lines, or nothing with ``--json``."""
+    if output.as_json:
+        return NullProgress()
+    console = Console(file=cast("IO[str]", output.err))
+    return Bar(stats, output, console) if console.is_terminal else Log(stats, output)

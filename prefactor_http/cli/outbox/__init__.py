@@ -1,0 +1,1 @@
+"""``prefactor-http outbox``: look at an outbox, deliver it, and handle its dead letters."""

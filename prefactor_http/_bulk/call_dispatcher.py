@@ -280,7 +280,8 @@ class CallDispatcher(Dispatcher):
             call.history.outcome_unknown |= is_unknown
         if not self._drop_cancelled(chunk):
             return
-        kind = kind_of(failure.error)
+        # What a suspect connection delivers may be the response to another request.
+        kind = FailureKind.MALFORMED if failure.contradicts else kind_of(failure.error)
         if kind is FailureKind.TOO_LARGE and len(chunk.items) > 1:
             self._controller.record_too_large(len(bulk.body or b""))
             self._requeue(chunk)

@@ -15,11 +15,13 @@ from batching_support import (
     config_of,
     failing,
     failures,
+    instance,
     items_in,
     names,
     register,
     registers,
     start,
+    success,
     until,
 )
 from raw_server import Request, reply
@@ -173,6 +175,26 @@ async def test_a_malformed_response_is_repeated_once_on_a_new_connection(
     assert api.sent == [[A, B]] * 2
     first, second = api.server.requests
     assert first.connection != second.connection
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_refusal_on_a_suspect_connection_is_confirmed_on_a_new_one(
+    api: FakeApi, times: int
+) -> None:
+    """Another call has received a response that was not its own, so the next ones may be, too."""
+    async with batching(api.server) as view:
+        api.server.script(reply(200, success(instance("i-9", "active"))))
+        assert (await start(view, C)).id == "i-1"  # after the response about i-9
+        api.server.script(*[failing(422)] * times)
+        results = await asyncio.gather(*registers(view, A, B), return_exceptions=True)
+    suspect, repeated = api.server.requests[2:4]
+    assert api.sent[2:4] == [[A, B], [A, B]]
+    assert suspect.connection != repeated.connection
+    if times == 1:
+        assert [result.external_identifier for result in results] == [A, B]
+        assert len(api.sent) == 4
+    else:  # it is the API's own answer: the request is divided
+        assert sorted(api.sent[4:]) == [[A], [B]]
 
 
 async def test_a_request_that_is_too_large_is_sent_in_smaller_ones(api: FakeApi) -> None:

@@ -394,10 +394,7 @@ async def test_the_results_of_calls_are_counted_by_their_state(api: FakeApi) -> 
     instrumentor = PrefactorHttpInstrumentor()
     instrumentor.instrument(meter_provider=meters)
     try:
-        api.output_of = lambda item: (
-            output_of(item)
-            | {A: error("not_found"), B: success({})}.get(item["idempotency_key"], {})
-        )
+        api.output_of = lambda item: outputs.get(item["idempotency_key"]) or output_of(item)
         async with batching(api.server) as view:
             tasks = registers(view, A, B, C, D)
             await failures(tasks[:2])

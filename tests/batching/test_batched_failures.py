@@ -108,6 +108,16 @@ async def test_a_request_is_not_retried_if_the_deadline_of_all_its_calls_ends(
     assert api.sent == [[A, B]]
 
 
+async def test_retries_of_a_request_that_is_refused_in_the_end_cost_no_budget(
+    api: FakeApi,
+) -> None:
+    async with batching(api.server, retry_budget=5) as view:
+        for number in range(3):
+            api.server.script(failing(), failing(403))
+            for error in await failures(registers(view, *names(f"round-{number}", 2))):
+                assert (error.status_code, error.attempts) == (403, 2)
+
+
 async def test_a_poison_call_ends_alone_and_the_others_succeed(api: FakeApi) -> None:
     """The request with the poison call fails, and another one succeeds in the meantime."""
     poison, *others = names("poison", 4)

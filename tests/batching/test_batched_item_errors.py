@@ -135,6 +135,21 @@ async def test_retries_of_a_call_that_is_answered_in_the_end_cost_no_budget(api:
             assert (await tasks[1]).external_identifier == other
 
 
+async def test_a_retry_before_an_error_that_is_not_retried_costs_no_budget(api: FakeApi) -> None:
+    settings = {"retry_budget": 5, "retry_on_status_codes": {503}}
+    async with batching(api.server, **settings) as view:
+        for number in range(3):
+            key, other = names(f"round-{number}", 2)
+            outputs = iter([UNAVAILABLE, error("internal_server_error")])
+            api.output_of = lambda item, key=key, outputs=outputs: (
+                next(outputs) if item["idempotency_key"] == key else output_of(item)
+            )
+            tasks = registers(view, key, other)
+            [failed] = await failures(tasks[:1])
+            assert (failed.status_code, failed.attempts) == (500, 2)
+            await tasks[1]
+
+
 async def test_a_call_that_is_cancelled_during_its_backoff_is_not_sent_again(api: FakeApi) -> None:
     api.output_of = always(A, UNAVAILABLE)
     async with batching(api.server, initial_retry_delay=0.2, max_retry_delay=0.2) as view:

@@ -118,6 +118,42 @@ async def test_retries_of_a_request_that_is_refused_in_the_end_cost_no_budget(
                 assert (error.status_code, error.attempts) == (403, 2)
 
 
+async def test_retries_of_a_request_that_is_split_cost_no_budget_in_the_end(api: FakeApi) -> None:
+    gate = asyncio.Event()
+    answered: list[bytes] = [failing(500)]
+
+    async def answer(request: Request) -> bytes:
+        if A in keys_in(request) and answered:
+            return answered.pop()
+        if C in keys_in(request):
+            await gate.wait()
+        return api.respond(request)
+
+    api.server.answer = answer
+    async with batching(
+        api.server,
+        {"max_items": 2},
+        max_retries=1,
+        initial_retry_delay=0.4,  # the other request succeeds in the meantime
+        max_retry_delay=0.4,
+        retry_budget=5,
+        on_retry=lambda _: gate.set(),
+    ) as view:
+        await asyncio.gather(*registers(view, A, B, C, D))
+        assert sorted(api.sent) == [[A], [A, B], [B], [C, D]]
+        api.server.script(failing())
+        await asyncio.gather(*registers(view, *names("more", 2)))
+
+
+async def test_only_the_first_retry_after_a_lost_connection_is_immediate(api: FakeApi) -> None:
+    waits: list[float] = []
+    api.server.script(b"", b"")
+    async with batching(api.server, on_retry=lambda event: waits.append(event.wait_for)) as view:
+        await asyncio.gather(*registers(view, A, B))
+    assert waits[0] == 0 < waits[1]
+    assert api.sent == [[A, B]] * 3
+
+
 async def test_a_poison_call_ends_alone_and_the_others_succeed(api: FakeApi) -> None:
     """The request with the poison call fails, and another one succeeds in the meantime."""
     poison, *others = names("poison", 4)

@@ -94,7 +94,7 @@ class BatchingExecutor(Executor):
         return super().key(given)
 
     async def close(self, drain_timeout: float) -> None:
-        """Send the calls that wait, and reject new ones.
+        """Send the calls that wait, and reject new ones. In a forked child, only reject new ones.
 
         Raises:
             PrefactorClientError: The client is open on another event loop.
@@ -102,6 +102,8 @@ class BatchingExecutor(Executor):
         if self.state.is_elsewhere():
             raise PrefactorClientError(OTHER_LOOP)
         self._batcher.is_closed = True
+        if self.state.is_inherited:
+            self._batcher.forget()  # the parent process has these calls, too
         await self._batcher.drain(drain_timeout)
 
 

@@ -114,6 +114,11 @@ class ClientState:
             self.capture_count -= 1
             close_capture(capture)
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the client was opened before this process was forked."""
+        return self._loop is not None and self._fork_count != fork_count()
+
     def is_elsewhere(self) -> bool:
         """Whether the client is open on another event loop of this process, which still exists."""
         loop = self._loop
@@ -247,7 +252,7 @@ class ClientState:
             PrefactorClientError: The client is open on another event loop.
         """
         loop = self._loop
-        if loop is not None and self._fork_count != fork_count():
+        if self.is_inherited:
             self._forget_loop()
             self.transport.abandon()
         elif loop is not None and loop.is_closed():

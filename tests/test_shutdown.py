@@ -279,7 +279,7 @@ def test_the_end_of_the_grace_period_ends_the_process(loop):
 
 
 @pytest.fixture
-def worker(prefactor_server):
+def worker(prefactor_server, tmp_path):
     """Starts the example as a process."""
     environment = {
         **os.environ,
@@ -293,6 +293,7 @@ def worker(prefactor_server):
     def start(*arguments):
         return subprocess.Popen(
             [sys.executable, "-W", "error", WORKER, *arguments],
+            cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -87,7 +87,6 @@ class Call(BatchItem, eq=False, kw_only=True):
         own_lanes: The lanes of the call's options: shared, and alone.
         is_direct: Whether it is made directly now; False after its first attempt in a bulk request.
         was_refused: Whether /bulk has refused the call, so that it is made directly.
-        failed_requests: Requests that contained the call and failed as a whole.
         is_exhausted: Whether it failed because no retry was left.
         spent: Tokens of the retry budget that retries after errors of this call alone have cost.
     """
@@ -98,7 +97,6 @@ class Call(BatchItem, eq=False, kw_only=True):
     own_lanes: tuple[Lane, Lane]
     is_direct: bool | None = None
     was_refused: bool = False
-    failed_requests: int = 0
     is_exhausted: bool = False
     spent: int = 0
 

@@ -241,7 +241,7 @@ class CallDispatcher(Dispatcher):
         unknown = WriteStatus.UNKNOWN if error.outcome_unknown else WriteStatus.ANSWERED
         failure = Failure(error, unknown, status=error.status_code)
         delay = retry_delay(failure, history.rejections - 1, config, has_reconnected=True)
-        retries = history.rejections + item.failed_requests
+        retries = history.rejections + item.failures
         if not should_retry(item.prepared, failure, config):
             note = None
         elif retries > config.max_retries:
@@ -274,8 +274,10 @@ class CallDispatcher(Dispatcher):
         bulk: PreparedRequest[BatchResponse],
         config: HttpClientConfig,
     ) -> None:
+        is_unknown = failure.write_status is WriteStatus.UNKNOWN
+        failure.error.outcome_unknown = is_unknown
         for call in calls_of(chunk):
-            call.history.outcome_unknown |= failure.write_status is WriteStatus.UNKNOWN
+            call.history.outcome_unknown |= is_unknown
         if not self._drop_cancelled(chunk):
             return
         kind = kind_of(failure.error)
@@ -354,11 +356,11 @@ class CallDispatcher(Dispatcher):
         chunk.has_reconnected |= failure.disconnected
         chunk.needs_new_connection = is_malformed
         for call in calls_of(chunk):
-            call.failed_requests += 1
+            call.history.failures += 1
         self._fail_some(
             chunk,
             failure.error,
-            lambda call: call.failed_requests > config.max_retries,
+            lambda call: call.failures > config.max_retries,
             is_exhausted=config.max_retries > 0 and not (failure.lost or is_malformed),
         )
         if is_retry_after_too_long(failure, config):
@@ -417,7 +419,7 @@ class CallDispatcher(Dispatcher):
         size = len(chunk.items)
         if size > 1 and self._successes > (chunk.failed_at or 0):
             # The last attempt of each call is made alone.
-            left = config.max_retries + 1 - max(c.failed_requests for c in calls_of(chunk))
+            left = config.max_retries + 1 - max(c.failures for c in calls_of(chunk))
             size = max(1, round(size ** ((left - 1) / left)))
         if size < len(chunk.items):
             spent, chunk.spent = chunk.spent, 0

@@ -260,9 +260,7 @@ class Dispatcher(ABC):
             return await self._reader.send(operation, None, resource_id)
         return await self._reader.read(operation, params, resource_id)
 
-    def _resolve_failed(
-        self, item: BatchItem, error: PrefactorHttpError, raw: bytes | None = None
-    ) -> None:
+    def _resolve_failed(self, item: BatchItem, error: Exception, raw: bytes | None = None) -> None:
         state = State.UNKNOWN if item.history.outcome_unknown else State.FAILED
         self._resolve_as(item, state, error, raw)
 

@@ -554,10 +554,6 @@ class BatchEngine(Dispatcher):
     ) -> None:
         self._resolve(item, item.outcome(state, error, raw))
 
-    def _resolve_failed(self, item: BatchItem, error: Exception, raw: bytes | None = None) -> None:
-        state = State.UNKNOWN if item.history.outcome_unknown else State.FAILED
-        self._resolve_as(item, state, error, raw)
-
     def _resolve(self, item: BatchItem, outcome: Outcome) -> None:
         """Report the outcome of one item, and apply what follows from it."""
         item.history.has_outcome = True

@@ -9,7 +9,11 @@ from batch_support import (
     SCHEMA,
     VERSION,
     collect,
+    failure,
+    instance_of,
+    items_sent,
     plain,
+    success,
 )
 from raw_server import reply
 
@@ -113,3 +117,30 @@ async def test_a_response_that_breaks_the_contract_once_costs_no_row(raw_server,
     item = BulkItem(_type="some/thing", idempotency_key="key-0000")
     (outcome,) = await collect(raw_client.bulk.stream([item]))
     assert outcome.ok
+
+
+async def test_an_item_without_an_output_ahead_of_a_refused_one_may_have_been_applied(
+    raw_server, raw_client
+):
+    moment = "2026-01-01T00:00:00Z"
+    items = [
+        BulkItem(
+            _type="agent_instances/start",
+            idempotency_key=f"key-000{number}",
+            agent_instance_id=f"i-{number}",
+            timestamp=moment,
+        )
+        for number in range(2)
+    ]
+    refused = failure("invalid_action")
+    raw_server.script(
+        reply(200, {"status": "success", "outputs": {"key-0001": refused}}),
+        reply(200, {"status": "success", "outputs": {"key-0000": refused}}),
+        # So the refusal is verified: the instance has been started as requested.
+        reply(200, success(instance_of("i-0", "active", started_at=moment))),
+    )
+    outcomes = await collect(raw_client.bulk.stream(items, ordered=True))
+    assert [outcome.state.value for outcome in outcomes] == ["ok", "failed"]
+    first, second, read = raw_server.requests
+    assert [len(items_sent(request)) for request in (first, second)] == [2, 1]
+    assert (read.method, read.target) == ("GET", "/api/v1/agent_instance/i-0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from prefactor_http import (
 
 VERSION = {"external_identifier": "v1"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Call(NamedTuple):
@@ -99,9 +101,11 @@ class Example:
                 idempotency_key=key,
             )
         instance_id = f"instance-{call.instance}"
+        # Two starts of the same millisecond could not be told apart by reading the instance.
+        moment = MOMENT + timedelta(seconds=number)
         if call.action == "start":
-            return await instances.start(instance_id, idempotency_key=key)
-        return await instances.finish(instance_id, idempotency_key=key)
+            return await instances.start(instance_id, moment, idempotency_key=key)
+        return await instances.finish(instance_id, timestamp=moment, idempotency_key=key)
 
 
 async def run_example(case: dict[str, Any]) -> None:

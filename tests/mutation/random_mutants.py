@@ -39,6 +39,7 @@ MODULES = {
         f"{_RESILIENCE}/test_throttling.py",
         f"{_RESILIENCE}/test_isolated_rejections.py",
         f"{_RESILIENCE}/test_pacing.py",
+        "tests/observability",
     ],
     "_http/retry.py": [
         f"{_RESILIENCE}/test_retrying.py",
@@ -50,6 +51,7 @@ MODULES = {
         "tests/test_observing.py",
         "tests/test_captured_responses.py",
         "tests/observability",
+        f"{_RESILIENCE}/test_token_source.py",
     ],
     "_http/retry_budget.py": [f"{_RESILIENCE}/test_bounds.py", f"{_RESILIENCE}/test_outages.py"],
     "_http/retry_decisions.py": [

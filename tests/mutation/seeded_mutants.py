@@ -216,11 +216,12 @@ MUTANTS = [
         f"{_TRUTH}[own-asyncio]",
     ),
     Mutant(
-        "the item behind a refused one counts as not attempted, although it has an output",
+        "an item without an output ahead of a refused one counts as not attempted",
         "_bulk/chunk_result.py",
         "    before = {item.key for item in items[: items.index(first)]}\n",
         "    before = {item.key for item in items[: items.index(first) - 1]}\n",
-        f"{_TRUTH}[own-asyncio]",
+        "tests/batch/test_batch_responses.py::"
+        "test_an_item_without_an_output_ahead_of_a_refused_one_may_have_been_applied",
     ),
     Mutant(
         "the last item behind a refused one is lost",
@@ -291,6 +292,14 @@ MUTANTS = [
         "",
         "tests/resilience/test_other_loops.py::TestInAChild::"
         "test_in_a_forked_child_calls_raise_and_close_leaves_connections_untouched",
+    ),
+    Mutant(
+        "a call cancelled while it waits for a slot frees one",
+        "_http/semaphore.py",
+        "waiter.done() and not waiter.cancelled()",
+        "waiter.done()",
+        "tests/resilience/test_bounds.py::"
+        "test_a_call_cancelled_while_it_waits_for_a_slot_frees_none",
     ),
     Mutant(
         "closing does not wait for calls in flight",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import accumulate
+from types import SimpleNamespace
 
 import pytest
+from raw_server import reply
 from resilience_support import HeldClock, until
 
 from prefactor_http import (
@@ -223,3 +225,26 @@ async def test_a_429_raises_a_rate_limit_error(api, client_for, register):
     assert caught.value.retry_after == 3
     assert caught.value.code == "rate_limited"
     assert not caught.value.outcome_unknown
+
+
+async def test_a_call_cancelled_while_it_waits_for_a_slot_frees_none(raw_server, client_for):
+    release = asyncio.Event()
+
+    async def answer(_):
+        await release.wait()
+        return reply(200, {"status": "success"})
+
+    raw_server.answer = answer
+    api = SimpleNamespace(url=raw_server.url, token="token-1234")
+    client = await client_for(api, max_connections=1)
+    first, waiting, last = (asyncio.create_task(client.validate_token()) for _ in range(3))
+    await until(lambda: raw_server.requests)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    fourth = asyncio.create_task(client.validate_token())
+    await asyncio.wait([last, fourth], timeout=0.05)
+    assert len(raw_server.requests) == 1  # the only slot is in use
+    release.set()
+    await asyncio.gather(first, last, fourth)
+    assert len(raw_server.requests) == 3
+    assert raw_server.connections == 1

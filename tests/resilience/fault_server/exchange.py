@@ -73,13 +73,16 @@ class Exchange:
     def named_keys(self) -> set[str]:
         """The keys of the items whose output can be told from that of any other item.
 
-        That to an unnamed span may be the output of another call on the same instance.
+        That to a span without an id may be the output of another call on the same instance, and
+        that to a register with a name only, the output of an instance without a name.
         """
+        if {item.operation for item in self.items} == {REGISTER}:
+            return {i.key for i in self.items if names_a_resource(i.operation, i.fields)}
         return {
             item.key
             for item in self.items
-            if names_a_resource(item.operation, item.fields)
-            and (item.operation != CREATE_SPAN or "id" in item.fields.get("details", item.fields))
+            if item.operation not in {REGISTER, CREATE_SPAN}
+            or "id" in item.fields.get("details", item.fields)
         }
 
     def execute(self) -> Answer:

@@ -186,3 +186,23 @@ async def test_cancelling_all_calls_ends_a_close(api: FakeApi) -> None:
         async with asyncio.timeout(5):
             await view.close(60)
     assert api.sent == []
+
+
+async def test_a_retry_that_waits_for_its_turn_is_not_sent_for_cancelled_calls(
+    api: FakeApi,
+) -> None:
+    api.server.script(failing())
+    delay = {"initial_retry_delay": 0.1, "max_retry_delay": 0.1}
+    async with batching(api.server, {"concurrency": 1}, **delay) as view:
+        tasks = registers(view, A, B)
+        await until(lambda: api.sent)
+        await asyncio.sleep(0.01)
+        api.hold()
+        others = registers(view, C, D)
+        await until(lambda: len(api.sent) == 2)  # in flight, before the retry
+        await asyncio.sleep(0.12)  # the retry is due
+        for task in tasks:
+            await cancelled(task)
+        api.release()
+        await asyncio.gather(*others)
+    assert api.sent == [[A, B], [C, D]]

@@ -145,10 +145,7 @@ class Outbox:
         self._writer = Writer(self.path, self._options, self._receipts, self._on_commit)
         await self._writer.open()
         try:
-            if self._options.decode is None and await self._writer.run(Database.has_encoded_bodies):
-                raise OutboxFileError(
-                    f"{self.path} contains writes that were encoded: pass the same encode and decode"
-                )
+            await self._check_encoding(self._writer)
             host = self._executor.state.transport.base_url
             partition = await self._writer.run(Database.claim, host)
             lock = ForwarderLock(self.path)
@@ -168,6 +165,10 @@ class Outbox:
         self._is_open = True
         metrics.add(self.path)
         self._forwarder.start()
+
+    async def _check_encoding(self, writer: Writer) -> None:
+        if self._options.decode is None and await writer.run(Database.has_encoded_bodies):
+            raise OutboxFileError(f"{self.path} contains encoded writes: pass encode and decode")
 
     async def close(self, drain_timeout: float = 5.0) -> None:
         """Stop recording, deliver for a limited time, and close the file.

@@ -221,7 +221,6 @@ class CallDispatcher(Dispatcher):
         if not is_suspect or (history.outcome_unknown and may_follow_own_success(item.type, error)):
             return False
         # An earlier request has not applied it either: it would have been answered as a repeat.
-        history.outcome_unknown = False
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
         self._send_alone(item)
         return True

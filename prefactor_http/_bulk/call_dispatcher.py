@@ -243,6 +243,7 @@ class CallDispatcher(Dispatcher):
         delay = retry_delay(failure, history.rejections - 1, config, has_reconnected=True)
         retries = history.rejections + item.failures
         if not should_retry(item.prepared, failure, config):
+            self._refund(item)
             note = None
         elif retries > config.max_retries:
             item.is_exhausted, note = config.max_retries > 0, None
@@ -280,7 +281,8 @@ class CallDispatcher(Dispatcher):
             call.history.outcome_unknown |= is_unknown
         if not self._drop_cancelled(chunk):
             return
-        kind = kind_of(failure.error)
+        # What a suspect connection delivers may be the response to another request.
+        kind = FailureKind.MALFORMED if failure.contradicts else kind_of(failure.error)
         if kind is FailureKind.TOO_LARGE and len(chunk.items) > 1:
             self._controller.record_too_large(len(bulk.body or b""))
             self._requeue(chunk)
@@ -345,6 +347,7 @@ class CallDispatcher(Dispatcher):
         if chunk.failed_at is None:
             chunk.failed_at = self._successes
         if not (is_malformed or should_retry(bulk, failure, config)):
+            self._state.budget.deposit(chunk.spent)  # the API has answered, if only with an error
             self._fail_all(chunk, failure.error)
             return
         chunk.failures += 1

@@ -15,11 +15,13 @@ from batching_support import (
     config_of,
     failing,
     failures,
+    instance,
     items_in,
     names,
     register,
     registers,
     start,
+    success,
     until,
 )
 from raw_server import Request, reply
@@ -106,6 +108,52 @@ async def test_a_request_is_not_retried_if_the_deadline_of_all_its_calls_ends(
     assert api.sent == [[A, B]]
 
 
+async def test_retries_of_a_request_that_is_refused_in_the_end_cost_no_budget(
+    api: FakeApi,
+) -> None:
+    async with batching(api.server, retry_budget=5) as view:
+        for number in range(3):
+            api.server.script(failing(), failing(403))
+            for error in await failures(registers(view, *names(f"round-{number}", 2))):
+                assert (error.status_code, error.attempts) == (403, 2)
+
+
+async def test_retries_of_a_request_that_is_split_cost_no_budget_in_the_end(api: FakeApi) -> None:
+    gate = asyncio.Event()
+    answered: list[bytes] = [failing(500)]
+
+    async def answer(request: Request) -> bytes:
+        if A in keys_in(request) and answered:
+            return answered.pop()
+        if C in keys_in(request):
+            await gate.wait()
+        return api.respond(request)
+
+    api.server.answer = answer
+    async with batching(
+        api.server,
+        {"max_items": 2},
+        max_retries=1,
+        initial_retry_delay=0.4,  # the other request succeeds in the meantime
+        max_retry_delay=0.4,
+        retry_budget=5,
+        on_retry=lambda _: gate.set(),
+    ) as view:
+        await asyncio.gather(*registers(view, A, B, C, D))
+        assert sorted(api.sent) == [[A], [A, B], [B], [C, D]]
+        api.server.script(failing())
+        await asyncio.gather(*registers(view, *names("more", 2)))
+
+
+async def test_only_the_first_retry_after_a_lost_connection_is_immediate(api: FakeApi) -> None:
+    waits: list[float] = []
+    api.server.script(b"", b"")
+    async with batching(api.server, on_retry=lambda event: waits.append(event.wait_for)) as view:
+        await asyncio.gather(*registers(view, A, B))
+    assert waits[0] == 0 < waits[1]
+    assert api.sent == [[A, B]] * 3
+
+
 async def test_a_poison_call_ends_alone_and_the_others_succeed(api: FakeApi) -> None:
     """The request with the poison call fails, and another one succeeds in the meantime."""
     poison, *others = names("poison", 4)
@@ -173,6 +221,26 @@ async def test_a_malformed_response_is_repeated_once_on_a_new_connection(
     assert api.sent == [[A, B]] * 2
     first, second = api.server.requests
     assert first.connection != second.connection
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_refusal_on_a_suspect_connection_is_confirmed_on_a_new_one(
+    api: FakeApi, times: int
+) -> None:
+    """Another call has received a response that was not its own, so the next ones may be, too."""
+    async with batching(api.server) as view:
+        api.server.script(reply(200, success(instance("i-9", "active"))))
+        assert (await start(view, C)).id == "i-1"  # after the response about i-9
+        api.server.script(*[failing(422)] * times)
+        results = await asyncio.gather(*registers(view, A, B), return_exceptions=True)
+    suspect, repeated = api.server.requests[2:4]
+    assert api.sent[2:4] == [[A, B], [A, B]]
+    assert suspect.connection != repeated.connection
+    if times == 1:
+        assert [result.external_identifier for result in results] == [A, B]
+        assert len(api.sent) == 4
+    else:  # it is the API's own answer: the request is divided
+        assert sorted(api.sent[4:]) == [[A], [B]]
 
 
 async def test_a_request_that_is_too_large_is_sent_in_smaller_ones(api: FakeApi) -> None:

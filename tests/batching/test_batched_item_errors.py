@@ -26,6 +26,8 @@ from batching_support import (
     success,
     until,
 )
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from raw_server import Request, reply
 from refusals import facts_of, first_time, is_bulk
 
@@ -37,6 +39,7 @@ from prefactor_http import (
     PrefactorResponseContractError,
     PrefactorRetryExhaustedError,
 )
+from prefactor_http.otel import PrefactorHttpInstrumentor
 
 A, B, C, D = names("call", 4)
 SHORT = {"initial_retry_delay": 0.1, "max_retry_delay": 0.1}
@@ -130,6 +133,21 @@ async def test_retries_of_a_call_that_is_answered_in_the_end_cost_no_budget(api:
             [refused] = await failures(tasks[:1])
             assert refused.code == output["code"]
             assert (await tasks[1]).external_identifier == other
+
+
+async def test_a_retry_before_an_error_that_is_not_retried_costs_no_budget(api: FakeApi) -> None:
+    settings = {"retry_budget": 5, "retry_on_status_codes": {503}}
+    async with batching(api.server, **settings) as view:
+        for number in range(3):
+            key, other = names(f"round-{number}", 2)
+            outputs = iter([UNAVAILABLE, error("internal_server_error")])
+            api.output_of = lambda item, key=key, outputs=outputs: (
+                next(outputs) if item["idempotency_key"] == key else output_of(item)
+            )
+            tasks = registers(view, key, other)
+            [failed] = await failures(tasks[:1])
+            assert (failed.status_code, failed.attempts) == (500, 2)
+            await tasks[1]
 
 
 async def test_a_call_that_is_cancelled_during_its_backoff_is_not_sent_again(api: FakeApi) -> None:
@@ -382,3 +400,27 @@ async def test_retries_of_calls_and_requests_count_together(api: FakeApi) -> Non
         assert isinstance(exhausted, PrefactorRetryExhaustedError)
         assert exhausted.attempts == 3
         assert (await tasks[1]).external_identifier == B
+
+
+async def test_the_results_of_calls_are_counted_by_their_state(api: FakeApi) -> None:
+    outputs = {A: error("not_found"), B: success({})}
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    instrumentor = PrefactorHttpInstrumentor()
+    instrumentor.instrument(meter_provider=meters)
+    try:
+        api.output_of = lambda item: outputs.get(item["idempotency_key"]) or output_of(item)
+        async with batching(api.server) as view:
+            tasks = registers(view, A, B, C, D)
+            await failures(tasks[:2])
+            await asyncio.gather(*tasks[2:])
+        [scope] = reader.get_metrics_data().resource_metrics[0].scope_metrics
+        [points] = [m.data.data_points for m in scope.metrics if m.name == "prefactor.bulk.items"]
+        assert {point.attributes["prefactor.bulk.state"]: point.value for point in points} == {
+            "ok": 2,
+            "failed": 1,
+            "unknown": 1,
+        }
+    finally:
+        instrumentor.uninstrument()
+        meters.shutdown()

@@ -163,3 +163,26 @@ async def test_a_request_is_split_between_the_calls_on_an_instance(api: FakeApi)
     accepted = [key for request in api.sent if B not in request for key in request]
     assert accepted.index(A) < accepted.index(C)
     assert [request for request in api.sent if B in request][-1] == [B]
+
+
+async def test_calls_keep_their_order_where_bulk_requests_are_too_slow(api: FakeApi) -> None:
+    """Calls are made directly, without waiting for each other, unless they are on one instance."""
+
+    async def answer(request: Request) -> bytes:
+        if request.target.endswith("/bulk"):
+            await asyncio.sleep(0.3)
+        return api.respond(request)
+
+    api.server.answer = answer
+    async with batching(api.server) as view:
+        await asyncio.gather(*registers(view, *names("slow", 8)))
+        await register(view, "direct-call")
+        await asyncio.gather(*registers(view, *names("more", 2)))
+        number = len(api.sent)
+        tasks = [start(view, A), finish(view, B), start(view, C, "i-2"), finish(view, D, "i-2")]
+        await asyncio.gather(*tasks)
+    sent = api.sent[number:]
+    assert all(request[0] == "direct" for request in sent)
+    order = [key for _, key in sent]
+    assert sorted(order) == [A, B, C, D]
+    assert sorted(order[:2]) == [A, C]

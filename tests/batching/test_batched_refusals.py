@@ -9,6 +9,7 @@ from batching_support import (
     FakeApi,
     batching,
     error,
+    failing,
     failures,
     finish,
     instance,
@@ -21,7 +22,7 @@ from batching_support import (
     until,
 )
 from raw_server import Request, reply
-from refusals import is_bulk, keys_in, refuse_in_bulk, types_in
+from refusals import first_time, is_bulk, keys_in, refuse_in_bulk, types_in
 
 from prefactor_http import PrefactorApiError, PrefactorConflictError
 
@@ -247,3 +248,27 @@ async def test_the_limit_of_items_is_the_size_of_the_largest_accepted_part(api: 
         assert sizes == [6, 3, 3]
         await asyncio.gather(*registers(view, *names("more", 6)))
     assert sizes[3:] == [3, 3]
+
+
+async def test_a_call_whose_retry_alone_is_refused_is_made_directly(api: FakeApi) -> None:
+    def answer(request: Request) -> bytes | None:
+        is_alone = is_bulk(request) and keys_in(request) == [A]
+        return reply(422, error("validation_errors")) if is_alone else None
+
+    api.answer = answer
+    api.output_of = first_time(A, error("service_unavailable"))
+    async with batching(api.server) as view:
+        results = await asyncio.gather(*registers(view, A, B))
+    assert [result.external_identifier for result in results] == [A, B]
+    assert [request for request in api.sent if A in request] == [[A, B], [A], ["direct", A]]
+
+
+async def test_a_call_that_is_too_large_for_a_bulk_request_is_made_directly(api: FakeApi) -> None:
+    def answer(request: Request) -> bytes | None:
+        return failing(413) if is_bulk(request) and A in keys_in(request) else None
+
+    api.answer = answer
+    async with batching(api.server) as view:
+        results = await asyncio.gather(*registers(view, A, B, C))
+    assert [result.external_identifier for result in results] == [A, B, C]
+    assert [request for request in api.sent if A in request][-1] == ["direct", A]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
-from batching_support import SCHEMA, VERSION
+from batching_support import SCHEMA, VERSION, FakeApi, config_of, names, registers
+from raw_server import Request
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http._bulk.latency import LatencyModel
+from prefactor_http._http.clock import SystemClock
 from prefactor_http.testing import LocalPrefactor
 
 
@@ -59,6 +62,46 @@ async def test_calls_become_direct_where_items_take_long() -> None:
         assert {request.operation for request in api.requests[-8:]} == {"agent_instances.register"}
         assert len(api.instances) == 32 * 6 + 8
         assert api.doubled == api.lost == []
+
+
+class LaterClock(SystemClock):
+    """A clock that can be put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override] # of the system clock it is static
+        return time.monotonic() + self.ahead
+
+
+async def test_direct_calls_become_bulk_requests_again_when_these_are_fast(api: FakeApi) -> None:
+    clock = LaterClock()
+    client = PrefactorHttpClient(config_of(api.server), clock=clock)
+
+    async def slowly(request: Request) -> bytes:
+        if request.target.endswith("/bulk"):
+            await asyncio.sleep(0.05 * len(request.json["items"]))
+        return api.respond(request)
+
+    async with client, client.batched(max_items=8) as view, asyncio.timeout(20):
+
+        async def make(prefix: str, count: int) -> None:
+            await asyncio.gather(*registers(view, *names(prefix, count)))
+
+        api.server.answer = slowly
+        await make("slow", 24)
+        before = len(api.sent)
+        for number in range(11):
+            await make(f"direct-{number}", 100)
+        assert all(keys[0] == "direct" for keys in api.sent[before:])
+        api.server.answer = api.respond
+        before = len(api.sent)
+        await make("early", 8)  # ten seconds have not passed
+        assert len(api.sent) == before + 8
+        clock.ahead = 11.0
+        for number in range(20):
+            await make(f"later-{number}", 8)
+        assert next(len(keys) for keys in api.sent[before + 8 :] if keys[0] != "direct") == 4
+        assert len(api.sent[-1]) == 8  # full bulk requests
 
 
 async def test_calls_are_batched_where_items_take_no_time() -> None:
@@ -137,3 +180,16 @@ def test_direct_calls_alone_do_not_make_bulk_requests_forgotten() -> None:
     learn(estimate, (1, 0.02), (4, 0.08), (25, 0.5))
     learn(estimate, (1, 0.02), times=5000)
     assert estimate.expected(25) == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(("seconds", "is_faster"), [(0.004, True), (0.06, False)])
+def test_a_trial_that_is_much_faster_than_expected_ends_the_direct_calls(
+    seconds: float, is_faster: bool
+) -> None:
+    estimate = model()
+    learn(estimate, (1, 0.004), (4, 0.08), (25, 0.5))
+    learn(estimate, (1, 0.004), times=1000)
+    assert estimate.max_size(64) == 1
+    assert estimate.begin_trial(64, now=2000.0)
+    estimate.record(4, seconds, now=2000.0)
+    assert (estimate.max_size(64) > 1) == is_faster

@@ -309,8 +309,6 @@ class CallDispatcher(Dispatcher):
         [call] = calls
         error = failure.error
         assert isinstance(error, PrefactorApiError)  # noqa: S101 # see `kind_of`
-        if chunk.refused is not None:
-            chunk.refused.is_blamed = True
         if call.history.outcome_unknown:
             is_held = self._on_refusal(call, call.copy_error(error), None, is_whole=True)
             self._queue.dissolve(chunk, held=[call] if is_held else [])
@@ -325,7 +323,7 @@ class CallDispatcher(Dispatcher):
             return
         refused.parts -= 1
         refused.accepted = max(refused.accepted, len(chunk.items))
-        if not refused.parts and not refused.is_blamed and refused.accepted < self._item_limit:
+        if not refused.parts and refused.accepted < self._item_limit:
             self._item_limit = refused.accepted
             LOG.info("%s: requests contain up to %d calls now", BATCHED.name, refused.accepted)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -18,8 +19,9 @@ RANDOM_LIMIT = 1 << 80
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE_OF = {digit: value for value, digit in enumerate(_DIGITS)}
-# Two digits at a time, because ids are generated in hot paths.
+# Two digits.
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_LOW_HALF = (1 << 40) - 1
 _LENGTH = 32
 _PATTERN = r"[0-7][0-9a-hjkmnp-tv-z]{31}"
 
@@ -58,8 +60,14 @@ def encode(timestamp_ms: int, partition: int, random: int) -> str:
         raise ValueError(f"partition must fit 30 bits, got {partition}")
     if not 0 <= random < RANDOM_LIMIT:
         raise ValueError(f"random must fit 80 bits, got {random}")
-    # Each part ends at an even digit and is encoded separately, because small integers are faster.
-    return _digits(timestamp_ms, 10) + _digits(partition, 6) + _digits(random, 16)
+    # Two digits at a time, and unrolled: it is a tenth of what an outbox needs to record a write.
+    pairs, high, low = _PAIRS, random >> 40, random & _LOW_HALF
+    return (
+        f"{_prefix(timestamp_ms, partition)}"
+        f"{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}"
+        f"{pairs[high & 1023]}"
+        f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
 
 
 def decode(pfid: str) -> Pfid:
@@ -123,5 +131,7 @@ def generate(partition: int, *, timestamp_ms: int | None = None, random: int | N
     return encode(timestamp_ms, partition, random)
 
 
-def _digits(value: int, count: int) -> str:
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * count - 10, -1, -10)])
+@lru_cache(maxsize=16)  # ids of a burst share their millisecond
+def _prefix(timestamp_ms: int, partition: int) -> str:
+    value = timestamp_ms << 30 | partition
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(70, -1, -10)])

@@ -43,6 +43,7 @@ class Scale(Struct):
         seconds: For how long blocks are run while the API is down.
         lifecycles: Lifecycles of a run that is not killed.
         kills: Runs that are killed, for each share of faults.
+        kill_after: Seconds after which they are killed at the latest.
     """
 
     callers: list[int]
@@ -51,12 +52,17 @@ class Scale(Struct):
     seconds: float
     lifecycles: int
     kills: int
+    kill_after: float
 
 
 SCALES = {
-    "tiny": Scale([2, 4], count=16, rounds=2, seconds=0.2, lifecycles=10, kills=1),
-    "quick": Scale([16, 256], count=512, rounds=5, seconds=2.0, lifecycles=150, kills=2),
-    "full": Scale([16, 256], count=1024, rounds=15, seconds=5.0, lifecycles=400, kills=8),
+    "tiny": Scale([2, 4], count=16, rounds=2, seconds=0.2, lifecycles=5, kills=1, kill_after=0.02),
+    "quick": Scale(
+        [16, 256], count=512, rounds=5, seconds=2.0, lifecycles=150, kills=2, kill_after=0.8
+    ),
+    "full": Scale(
+        [16, 256], count=1024, rounds=15, seconds=5.0, lifecycles=400, kills=8, kill_after=0.8
+    ),
 }
 
 
@@ -120,7 +126,7 @@ def _lifecycles(scale: Scale, contenders: Sequence[Contender]) -> Rows:
     for contender in contenders:
         for faults in FAULTS:
             rows.append(_unkilled(scale, contender, faults))
-            rows += [_killed(contender, faults, number) for number in range(scale.kills)]
+            rows += [_killed(scale, contender, faults, number) for number in range(scale.kills)]
     return rows
 
 
@@ -139,11 +145,14 @@ def _unkilled(scale: Scale, contender: Contender, faults: float) -> dict[str, An
     return {"case": "unkilled", **row, "cpu_us": 1e6 * cpu / max(1, row["accepted"])}
 
 
-def _killed(contender: Contender, faults: float, number: int) -> dict[str, Any]:
-    return {"case": "killed", **_run(contender, faults, None, number)}
+def _killed(scale: Scale, contender: Contender, faults: float, number: int) -> dict[str, Any]:
+    kill_after = Random(number).uniform(scale.kill_after / 8, scale.kill_after)
+    return {"case": "killed", **_run(contender, faults, None, number, kill_after)}
 
 
-def _run(contender: Contender, faults: float, count: int | None, seed: int) -> dict[str, Any]:
+def _run(
+    contender: Contender, faults: float, count: int | None, seed: int, kill_after: float = 0.0
+) -> dict[str, Any]:
     """Run lifecycles, kill the process unless there is a `count`, and compare with the ledger."""
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -165,7 +174,7 @@ def _run(contender: Contender, faults: float, count: int | None, seed: int) -> d
             if count is not None:
                 worker.run("accepted_lifecycles", **arguments)
             else:
-                _kill(worker, arguments, accepted, seed)
+                _kill(worker, arguments, accepted, kill_after)
         if count is None and "path" in settings:
             with workers([contender], server, **settings) as (worker,):
                 worker.run("flush")
@@ -181,7 +190,7 @@ def _run(contender: Contender, faults: float, count: int | None, seed: int) -> d
         }
 
 
-def _kill(worker: Worker, arguments: dict[str, Any], accepted: Path, seed: int) -> None:
+def _kill(worker: Worker, arguments: dict[str, Any], accepted: Path, seconds: float) -> None:
     stdin = worker.process.stdin
     assert stdin is not None
     command = {"command": "accepted_lifecycles", **arguments}
@@ -189,7 +198,7 @@ def _kill(worker: Worker, arguments: dict[str, Any], accepted: Path, seed: int) 
     stdin.flush()
     while not accepted.stat().st_size:
         time.sleep(0.01)
-    time.sleep(Random(seed).uniform(0.1, 0.8))
+    time.sleep(seconds)
     worker.process.kill()
     worker.process.wait()
 

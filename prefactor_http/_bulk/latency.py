@@ -9,7 +9,8 @@ A request may take at most half a second, and half of the timeout. It should als
 waiting much longer than direct calls would: w direct calls are limited by the CPU time that each
 one costs the client, and by the number of connections. If even small requests take more than twice
 that time, bulk requests are not worth it, and calls are sent directly. Now and then a small bulk
-request checks whether that is still so.
+request checks whether that is still so. If it is much faster than expected, the API has changed,
+and older durations of bulk requests are discarded.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _MIN_RATIO = 1.5
 _FIRST_ESTIMATE = 0.1
 # In direct mode, how often bulk requests are tried.
 _CALLS_PER_TRIAL, _SECONDS_PER_TRIAL = 1000, 10.0
+_SPEEDUP = 2.0
 
 
 class _Mean:
@@ -75,9 +77,14 @@ class LatencyModel:
         self._is_stale = False
         self._direct_calls = 0
         self._trial_at = 0.0
+        self._is_trial = False
 
     def record(self, size: int, seconds: float, now: float) -> None:
         """Learn from a request whose calls were all attempted."""
+        if size > 1 and self._is_trial:
+            self._is_trial = False
+            if seconds < self.expected(size) / _SPEEDUP:
+                self._means = {key: mean for key, mean in self._means.items() if key == 1}
         key = size.bit_length()
         mean = self._means.get(key)
         if size > 1 or mean is None:
@@ -156,6 +163,7 @@ class LatencyModel:
         if waiting < self.TRIAL_SIZE or not self.is_trial_due(now):
             return False
         self._postpone_trial(now)
+        self._is_trial = True
         return True
 
     def _postpone_trial(self, now: float) -> None:

@@ -184,3 +184,26 @@ class TestInAChild:
         gate.set()
         await asyncio.gather(*parents)
         gc.collect()  # in a child, no connections are closed then
+
+    async def test_a_direct_call_of_the_parent_does_not_affect_those_of_its_child(
+        self, api: FakeApi, fork: Callable[[], None]
+    ) -> None:
+        client = PrefactorHttpClient(config_of(api.server))
+        view = client.batched()
+        for key in names("lone", 3):
+            await register(view, key)
+        gate = api.hold()
+        parents = register(view, A)
+        await until(lambda: len(api.sent) == 4)
+        fork()
+        await client.close()
+        async with client:
+            api.hold()
+            own = registers(view, C, D)
+            await until(lambda: len(api.sent) == 5)
+            gate.set()
+            assert (await parents).external_identifier == A
+            api.release()
+            await asyncio.gather(*own)
+        assert api.sent[3:] == [["direct", A], [C, D]]
+        gc.collect()

@@ -19,6 +19,7 @@ from batching_support import (
     output_of,
     register,
     registers,
+    turns,
     until,
 )
 from opentelemetry.sdk.metrics import MeterProvider
@@ -65,18 +66,25 @@ class Telemetry:
                     values[key] += getattr(point, "value", getattr(point, "count", 0))
         return values
 
+    def instrument(self) -> None:
+        PrefactorHttpInstrumentor().instrument(
+            tracer_provider=self.tracer_provider, meter_provider=self.meter_provider
+        )
+
 
 @pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
+def uninstrumented() -> Iterator[Telemetry]:
     telemetry = Telemetry()
-    instrumentor = PrefactorHttpInstrumentor()
-    instrumentor.instrument(
-        tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
-    )
     yield telemetry
-    instrumentor.uninstrument()
+    PrefactorHttpInstrumentor().uninstrument()
     telemetry.tracer_provider.shutdown()
     telemetry.meter_provider.shutdown()
+
+
+@pytest.fixture
+def telemetry(uninstrumented: Telemetry) -> Telemetry:
+    uninstrumented.instrument()
+    return uninstrumented
 
 
 def refused(api: FakeApi, *keys: str) -> None:
@@ -325,3 +333,19 @@ async def test_a_call_that_is_cancelled_ends_its_span_and_not_that_of_the_reques
     [request] = telemetry.spans(BULK)
     assert (request.attributes or {})["prefactor.outcome"] == "success"
     assert request.status.status_code is StatusCode.UNSET
+
+
+async def test_a_request_of_calls_that_were_made_before_the_instrumentation_has_a_span(
+    uninstrumented: Telemetry, api: FakeApi
+) -> None:
+    async with batching(api.server, {"concurrency": 1}) as view:
+        api.hold()
+        tasks = registers(view, A, B)
+        await until(lambda: api.sent)
+        tasks += registers(view, C, D)
+        await turns()
+        uninstrumented.instrument()
+        api.release()
+        await asyncio.gather(*tasks)
+    assert len(uninstrumented.spans(BULK)) == 1
+    assert uninstrumented.spans(REGISTER) == []

@@ -249,7 +249,7 @@ MUTANTS = [
     ),
     Mutant(
         "an item that failed with its request counts as not applied",
-        "_bulk/engine.py",
+        "_bulk/dispatcher.py",
         "        state = State.UNKNOWN if item.history.outcome_unknown else State.FAILED\n",
         "        state = State.FAILED\n",
         f"{_TRUTH}[own-asyncio]",

@@ -131,9 +131,8 @@ class CallDispatcher(Dispatcher):
         if item.turn.done():
             self._leave(item)
             return
-        prepared, history = item.prepared, item.history
-        prepared.outcome_unknown = history.outcome_unknown or state is State.UNKNOWN
-        own = build_error(prepared, error, is_exhausted=item.is_exhausted)
+        item.prepared.outcome_unknown = item.history.outcome_unknown
+        own = build_error(item.prepared, error, is_exhausted=item.is_exhausted)
         item.turn.set_exception(own.with_traceback(None))
         self._on_resolved()
         self._observe_items(state.value, 1)
@@ -154,8 +153,6 @@ class CallDispatcher(Dispatcher):
 
     def _on_requeued(self, items: list[BatchItem]) -> None:
         for call in items:
-            assert isinstance(call, Call)  # noqa: S101 # only calls are added
-            self._leave(call)
             self._count_waiting(lane_of(call))
 
     def _on_reconciled(self) -> None:

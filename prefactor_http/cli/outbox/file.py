@@ -19,11 +19,12 @@ from prefactor_http.outbox.options import OutboxOptions
 
 P = ParamSpec("P")
 
-file_argument = click.argument(
-    "path",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True),
-)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
+
+
+def file_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add FILE to a command."""
+    return click.argument("path", metavar="FILE", type=_FILE)(command)
 
 
 def file_command(

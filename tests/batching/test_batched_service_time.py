@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
-from batching_support import SCHEMA, VERSION, FakeApi, config_of, names, registers
-from raw_server import Request
+from batching_support import SCHEMA, VERSION
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http._bulk.latency import LatencyModel
-from prefactor_http._http.clock import SystemClock
 from prefactor_http.testing import LocalPrefactor
 
 
@@ -62,46 +59,6 @@ async def test_calls_become_direct_where_items_take_long() -> None:
         assert {request.operation for request in api.requests[-8:]} == {"agent_instances.register"}
         assert len(api.instances) == 32 * 6 + 8
         assert api.doubled == api.lost == []
-
-
-class LaterClock(SystemClock):
-    """A clock that can be put forward."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:  # type: ignore[override] # of the system clock it is static
-        return time.monotonic() + self.ahead
-
-
-async def test_direct_calls_become_bulk_requests_again_when_these_are_fast(api: FakeApi) -> None:
-    clock = LaterClock()
-    client = PrefactorHttpClient(config_of(api.server), clock=clock)
-
-    async def slowly(request: Request) -> bytes:
-        if request.target.endswith("/bulk"):
-            await asyncio.sleep(0.05 * len(request.json["items"]))
-        return api.respond(request)
-
-    async with client, client.batched(max_items=8) as view, asyncio.timeout(20):
-
-        async def make(prefix: str, count: int) -> None:
-            await asyncio.gather(*registers(view, *names(prefix, count)))
-
-        api.server.answer = slowly
-        await make("slow", 24)
-        before = len(api.sent)
-        for number in range(11):
-            await make(f"direct-{number}", 100)
-        assert all(keys[0] == "direct" for keys in api.sent[before:])
-        api.server.answer = api.respond
-        before = len(api.sent)
-        await make("early", 8)  # ten seconds have not passed
-        assert len(api.sent) == before + 8
-        clock.ahead = 11.0
-        for number in range(20):
-            await make(f"later-{number}", 8)
-        assert next(len(keys) for keys in api.sent[before + 8 :] if keys[0] != "direct") == 4
-        assert len(api.sent[-1]) == 8  # full bulk requests
 
 
 async def test_calls_are_batched_where_items_take_no_time() -> None:

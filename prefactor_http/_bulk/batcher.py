@@ -531,7 +531,7 @@ class Batcher(CallDispatcher):
         In the meantime, new calls are rejected. After `timeout` seconds, batched calls that are
         left fail; calls that are made directly end by themselves, or when the client closes.
         """
-        loop, queue = asyncio.get_running_loop(), self._queue
+        loop = asyncio.get_running_loop()
         if loop is not self._loop:
             return
         self._adopt_lone()
@@ -543,8 +543,7 @@ class Batcher(CallDispatcher):
                     self._idle = loop.create_future()
                 await asyncio.wait([self._idle], timeout=timeout)
         finally:
-            if self._queue is queue:  # otherwise another drain has ended, and calls were made since
-                await self._stop()
+            await self._stop()
 
     async def _stop(self) -> None:
         """End all tasks, and fail the calls that are left."""

@@ -131,9 +131,8 @@ class CallDispatcher(Dispatcher):
         if item.turn.done():
             self._leave(item)
             return
-        prepared, history = item.prepared, item.history
-        prepared.outcome_unknown = history.outcome_unknown or state is State.UNKNOWN
-        own = build_error(prepared, error, is_exhausted=item.is_exhausted)
+        item.prepared.outcome_unknown = item.history.outcome_unknown
+        own = build_error(item.prepared, error, is_exhausted=item.is_exhausted)
         item.turn.set_exception(own.with_traceback(None))
         self._on_resolved()
         self._observe_items(state.value, 1)
@@ -154,8 +153,6 @@ class CallDispatcher(Dispatcher):
 
     def _on_requeued(self, items: list[BatchItem]) -> None:
         for call in items:
-            assert isinstance(call, Call)  # noqa: S101 # only calls are added
-            self._leave(call)
             self._count_waiting(lane_of(call))
 
     def _on_reconciled(self) -> None:
@@ -221,7 +218,6 @@ class CallDispatcher(Dispatcher):
         if not is_suspect or (history.outcome_unknown and may_follow_own_success(item.type, error)):
             return False
         # An earlier request has not applied it either: it would have been answered as a repeat.
-        history.outcome_unknown = False
         assert isinstance(item, Call)  # noqa: S101 # only calls are added
         self._send_alone(item)
         return True
@@ -310,8 +306,6 @@ class CallDispatcher(Dispatcher):
         [call] = calls
         error = failure.error
         assert isinstance(error, PrefactorApiError)  # noqa: S101 # see `kind_of`
-        if chunk.refused is not None:
-            chunk.refused.is_blamed = True
         if call.history.outcome_unknown:
             is_held = self._on_refusal(call, call.copy_error(error), None, is_whole=True)
             self._queue.dissolve(chunk, held=[call] if is_held else [])
@@ -326,7 +320,7 @@ class CallDispatcher(Dispatcher):
             return
         refused.parts -= 1
         refused.accepted = max(refused.accepted, len(chunk.items))
-        if not refused.parts and not refused.is_blamed and refused.accepted < self._item_limit:
+        if not refused.parts and refused.accepted < self._item_limit:
             self._item_limit = refused.accepted
             LOG.info("%s: requests contain up to %d calls now", BATCHED.name, refused.accepted)
 

@@ -23,14 +23,12 @@ class RefusedRequest(Struct, eq=False):
     """A request that was refused as a whole, and was divided to find out why.
 
     Attributes:
-        parts: Parts that were not accepted yet.
+        parts: Parts that were not accepted yet. Never 0 if an item was refused alone.
         accepted: Size of the largest part that was accepted.
-        is_blamed: Whether one of its items was refused alone.
     """
 
     parts: int = 1
     accepted: int = 0
-    is_blamed: bool = False
 
 
 class Chunk(Struct, eq=False):

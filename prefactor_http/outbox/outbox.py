@@ -24,7 +24,7 @@ from prefactor_http.outbox import metrics
 from prefactor_http.outbox.account import Account
 from prefactor_http.outbox.database import Commit, Database
 from prefactor_http.outbox.endpoints import OutboxInstances, OutboxSpans
-from prefactor_http.outbox.errors import DROPPED, OutboxDroppedError, OutboxError
+from prefactor_http.outbox.errors import DROPPED, OutboxDroppedError, OutboxError, OutboxFileError
 from prefactor_http.outbox.forwarder import Forwarder
 from prefactor_http.outbox.lock import ForwarderLock
 from prefactor_http.outbox.options import Codec, Durability, OnDead, OutboxOptions, WhenFull
@@ -133,7 +133,8 @@ class Outbox:
 
         Raises:
             OutboxError: The outbox is open.
-            OutboxFileError: The file cannot be used, or belongs to another host.
+            OutboxFileError: The file cannot be used, belongs to another host, or contains encoded
+                writes that this outbox cannot decode.
         """
         if self._is_open:
             raise OutboxError("the outbox is open already")
@@ -144,6 +145,7 @@ class Outbox:
         self._writer = Writer(self.path, self._options, self._receipts, self._on_commit)
         await self._writer.open()
         try:
+            await self._check_encoding(self._writer)
             host = self._executor.state.transport.base_url
             partition = await self._writer.run(Database.claim, host)
             lock = ForwarderLock(self.path)
@@ -163,6 +165,10 @@ class Outbox:
         self._is_open = True
         metrics.add(self.path)
         self._forwarder.start()
+
+    async def _check_encoding(self, writer: Writer) -> None:
+        if self._options.decode is None and await writer.run(Database.has_encoded_bodies):
+            raise OutboxFileError(f"{self.path} contains encoded writes: pass encode and decode")
 
     async def close(self, drain_timeout: float = 5.0) -> None:
         """Stop recording, deliver for a limited time, and close the file.

@@ -34,6 +34,7 @@ from prefactor_http import (
     PrefactorRetryExhaustedError,
     PrefactorTimeoutError,
 )
+from prefactor_http._http.clock import SystemClock
 from prefactor_http.testing import BulkPolicy, LocalPrefactor
 
 A, B, C, D = names("call", 4)
@@ -375,3 +376,23 @@ async def test_each_call_ends_if_the_session_raises_an_unexpected_exception(
         again = [start(view, C), register(view, D)]
         assert len(await failures(again)) == 2
     assert api.sent == [[A, B], [C, D]]
+
+
+async def test_each_call_ends_in_doubt_if_the_clock_raises_an_exception(api: FakeApi) -> None:
+    """Nothing is known about a request whose handling has failed."""
+
+    class BrokenClock(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            raise LookupError(seconds)
+
+    api.server.script(failing(429, Retry_After="0"))
+    async with (
+        asyncio.timeout(20),
+        PrefactorHttpClient(config_of(api.server), clock=BrokenClock()) as client,
+        client.batched() as view,
+    ):
+        for error in await failures(registers(view, A, B)):
+            assert isinstance(error, PrefactorClientError)
+            assert "unexpected LookupError" in str(error)
+            assert error.outcome_unknown
+    assert api.sent == [[A, B]]

@@ -151,13 +151,16 @@ async def test_a_retry_before_an_error_that_is_not_retried_costs_no_budget(api: 
 
 
 async def test_a_call_that_is_cancelled_during_its_backoff_is_not_sent_again(api: FakeApi) -> None:
+    """What its retry would have cost returns to the budget."""
     api.output_of = always(A, UNAVAILABLE)
-    async with batching(api.server, initial_retry_delay=0.2, max_retry_delay=0.2) as view:
+    async with batching(api.server, retry_budget=5, **SHORT) as view:
         tasks = [start(view, A), register(view, B), start(view, C)]
         await tasks[1]
         tasks[0].cancel()
         assert (await tasks[2]).id == "i-1"  # behind it
         assert tasks[0].cancelled()
+        api.server.script(failing())
+        await asyncio.gather(*registers(view, *names("more", 2)))
     assert [key for request in api.sent for key in request].count(A) == 1
 
 

@@ -16,6 +16,7 @@ from batching_support import (
     register,
     registers,
     start,
+    turns,
     until,
 )
 from raw_server import Request
@@ -121,6 +122,27 @@ async def test_calls_wait_for_the_retry_of_a_request_with_another_one_on_their_i
         await asyncio.gather(*tasks)
     sent = [request for request in api.sent if A in request or C in request]
     assert sent == [[A, B], [A, B], ["direct", C]]
+
+
+async def test_calls_on_other_instances_do_not_wait_for_a_retry(api: FakeApi) -> None:
+    api.answer = lambda request: failing() if A in keys_in(request) else None
+    gate = api.hold()
+    async with batching(
+        api.server, {"concurrency": 1}, initial_retry_delay=60.0, max_retry_delay=60.0
+    ) as view:
+        tasks = [start(view, A), register(view, B)]
+        await until(lambda: api.sent)
+        others = registers(view, C, D)
+        await turns()
+        gate.set()
+        results = await asyncio.gather(*others)
+        assert [result.external_identifier for result in results] == [C, D]
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await view.close(0.01)
+    assert api.sent == [[A, B], [C, D]]
 
 
 async def test_calls_on_an_instance_are_sent_in_order_after_one_that_is_not_attempted(

@@ -194,6 +194,33 @@ async def test_a_refusal_of_a_request_is_verified_if_an_earlier_one_is_in_doubt(
     assert sorted(api.sent) == [[A], [A, B], [A, B], [B]]
 
 
+async def test_calls_on_an_instance_wait_while_the_refusal_of_a_request_is_verified(
+    api: FakeApi,
+) -> None:
+    reading, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request) -> bytes:
+        if request.method == "GET":
+            reading.set()
+            await gate.wait()
+            return reply(200, success(instance("i-1", "active")))
+        items = items_in(request)
+        is_refused = items[0]["idempotency_key"] == A
+        return reply(409, error("invalid_action")) if is_refused else api.respond(request)
+
+    api.server.script(b"")
+    api.server.answer = answer
+    async with batching(api.server) as view:
+        tasks = [start(view, A), register(view, B)]
+        await reading.wait()
+        tasks += [finish(view, C), register(view, D), register(view, E)]
+        await asyncio.gather(*tasks[3:])
+        assert not any(C in request for request in api.sent)
+        gate.set()
+        started, _, finished, *_ = await asyncio.gather(*tasks)
+    assert (started.status, finished.status) == ("active", "complete")
+
+
 async def test_an_item_of_an_unknown_type_is_made_directly_although_a_request_was_lost(
     api: FakeApi,
 ) -> None:

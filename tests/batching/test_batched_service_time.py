@@ -43,21 +43,21 @@ async def test_calls_become_direct_where_items_take_long() -> None:
             assert instance.external_identifier == name
 
         async def work(number: int) -> None:
-            for call in range(6):
+            for call in range(12):
                 await register(f"work-{number}-{call}")
 
         await asyncio.gather(*(work(number) for number in range(32)))
         operations = [request.operation for request in api.requests]
         assert operations[0] == "bulk.execute"
         # After two sizes are measured, one call does not wait for another.
-        assert operations[-96:] == ["agent_instances.register"] * 96
+        assert operations[-64:] == ["agent_instances.register"] * 64
         # Also a call that is made while others are in flight need not wait for its turn.
         tasks = [asyncio.create_task(register(f"first-{number}")) for number in range(4)]
         await asyncio.sleep(0.005)
         tasks += [asyncio.create_task(register(f"second-{number}")) for number in range(4)]
         await asyncio.gather(*tasks)
         assert {request.operation for request in api.requests[-8:]} == {"agent_instances.register"}
-        assert len(api.instances) == 32 * 6 + 8
+        assert len(api.instances) == 32 * 12 + 8
         assert api.doubled == api.lost == []
 
 

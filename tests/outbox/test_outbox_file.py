@@ -38,10 +38,11 @@ async def test_the_file_is_private_and_does_not_contain_the_token(path, api, cli
         await outbox.close(0)
 
 
-async def test_bodies_can_be_encrypted(path, api, client):
-    def flip(body):
-        return bytes(byte ^ 0x5A for byte in body)
+def flip(body):
+    return bytes(byte ^ 0x5A for byte in body)
 
+
+async def test_bodies_can_be_encrypted(path, api, client):
     await api.stop()
     async with Outbox(path, client, encode=flip, decode=flip) as outbox:
         receipts = await record_lifecycle(outbox, api)
@@ -51,6 +52,19 @@ async def test_bodies_can_be_encrypted(path, api, client):
     async with Outbox(path, client, encode=flip, decode=flip) as outbox:
         assert await outbox.flush(10)
     assert len(api.effects) == len(receipts)
+
+
+async def test_encoded_writes_are_not_sent_without_their_decoder(path, api, client):
+    await api.stop()
+    async with Outbox(path, client, encode=flip, decode=flip) as outbox:
+        await register(outbox, api)
+        await outbox.close(0)
+    await api.start()
+    with pytest.raises(OutboxFileError, match="encoded"):
+        await Outbox(path, client).open()
+    async with Outbox(path, client, encode=flip, decode=flip) as outbox:
+        assert await outbox.flush(10)
+    assert [effect.action for effect in api.effects] == ["agent_instances.register"]
 
 
 async def test_a_body_that_cannot_be_decoded_waits(path, api, client):

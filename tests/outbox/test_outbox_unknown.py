@@ -327,6 +327,25 @@ async def test_a_quality_payload_in_doubt_can_be_refused(path, scripted, raw_cli
     assert letter.state == "refused"
 
 
+async def test_a_quality_payload_in_doubt_is_not_sent_again_if_it_is_recorded(
+    path, scripted, raw_client
+):
+    instance_id = new_id(AGENT)
+    await in_doubt(
+        path,
+        scripted,
+        raw_client,
+        lambda outbox: outbox.agent_instances.record_quality(instance_id, "score", {"n": 1}),
+    )
+    instance = scripted.instance({"_type": "x/start", "id": instance_id})
+    recorded = {**instance, "quality_payloads": {"score": {"n": 1}}}
+    scripted.read = lambda _: reply(200, {"status": "success", "details": recorded})
+    async with Outbox(path, raw_client) as outbox:
+        assert await outbox.flush(10)
+        assert await outbox.dead_letters() == []
+    assert scripted.items == []
+
+
 async def test_closing_waits_until_a_refusal_is_handled(path, scripted, raw_client):
     scripted.output_of = lambda _: scripted.error("invalid_action")
     reads = []

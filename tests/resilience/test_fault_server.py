@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,11 @@ def server(tmp_path: Path) -> Iterator[FaultServer]:
 
 
 def request(server: FaultServer, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)
     text = None if body is None else json.dumps(body)
-    connection.request(method, path, text, authorization(server))
-    response = connection.getresponse()
-    content = response.read()
-    connection.close()
+    with closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=5)) as connection:
+        connection.request(method, path, text, authorization(server))
+        response = connection.getresponse()
+        content = response.read()
     return response.status, json.loads(content) if response.status != 302 else None
 
 

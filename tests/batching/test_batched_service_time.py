@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
-from batching_support import SCHEMA, VERSION
+from batching_support import SCHEMA, VERSION, FakeApi, config_of, names, registers
+from raw_server import Request
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http._bulk.latency import LatencyModel
+from prefactor_http._http.clock import SystemClock
 from prefactor_http.testing import LocalPrefactor
 
 
@@ -59,6 +62,45 @@ async def test_calls_become_direct_where_items_take_long() -> None:
         assert {request.operation for request in api.requests[-8:]} == {"agent_instances.register"}
         assert len(api.instances) == 32 * 12 + 8
         assert api.doubled == api.lost == []
+
+
+class LaterClock(SystemClock):
+    """A clock that can be put forward."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override] # of the system clock it is static
+        return time.monotonic() + self.ahead
+
+
+async def test_among_direct_calls_a_bulk_request_is_tried_after_ten_seconds(api: FakeApi) -> None:
+    async def slowly(request: Request) -> bytes:
+        if request.target.endswith("/bulk"):
+            await asyncio.sleep(0.05 * len(request.json["items"]))
+        return api.respond(request)
+
+    def bulk_sizes(requests: list[list[str]]) -> list[int]:
+        return [len(keys) for keys in requests if keys[0] != "direct"]
+
+    api.server.answer = slowly
+    clock = LaterClock()
+    client = PrefactorHttpClient(config_of(api.server), clock=clock)
+    async with client, client.batched(max_items=8) as view, asyncio.timeout(20):
+
+        async def make(prefix: str, count: int) -> None:
+            await asyncio.gather(*registers(view, *names(prefix, count)))
+
+        for number in range(4):
+            await make(f"slow-{number}", 8)
+        before = len(api.sent)
+        for number in range(11):
+            await make(f"direct-{number}", 100)
+        assert bulk_sizes(api.sent[before:]) == []
+        clock.ahead = 11.0
+        before = len(api.sent)
+        for number in range(10):
+            await make(f"later-{number}", 8)
+        assert bulk_sizes(api.sent[before:]) == [4]
 
 
 async def test_calls_are_batched_where_items_take_no_time() -> None:

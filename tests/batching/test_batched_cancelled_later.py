@@ -93,12 +93,14 @@ async def test_a_call_that_waits_for_a_retry_is_not_sent_again(api: FakeApi) -> 
 async def test_a_call_whose_turn_has_just_come_is_not_sent(api: FakeApi) -> None:
     async with batching(api.server) as view:
         call = start(view, A)
-        await asyncio.sleep(0)  # the call waits for its turn
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: loop.call_soon(call.cancel))  # behind the turn
-        with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(0)  # the call waits for its turn, which comes next
+        asyncio.get_running_loop().call_soon(call.cancel)  # and then this
+        with pytest.raises(asyncio.CancelledError) as caught:
             await call
-        assert (await start(view, B)).id == "i-1"  # its instance is free again
+        assert what_is_known(caught.value) == (A, False)
+        async with asyncio.timeout(5):
+            assert (await start(view, B)).id == "i-1"  # its instance is free again
+            await view.close()
     assert [keys[-1] for keys in api.sent] == [B]
 
 
@@ -171,7 +173,9 @@ async def test_a_lone_call_that_is_cancelled_holds_back_no_later_call(api: FakeA
         await until(lambda: len(api.sent) == 4)
         assert what_is_known(await cancelled(call)) == (A, True)
         api.gate = None
-        assert (await start(view, B)).id == "i-1"
+        async with asyncio.timeout(5):
+            assert (await start(view, B)).id == "i-1"
+            await view.close()
         gate.set()
     assert api.sent[3:] == [["direct", A], ["direct", B]]
 

@@ -29,6 +29,7 @@ from batching_support import (
 from raw_server import Request, reply
 
 from prefactor_http import PrefactorClientError, PrefactorConflictError, PrefactorHttpClient
+from prefactor_http._http.clock import SystemClock
 
 A, B, C, D = names("call", 4)
 
@@ -62,15 +63,23 @@ def reads(api: FakeApi) -> int:
     return sum(request.method == "GET" for request in api.server.requests)
 
 
+class StoppedClock(SystemClock):
+    """A clock for which no request ever takes long."""
+
+    monotonic = staticmethod(lambda: 0.0)
+
+
 async def test_closing_a_view_sends_the_calls_that_wait(api: FakeApi) -> None:
-    async with batching(api.server) as view:
+    """It does not wait for the request in flight, although that is not overdue."""
+    async with PrefactorHttpClient(config_of(api.server), clock=StoppedClock()) as client:
+        view = client.batched()
         api.hold()
         tasks = registers(view, A, B)
         await until(lambda: api.sent)
         tasks += registers(view, C, D)
         await turns()
         closing = asyncio.create_task(view.close())
-        await until(lambda: len(api.sent) == 2)  # does not wait for the first request
+        await until(lambda: len(api.sent) == 2)
         api.release()
         await closing
         assert all(task.done() for task in tasks)

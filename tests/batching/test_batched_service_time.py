@@ -73,35 +73,34 @@ class LaterClock(SystemClock):
         return time.monotonic() + self.ahead
 
 
-async def test_direct_calls_become_bulk_requests_again_when_these_are_fast(api: FakeApi) -> None:
-    clock = LaterClock()
-    client = PrefactorHttpClient(config_of(api.server), clock=clock)
-
+async def test_among_direct_calls_a_bulk_request_is_tried_after_ten_seconds(api: FakeApi) -> None:
     async def slowly(request: Request) -> bytes:
         if request.target.endswith("/bulk"):
             await asyncio.sleep(0.05 * len(request.json["items"]))
         return api.respond(request)
 
+    def bulk_sizes(requests: list[list[str]]) -> list[int]:
+        return [len(keys) for keys in requests if keys[0] != "direct"]
+
+    api.server.answer = slowly
+    clock = LaterClock()
+    client = PrefactorHttpClient(config_of(api.server), clock=clock)
     async with client, client.batched(max_items=8) as view, asyncio.timeout(20):
 
         async def make(prefix: str, count: int) -> None:
             await asyncio.gather(*registers(view, *names(prefix, count)))
 
-        api.server.answer = slowly
-        await make("slow", 24)
+        for number in range(4):
+            await make(f"slow-{number}", 8)
         before = len(api.sent)
         for number in range(11):
             await make(f"direct-{number}", 100)
-        assert all(keys[0] == "direct" for keys in api.sent[before:])
-        api.server.answer = api.respond
-        before = len(api.sent)
-        await make("early", 8)  # ten seconds have not passed
-        assert len(api.sent) == before + 8
+        assert bulk_sizes(api.sent[before:]) == []
         clock.ahead = 11.0
-        for number in range(20):
+        before = len(api.sent)
+        for number in range(10):
             await make(f"later-{number}", 8)
-        assert next(len(keys) for keys in api.sent[before + 8 :] if keys[0] != "direct") == 4
-        assert len(api.sent[-1]) == 8  # full bulk requests
+        assert bulk_sizes(api.sent[before:]) == [4]
 
 
 async def test_calls_are_batched_where_items_take_no_time() -> None:

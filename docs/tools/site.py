@@ -42,9 +42,9 @@ EXAMPLES = {
 }
 IMAGES = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("benchmarks/plots/*.svg"))]
 
-# `cli` is documented as a command. `testing` exports what its modules define.
+# `cli` is documented as a command. `testing` and `outbox` export what their modules define.
 NO_PAGES = (f"{PACKAGE}.cli", f"{PACKAGE}.__main__")
-NO_MODULE_PAGES = (f"{PACKAGE}.testing",)
+NO_MODULE_PAGES = (f"{PACKAGE}.testing", f"{PACKAGE}.outbox")
 ENDPOINTS = f"{PACKAGE}.endpoints"
 
 _LINK = re.compile(r"(?<!`)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")

@@ -379,7 +379,8 @@ class Batcher(CallDispatcher):
         if size == 1:
             if not latency.is_trial_due(now):
                 lane.direct_calls = _DIRECT_CALLS_AT_ONCE
-            return (latency.TRIAL_SIZE if latency.begin_trial(lane.waiting, now) else 1), True
+            is_trial = latency.begin_trial(lane.waiting, now)
+            return (min(latency.TRIAL_SIZE, self._item_limit) if is_trial else 1), True
         is_free = lane.requests < self._controller.limit and (
             not lane.requests
             or self._is_draining
@@ -547,6 +548,8 @@ class Batcher(CallDispatcher):
 
     async def _stop(self) -> None:
         """End all tasks, and fail the calls that are left."""
+        if self._is_stopped:
+            return  # by another `drain`
         self._is_stopped = True
         for timer in (self._timer, self._linger):
             if timer is not None:

@@ -24,11 +24,13 @@ def pages():
 
 def public_modules():
     yield prefactor_http
+    # These export what their modules define.
+    packages = ("prefactor_http.testing", "prefactor_http.outbox")
     for module in pkgutil.walk_packages(prefactor_http.__path__, "prefactor_http."):
         hidden = any(part.startswith("_") for part in module.name.split("."))
-        if not hidden and not module.name.startswith(("prefactor_http.cli", "prefactor_http.test")):
+        if not hidden and not module.name.startswith(("prefactor_http.cli", *packages)):
             yield importlib.import_module(module.name)
-    yield importlib.import_module("prefactor_http.testing")
+    yield from map(importlib.import_module, packages)
 
 
 MODULES = list(public_modules())

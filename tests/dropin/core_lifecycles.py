@@ -16,7 +16,7 @@ from prefactor_http.config import HttpClientConfig
 STEPS = ("plan", "search", "answer")
 
 
-def configuration(batched):
+def configuration(*, batched=False):
     registry = SchemaRegistry()
     for name in ("agent:turn", "agent:step", "agent:tool"):
         registry.register(name, {"type": "object"})
@@ -70,9 +70,9 @@ async def lifecycle(client, number, agent_id, environment_id):
     return {"id": instance.id, "status": status, "spans": spans}
 
 
-async def main(clients, lifecycles, agent_id, environment_id, batched):
+async def main(clients, lifecycles, agent_id, environment_id, batched=False):
     async def run_one_by_one(first):
-        async with PrefactorCoreClient(configuration(batched)) as client:
+        async with PrefactorCoreClient(configuration(batched=batched)) as client:
             return [
                 await lifecycle(client, number, agent_id, environment_id)
                 for number in range(first, lifecycles, clients)

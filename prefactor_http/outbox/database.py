@@ -123,7 +123,7 @@ class Database:
             # SQLite gives its other files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._connection = sqlite3.connect(
-                path, _BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as exc:
             raise OutboxFileError(f"cannot open the outbox {path}: {exc}") from exc

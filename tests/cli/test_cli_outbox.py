@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
@@ -89,11 +90,10 @@ def test_status_of_an_empty_outbox_suggests_nothing(run, record, path):
 
 def test_status_shows_small_sizes_in_bytes_and_the_last_error(run, record, path):
     record("a")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM pending WHERE sequence = 1")
         connection.execute("UPDATE pending SET last_error = '503: Busy\x1b'")
         connection.execute("UPDATE totals SET items = 1, bytes = 90")
-    connection.close()
     stdout = run("outbox", "status", str(path)).stdout
     assert "pending         1 (90 B), the oldest" in stdout
     assert "last error      503: Busy\\x1b\n" in stdout
@@ -153,10 +153,9 @@ def test_drain_reports_what_the_api_refuses(api, run, record, path):
 
 def test_drain_counts_a_single_refusal(api, run, record, path):
     record("a")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DELETE FROM pending WHERE type = 'agent_instances/register'")
         connection.execute("UPDATE totals SET items = 1")
-    connection.close()
     result = run("outbox", "drain", str(path))
     assert result.exit_code == 1
     assert "Error: 1 write was not delivered." in result.stderr
@@ -351,9 +350,8 @@ def test_a_file_that_is_not_an_outbox_is_left_alone(run, path, command, content)
 
 
 def test_a_database_of_another_program_is_left_alone(run, path):
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
-    connection.close()
     content = path.read_bytes()
     result = run("outbox", "status", str(path))
     assert result.exit_code == 2
@@ -370,9 +368,8 @@ def test_a_missing_file_is_an_error_and_is_not_created(run, path):
 
 def test_a_damaged_table_is_an_error(run, record, path):
     record()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("DROP TABLE dead")
-    connection.close()
     result = run("outbox", "dead", str(path))
     assert result.exit_code == 3
     assert f"cannot read the outbox {path}: no such table: dead." in result.stderr
@@ -395,12 +392,11 @@ def test_drain_waits_for_the_process_that_delivers(run, record, path):
 
 def test_drain_ends_if_delivered_writes_cannot_be_deleted(run, record, path):
     record("a")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "CREATE TRIGGER read_only BEFORE UPDATE ON totals "
             "BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
-    connection.close()
     result = run("outbox", "drain", str(path))
     assert result.exit_code == 3
     assert f"Error: cannot write to the outbox {path}: full." in result.stderr

@@ -7,6 +7,7 @@ import resource
 import sqlite3
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -121,16 +122,15 @@ async def test_cancelled_calls_leave_the_outbox_intact(path, api, client):
     async with Outbox(path, client, max_items=1) as outbox:
         await register(outbox, api)
         assert await outbox.flush(10)
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("ALTER TABLE totals RENAME TO hidden")
         task = asyncio.create_task(outbox.stats())
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         await asyncio.wait([asyncio.create_task(outbox.dead_letters())])
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("ALTER TABLE hidden RENAME TO totals")
-        connection.close()
         for call in (outbox.stats(), register(outbox, api), register(outbox, api)):
             task = asyncio.create_task(call)
             for _ in range(3):
@@ -255,9 +255,8 @@ async def test_the_counters_are_right_although_a_row_was_deleted_by_hand(path, a
         first = await register(outbox, api)
         await until(lambda: api.effects)
         await register(outbox, api)
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM pending WHERE sequence = 1")
-        connection.close()
         assert await first.delivered(10)
         await register(outbox, api)
         assert await outbox.flush(10)

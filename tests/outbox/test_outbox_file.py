@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import sys
+from contextlib import closing
 
 import pytest
 from outbox_support import SCHEMA, VERSION, client_of, record_lifecycle, register
@@ -192,9 +193,8 @@ async def test_a_file_that_is_no_database_is_refused(path, client, content, mess
 
 
 async def test_a_database_of_another_program_is_refused(path, client):
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE notes (text)")
-    connection.close()
     with pytest.raises(OutboxFileError, match="not an outbox"):
         await Outbox(path, client).open()
 
@@ -202,9 +202,8 @@ async def test_a_database_of_another_program_is_refused(path, client):
 async def test_a_file_of_a_newer_release_is_refused_and_unchanged(path, client):
     async with Outbox(path, client):
         pass
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
-    connection.close()
     with pytest.raises(OutboxFileError, match=r"schema version 99, .*: upgrade"):
         await Outbox(path, client).open()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 from outbox_support import SCHEMA, VERSION, client_of, record_lifecycle, register, until
@@ -226,16 +227,15 @@ async def test_delivery_continues_when_the_file_can_be_read_again(path, api, cli
     async with Outbox(path, client, poll_interval=0.02) as outbox:
         await record_lifecycle(outbox, api)
         assert await outbox.flush(10)
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("ALTER TABLE totals RENAME TO hidden")
         await until(lambda: outbox.pause_reason is not None)
         with pytest.raises(PrefactorHttpError, match="cannot write to the outbox"):
             await register(outbox, api)
         with pytest.raises(PrefactorHttpError, match="cannot read the outbox"):
             await outbox.stats()
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("ALTER TABLE hidden RENAME TO totals")
-        connection.close()
         receipt = await register(outbox, api)
         assert await receipt.delivered(10)
         assert outbox.pause_reason is None
@@ -245,7 +245,7 @@ async def test_a_row_that_cannot_become_a_dead_letter_is_tried_again(path, api, 
     async with Outbox(path, client) as outbox:
         registered = await register(outbox, api)
         assert await registered.delivered(10)
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("ALTER TABLE dead ADD COLUMN needed TEXT NOT NULL DEFAULT ''")
             connection.execute(
                 "CREATE TRIGGER no_room BEFORE INSERT ON dead BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -253,16 +253,15 @@ async def test_a_row_that_cannot_become_a_dead_letter_is_tried_again(path, api, 
         refused = await outbox.agent_instances.finish(registered.id)
         await asyncio.sleep(0.1)
         assert (await outbox.stats()).dead == 0
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DROP TRIGGER no_room")
-        connection.close()
         with pytest.raises(PrefactorHttpError, match="invalid_action"):
             await refused.delivered(10)
 
 
 async def test_delivered_rows_that_cannot_be_deleted_are_deleted_later(path, api, client):
     async with Outbox(path, client) as outbox:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(
                 "CREATE TRIGGER no_room BEFORE DELETE ON pending "
                 "BEGIN SELECT RAISE(ABORT, 'no'); END"
@@ -270,9 +269,8 @@ async def test_delivered_rows_that_cannot_be_deleted_are_deleted_later(path, api
         receipts = await record_lifecycle(outbox, api)
         assert await receipts[-1].delivered(10)
         assert (await outbox.stats()).pending == 5
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DROP TRIGGER no_room")
-        connection.close()
         assert await outbox.flush(10)
         assert len(api.effects) == 5
     assert api.replays == 0

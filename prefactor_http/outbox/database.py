@@ -332,9 +332,9 @@ class Database:
         execute = self._connection.execute
         while self._problem(totals, len(writes), size) is not None:
             oldest = execute(
-                "SELECT instance FROM pending WHERE sequence > ?1 AND instance NOT IN "
-                "(SELECT instance FROM pending WHERE sequence <= ?1) ORDER BY sequence LIMIT 1",
-                (totals.loaded_sequence,),
+                "SELECT instance FROM pending WHERE sequence > ? AND instance NOT IN "
+                "(SELECT instance FROM pending WHERE sequence <= ?) ORDER BY sequence LIMIT 1",
+                (totals.loaded_sequence, totals.loaded_sequence),
             ).fetchone()
             if oldest is None:
                 return

@@ -8,6 +8,7 @@ import pytest
 from batching_support import (
     FakeApi,
     batching,
+    config_of,
     error,
     failing,
     failures,
@@ -24,7 +25,8 @@ from batching_support import (
 from raw_server import Request, reply
 from refusals import first_time, is_bulk, keys_in, refuse_in_bulk, types_in
 
-from prefactor_http import PrefactorApiError, PrefactorConflictError
+from prefactor_http import PrefactorApiError, PrefactorConflictError, PrefactorHttpClient
+from prefactor_http._http.clock import SystemClock
 
 A, B, C, D, E = names("call", 5)
 START = "agent_instances/start"
@@ -92,6 +94,12 @@ async def test_calls_behind_one_of_another_type_keep_their_order(api: FakeApi) -
     assert order == [A, B, C]
 
 
+class StoppedClock(SystemClock):
+    """A clock for which no request ever takes long."""
+
+    monotonic = staticmethod(lambda: 0.0)
+
+
 async def test_one_call_that_requests_are_refused_for_is_found_by_halves(api: FakeApi) -> None:
     """It is made directly, and its caller gets the error of that."""
 
@@ -99,7 +107,10 @@ async def test_one_call_that_requests_are_refused_for_is_found_by_halves(api: Fa
         return reply(422, error("validation_errors")) if C in keys_in(request) else None
 
     api.answer = answer
-    async with batching(api.server) as view:
+    async with (
+        PrefactorHttpClient(config_of(api.server), clock=StoppedClock()) as client,
+        client.batched() as view,
+    ):
         tasks = registers(view, A, B, C, D)
         [refused], *results = await asyncio.gather(failures(tasks[2:3]), *tasks[:2], tasks[3])
         assert [result.external_identifier for result in results] == [A, B, D]

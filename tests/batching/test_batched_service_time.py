@@ -103,25 +103,6 @@ async def test_among_direct_calls_a_bulk_request_is_tried_after_ten_seconds(api:
         assert bulk_sizes(api.sent[before:]) == [4]
 
 
-async def test_calls_are_batched_where_items_take_no_time() -> None:
-    async with (
-        LocalPrefactor() as api,
-        PrefactorHttpClient(HttpClientConfig(api.url, api.token)) as client,
-        client.batched() as view,
-        asyncio.timeout(20),
-    ):
-
-        async def work() -> None:
-            for _ in range(10):
-                await view.agent_instances.register(
-                    api.agent_id, VERSION, SCHEMA, environment_id=api.environment_id
-                )
-
-        await asyncio.gather(*(work() for _ in range(32)))
-        assert len(api.instances) == 320
-        assert len(api.requests) <= 160
-
-
 def test_before_anything_is_measured_a_response_is_expected_within_a_tenth_of_a_second() -> None:
     assert model().expected(50) == 0.1
     assert model().usual_maximum(50) == pytest.approx(0.15)

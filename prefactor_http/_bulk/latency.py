@@ -149,7 +149,7 @@ class LatencyModel:
             [mean] = self._means.values()
             return _FIRST_SIZE if mean.size < _STEP else max(2, int(mean.size) // _STEP)
         longest = max(_NOT_SLOW, _SLOWDOWN * self._direct_seconds(calls))
-        size = min(self._max_items, self._size_within(min(longest, self._max_seconds)))
+        size = self._size_within(min(longest, self._max_seconds))
         rounds = math.ceil(calls / (self._max_requests * size))
         is_worth_it = size >= min(_MIN_SIZE, self._max_items)
         return size if is_worth_it and rounds * self.expected(size) <= longest else 1
@@ -173,7 +173,9 @@ class LatencyModel:
         room = seconds - self._base
         if room <= self._per_item:
             return 1
-        return int(min(room / self._per_item, 1e9)) if self._per_item else 10**9
+        return (
+            int(min(self._max_items, room / self._per_item)) if self._per_item else self._max_items
+        )
 
     def _direct_seconds(self, calls: int) -> float:
         """Return how long these calls would take as direct calls."""

@@ -57,12 +57,7 @@ def names_in(request: object) -> tuple[str | None, str | None, str | None]:
         return _text(request.id), _text(request.external_identifier), None
     details = getattr(request, "details", request)
     if isinstance(details, dict):
-        fields = cast("dict[str, Any]", details)
-        return (
-            _text(fields.get("id")),
-            _text(fields.get("external_identifier")),
-            _text(fields.get("agent_instance_id")),
-        )
+        return _names_in_fields(cast("dict[str, Any]", details))
     return (
         _text(getattr(details, "id", None)),
         _text(getattr(details, "external_identifier", None)),
@@ -80,8 +75,10 @@ def sent_by_item(fields: Mapping[str, Any], path_field: str | None) -> Sent:
     if path_field is not None:
         return Sent(id=_text(fields.get(path_field)), status=_text(fields.get("status")))
     details = fields.get("details")  # some SDKs send the fields without this wrapper
-    return _sent_by_fields(
-        cast("Mapping[str, Any]", details) if isinstance(details, Mapping) else fields
+    return Sent(
+        *_names_in_fields(
+            cast("Mapping[str, Any]", details) if isinstance(details, Mapping) else fields
+        )
     )
 
 
@@ -148,11 +145,11 @@ def list_contradiction(params: Mapping[str, str], items: Iterable[object]) -> st
     return None
 
 
-def _sent_by_fields(fields: Mapping[str, Any]) -> Sent:
-    return Sent(
-        id=_text(fields.get("id")),
-        external_identifier=_text(fields.get("external_identifier")),
-        agent_instance_id=_text(fields.get("agent_instance_id")),
+def _names_in_fields(fields: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    return (
+        _text(fields.get("id")),
+        _text(fields.get("external_identifier")),
+        _text(fields.get("agent_instance_id")),
     )
 
 

@@ -125,7 +125,7 @@ class ClientState:
         return (
             loop is not None
             and not self.is_closed
-            and self._fork_count == fork_count()
+            and not self.is_inherited
             and not loop.is_closed()
             and loop is not asyncio.get_running_loop()
         )
@@ -174,7 +174,7 @@ class ClientState:
             self._check_owner()
 
     def _check_owner(self) -> None:
-        if self._fork_count != fork_count():
+        if self.is_inherited:
             raise PrefactorClientError(_FORKED)
         if asyncio.get_running_loop() is not self._loop:
             raise PrefactorClientError(OTHER_LOOP)

@@ -11,9 +11,9 @@ it has, and does not delay other instances.
 
 A row that may have been sent before is *in doubt*: it was in the file when this process took over,
 or an earlier delivery ended with an unknown outcome. The API may have dropped its key since. It is
-sent with its key all the same, and if it is refused, the resource is read before the refusal
-counts. Only `record_quality` is never refused for having been applied. It is compared with what is
-recorded before it is sent again, unless this process has sent it within the last hour.
+sent again with its key. If it is then refused, the resource is read before the refusal counts. Only
+`record_quality` is never refused for having been applied. It is compared with what is recorded
+before it is sent again, unless this process has sent it within the last hour.
 
 Delivery *pauses* when no write can be delivered: the token is not accepted, or one refusal after
 the other is the same. A pause ends the engine's run and logs one error. All rows stay in the file.

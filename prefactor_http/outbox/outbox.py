@@ -31,7 +31,7 @@ from prefactor_http.outbox.options import Codec, Durability, OnDead, OutboxOptio
 from prefactor_http.outbox.receipt import Receipts
 from prefactor_http.outbox.recorder import Recorder
 from prefactor_http.outbox.rows import DeadLetter, OutboxStats
-from prefactor_http.outbox.run import OutboxRun, RunCalls
+from prefactor_http.outbox.run import ClosingSpans, OutboxRun, RunCalls
 from prefactor_http.outbox.writer import Writer
 
 _CLOSED = "the outbox is not open: use it as `async with Outbox(...) as outbox`"
@@ -249,10 +249,11 @@ class Outbox:
 
         Raises:
             OutboxError: The outbox is not open.
-            TypeError: ``start_timeout`` is not a number.
-            ValueError: ``start_timeout`` is not a finite number greater than 0.
+            TypeError: A timeout is not a number.
+            ValueError: A timeout is not a finite number greater than 0.
         """
         instances = self.agent_instances
+        finish_timeout = _arguments.seconds(finish_timeout, "finish_timeout")
         key = self._executor.key(None)
         register = partial(
             instances.register,
@@ -267,16 +268,16 @@ class Outbox:
             external_identifier=external_identifier,
         )
         # A run uses only the ids of what its calls return, which receipts have, too.
-        calls = cast("Any", RunCalls(instances, AgentInstanceClient(self._executor)))
-        spans = cast("Any", self._spans)
+        reads = AgentInstanceClient(self._executor)
+        calls = cast("Any", RunCalls(instances, reads, finish_timeout))
         return OutboxRun(
             cast("Any", register),
             key,
             id,
             calls,
-            spans,
+            cast("Any", self._spans),
             calls,
-            spans,
+            cast("Any", ClosingSpans(self._spans, finish_timeout)),
             self._executor.clock,
             finish_timeout,
             poll_interval,

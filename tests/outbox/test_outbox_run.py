@@ -7,7 +7,7 @@ import time
 import pytest
 from outbox_support import SCHEMA, VERSION, client_of, until
 
-from prefactor_http.outbox import Outbox, OutboxFullError
+from prefactor_http.outbox import Outbox, OutboxError, OutboxFullError
 
 
 def run_of(outbox, api, **options):
@@ -57,6 +57,75 @@ async def test_a_poll_notices_a_termination(outbox, api, client):
         await until(lambda: run.id in api.instances and api.instances[run.id]["started_at"])
         await client.agent_instances.terminate(run.id, "stop it")
         await asyncio.wait_for(run.wait_until_terminated(), 10)
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_no_cancellation_leaves_an_instance_active(outbox, api, required):
+    """The task is cancelled after each number of iterations of the event loop."""
+
+    async def block():
+        async with run_of(outbox, api, required=required, poll_interval=None):
+            await asyncio.sleep(60)
+
+    for iterations in range(0, 120, 3):
+        task = asyncio.create_task(block())
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await outbox.flush(10)
+
+    assert (await outbox.stats()).dead == 0
+    statuses = {instance["status"] for instance in api.instances.values()}
+    assert statuses == {"cancelled", "failed"}
+
+
+async def test_a_run_whose_start_finds_no_room_is_ended_when_there_is(path, api, client, caplog):
+    await api.stop()
+    async with Outbox(path, client, max_items=1, when_full="wait") as outbox:
+        async with run_of(outbox, api, start_timeout=0.05) as run:
+            assert not run.recorded
+        await api.start()
+        ended = {"cancelled", "failed"}  # failed if there is room before the start is given up
+        await until(lambda: {each["status"] for each in api.instances.values()} & ended)
+        assert await outbox.flush(10)
+        assert (await outbox.stats()).dead == 0
+    assert "not started within 0.05 s" in caplog.text
+
+
+async def test_a_start_that_is_given_up_is_not_recorded_later(path, api, client):
+    await api.stop()
+    options = {"finish_timeout": 0.05, "required": True, "poll_interval": None}
+    async with Outbox(path, client, max_items=1, when_full="wait") as outbox:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05), run_of(outbox, api, **options):
+                pytest.fail("the block ran")
+        assert "was not cancelled: not recorded within 0.05 s" in str(
+            caught.value.__cause__.__notes__
+        )
+        await api.start()
+        assert await outbox.flush(10)
+    assert [instance["status"] for instance in api.instances.values()] == ["pending"]
+
+
+async def test_the_end_of_a_run_waits_for_room_for_a_limited_time(path, api, client):
+    await api.stop()
+    options = {"finish_timeout": 0.05, "required": True, "poll_interval": None}
+    async with Outbox(path, client, max_items=3, when_full="wait") as outbox:
+        run = await run_of(outbox, api, **options).__aenter__()
+        span = await run.span("tool").__aenter__()
+        problem = r"not recorded within 0\.05 s \(finish_timeout\): the outbox is full"
+        for block in (span, run):
+            with pytest.raises(OutboxError, match=problem):
+                await block.__aexit__(None, None, None)
+        await outbox.close(0)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "10"])
+async def test_the_finish_timeout_is_checked(outbox, api, seconds):
+    with pytest.raises((TypeError, ValueError), match="finish_timeout"):
+        run_of(outbox, api, finish_timeout=seconds)
 
 
 async def test_the_block_runs_although_the_outbox_is_full(path, api, client, caplog):

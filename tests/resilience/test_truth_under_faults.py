@@ -22,13 +22,15 @@ pytestmark = pytest.mark.no_cover
 SEED = 20260301
 # Lifecycles by way. Together with the parameters below, 2,000, and the rows of a job.
 LIFECYCLES = {
-    "direct": 160,
-    "batched": 80,
+    "direct": 130,
+    "batched": 70,
     "tls": 25,
-    "execute": 75,
-    "stream": 50,
-    "stream, faults of bulk only": 110,
+    "execute": 70,
+    "stream": 45,
+    "stream, faults of bulk only": 100,
     "rows": 150,
+    "outbox": 30,
+    "outbox, opened again": 30,
 }
 PARAMETERS = [(s, loop) for s in ("own", "borrowed") for loop in ("asyncio", "uvloop")]
 AT_LEAST = 20 // len(PARAMETERS)  # faults of each kind, so that together there are 20

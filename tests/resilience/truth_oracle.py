@@ -36,6 +36,7 @@ class Violation(StrEnum):
     NO_OUTCOME = "an item with no outcome or several"
     RUN_ENDED = "the run ended early"
     CONTRACT = "the client broke a rule of the API"
+    OUT_OF_ORDER = "applied before an earlier write of its instance"
     TASK_LEFT = "a task runs on after the client is closed"
 
 

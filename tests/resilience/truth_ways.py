@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fault_server.faults import FAULTS
@@ -20,10 +22,12 @@ from fault_server.server import AT_ACCEPT, OUTAGES, POISON, WHILE_READING
 from fault_server.tls import TLS_FAULTS
 from truth_lifecycles import Attempts, Lifecycles, open_client
 from truth_oracle import Oracle, Violation
+from truth_outbox import OutboxLifecycles, threads_left
 from truth_requests import execute
 from truth_streams import GroupedItems, register_twice, stream
 
 from prefactor_http import PrefactorHttpClient
+from prefactor_http.outbox import Outbox
 
 # Faults that correctly end a whole stream.
 NOT_IN_STREAMS = ("unauthorised_401", "status_429_retry_after_a_day")
@@ -198,6 +202,60 @@ async def _run_rows(campaign: Campaign, lifecycles: int) -> Counter[str]:
     return counts
 
 
+async def _run_outbox(
+    campaign: Campaign,
+    lifecycles: int,
+    *,
+    way: str = "outbox",
+    offset: int = 4,
+    restarts: int = 0,
+    poison: float = 0.0,
+    max_age: float | None = None,
+) -> Counter[str]:
+    """Calls that an outbox records, and delivers in the background.
+
+    Args:
+        campaign: The server and the oracle.
+        lifecycles: Their number.
+        way: Name of the way, for the progress.
+        offset: Makes ids differ from those of the other ways.
+        restarts: How often the outbox is closed and opened again in each wave.
+        poison: Probability that a lifecycle has a write that makes its requests fail.
+        max_age: Seconds after which the outbox gives up a write without an answer.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            open_client(
+                campaign.server.url,
+                campaign.server.token,
+                borrowed=campaign.borrowed,
+                request_timeout=campaign.request_timeout,
+            ) as client,
+            Outbox(
+                Path(folder) / "outbox.db",
+                client,
+                chunk_size=4,
+                concurrency=16,
+                max_age=max_age,
+                poll_interval=0.05,
+            ) as outbox,
+        ):
+            runs = OutboxLifecycles(
+                outbox,
+                campaign.oracle,
+                campaign.server,
+                campaign.seed + offset,
+                restarts=restarts,
+                poison=poison,
+            )
+            for numbers in campaign.waves(lifecycles):
+                await runs.run(numbers, campaign.at_a_time)
+                campaign.check(way, numbers.stop, runs.counts)
+    for thread in threads_left():
+        campaign.oracle.report(Violation.TASK_LEFT, None, f"{way}: {thread}")
+    return runs.counts
+
+
 WAYS: dict[str, Way] = {
     "direct": Way(_run_calls),
     "tls": Way(
@@ -216,6 +274,17 @@ WAYS: dict[str, Way] = {
         settings={"kinds": [*OF_BULK], "faults": 0.65, "at_accept": 0.0},
     ),
     "rows": Way(_run_rows, NOT_IN_STREAMS, forgets=False),
+    "outbox": Way(_run_outbox),
+    "outbox, opened again": Way(
+        partial(
+            _run_outbox,
+            way="outbox, opened again",
+            offset=5,
+            restarts=3,
+            poison=0.04,
+            max_age=0.2,
+        )
+    ),
 }
 
 

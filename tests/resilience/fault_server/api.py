@@ -19,14 +19,18 @@ Json = dict[str, Any]
 
 REGISTER, START = "agent_instances.register", "agent_instances.start"
 FINISH, TERMINATE = "agent_instances.finish", "agent_instances.terminate"
+RECORD_QUALITY = "agent_instances.record_quality"
 CREATE_SPAN, FINISH_SPAN = "agent_spans.create", "agent_spans.finish"
 GET_INSTANCE, GET_SPAN, LIST_SPANS = "agent_instances.get", "agent_spans.get", "agent_spans.list"
-WRITES = frozenset({REGISTER, START, FINISH, TERMINATE, CREATE_SPAN, FINISH_SPAN})
+WRITES = frozenset(
+    {REGISTER, START, FINISH, TERMINATE, RECORD_QUALITY, CREATE_SPAN, FINISH_SPAN}
+)
 
 MAX_REASON = 255  # longer termination reasons are truncated
 # The previous state of a resource, by its current state.
 STATE_BEFORE = {"active": "pending", "complete": "active", "failed": "active"}
 STATE_BEFORE |= {"terminated": "active", "cancelled": "pending"}
+_STATES = ("pending", *STATE_BEFORE)
 
 
 @dataclass(slots=True)
@@ -207,6 +211,7 @@ class Api:
             "termination_reason": None,
             "external_identifier": name,
             "purpose": fields.get("purpose") or "live",
+            "quality_payloads": {},
         }
         mark = (fields.get("agent_version") or {}).get("name") or fields.get("id") or name or id_
         return instance, mark, "id" in fields or name is not None
@@ -244,6 +249,13 @@ class Api:
             "finished_at": _text(datetime.now(UTC)),
         }
         return instance, instance["id"], True
+
+    def _record_quality(self, id_: str | None, fields: Json) -> tuple[Json, str, bool]:
+        instance = self._instance_in(id_, *_STATES)
+        payloads = {**instance["quality_payloads"], fields["name"]: fields["payload"]}
+        instance |= {"quality_payloads": payloads}
+        # Only its key tells a repetition of this write.
+        return instance, f"{instance['id']}/{fields['name']}", False
 
     def _create_span(self, _: str | None, fields: Json) -> tuple[Json, str, bool]:
         fields = fields.get("details", fields)
@@ -288,6 +300,7 @@ _ACTIONS: dict[str, Any] = {
     START: Api._start,
     FINISH: Api._finish,
     TERMINATE: Api._terminate,
+    RECORD_QUALITY: Api._record_quality,
     CREATE_SPAN: Api._create_span,
     FINISH_SPAN: Api._finish_span,
 }

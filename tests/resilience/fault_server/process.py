@@ -94,6 +94,18 @@ class FaultServer:
             *resources,
         )
 
+    def applied_keys(self) -> list[str]:
+        """Return the keys of the writes that were applied, in order.
+
+        A write that the server has skipped, although it executed later items of the same request,
+        counts as applied: no client can prevent that.
+        """
+        rows = self._query(
+            "SELECT key FROM requests WHERE result = 'applied'"
+            " OR (result = 'skipped' AND fault = 'output_missing') ORDER BY rowid"
+        )
+        return [key for (key,) in rows]
+
     def requests_before(self, number: int, connection: int) -> list[tuple[Any, ...]]:
         """Return the last few requests of a connection, up to a request."""
         return self._query(

@@ -18,6 +18,7 @@ from fault_server.api import (
     GET_INSTANCE,
     GET_SPAN,
     LIST_SPANS,
+    RECORD_QUALITY,
     REGISTER,
     START,
     TERMINATE,
@@ -40,6 +41,7 @@ _ROUTES = [
         ("POST", "agent_instance/{id}/start", START),
         ("POST", "agent_instance/{id}/finish", FINISH),
         ("POST", "agent_instance/{id}/terminate", TERMINATE),
+        ("POST", "agent_instance/{id}/record_quality", RECORD_QUALITY),
         ("POST", "agent_spans", CREATE_SPAN),
         ("POST", "agent_spans/{id}/finish", FINISH_SPAN),
         ("POST", "bulk", BULK),
@@ -331,7 +333,8 @@ class Server:
 
     def _record(self, x: Exchange, connection: int, fault: str | None) -> None:
         for item in x.items:
-            result = item.answer.result if item.answer else "not reached"
+            other = "skipped" if item.key in x.instead else "not reached"
+            result = item.answer.result if item.answer else other
             self._note(connection, item.operation, item.key, item.resource_id, fault, result)
         if x.operation != BULK:
             result = x.answer.result if x.answer else "not applied"

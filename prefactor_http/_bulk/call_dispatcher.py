@@ -175,18 +175,10 @@ class CallDispatcher(Dispatcher):
         """Remove cancelled calls from a request. Returns whether any are left."""
         for call in calls_of(chunk):
             self._leave(call)
-        self._keep(chunk, [call for call in calls_of(chunk) if call.error is None])
+        self._queue.keep(chunk, [call for call in calls_of(chunk) if call.error is None])
         if not chunk.items:
             self._state.budget.deposit(chunk.spent)
         return bool(chunk.items)
-
-    def _keep(self, chunk: Chunk, calls: list[Call]) -> None:
-        """Remove all other calls from a request, and free their groups."""
-        chunk.items = [*calls]
-        left = {call.group for call in calls}
-        for group in [group for group in chunk.groups if group not in left]:
-            chunk.groups.discard(group)
-            self._queue.release_group(group)
 
     # Errors of single calls
 
@@ -448,7 +440,7 @@ class CallDispatcher(Dispatcher):
         failed = [call for call in calls_of(chunk) if condition(call)]
         if not failed:
             return
-        self._keep(chunk, [call for call in calls_of(chunk) if not condition(call)])
+        self._queue.keep(chunk, [call for call in calls_of(chunk) if not condition(call)])
         for call in failed:
             call.is_exhausted = is_exhausted
             own = call.copy_error(error)

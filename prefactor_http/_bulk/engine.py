@@ -133,6 +133,8 @@ class BatchEngine(Dispatcher):
         self._queue.add(items)
         if self._waiting_since is None:
             self._waiting_since = self._clock.monotonic()
+        if self._outage.probe_at == math.inf:
+            self._outage.probe_at = 0.0
 
     def advance(self, *, flush: bool) -> None:
         """Send what can be sent now.
@@ -240,7 +242,7 @@ class BatchEngine(Dispatcher):
                 return chunk
         if self._failed_probes:
             return self._failed_probes.popleft()
-        outage.probe_at = math.inf  # until a held item is due
+        outage.probe_at = math.inf  # until a held item is due, or items are added
         return None
 
     async def _send(self, chunk: Chunk) -> None:
@@ -249,7 +251,6 @@ class BatchEngine(Dispatcher):
             if self._find_applied is not None:
                 await self._resolve_applied(chunk, self._find_applied)
                 if not chunk.items:
-                    self._queue.dissolve(chunk)
                     return
             response = await self._executor.send(
                 self._operation,
@@ -279,8 +280,10 @@ class BatchEngine(Dispatcher):
         ]
         if not in_doubt:
             return
-        for item, resource in await find_applied(in_doubt):
-            chunk.items.remove(item)
+        applied = await find_applied(in_doubt)
+        keys = {item.key for item, _ in applied}
+        self._queue.keep(chunk, [item for item in chunk.items if item.key not in keys])
+        for item, resource in applied:
             self._resolve_verified(item, resource)
 
     # Requests with a successful response

@@ -352,6 +352,14 @@ class BatchQueue:
 
     # Chunks that have been sent
 
+    def keep(self, chunk: Chunk, items: Iterable[BatchItem]) -> None:
+        """Remove all other items from a chunk, and free the groups that it no longer contains."""
+        chunk.items = [*items]
+        left = {item.group for item in chunk.items}
+        for group in [group for group in chunk.groups if group not in left]:
+            chunk.groups.discard(group)
+            self.release_group(group)
+
     def dissolve(
         self, chunk: Chunk, requeue: Iterable[BatchItem] = (), held: Sequence[BatchItem] = ()
     ) -> None:

@@ -137,3 +137,28 @@ async def test_an_outbox_can_be_opened_again(path, api, client):
         assert (await outbox.stats()).delivered == 10
     await outbox.close()
     await outbox.close()
+
+
+async def test_writes_behind_a_payload_that_was_recorded_before_a_stop_are_delivered(
+    path, api, client
+):
+    async with Outbox(path, client) as outbox:
+        first = await register(outbox, api)
+        assert await outbox.flush(10)
+
+    async def record(outbox):
+        receipts = [
+            await outbox.agent_instances.record_quality(first.id, "score", {"n": 1}),
+            await register(outbox, api),
+            await register(outbox, api),
+        ]
+        await until(lambda: len(api.effects) == 4)
+        await outbox.agent_instances.record_quality(first.id, "score", {"n": 2})
+        return receipts
+
+    await stop_after_delivery(path, api, record)
+    # So that each of the two registers is sent alone.
+    api.fail_next(*[FaultKind.RESET_BEFORE_READING] * 4, path="/bulk")
+    async with Outbox(path, client, chunk_size=3) as outbox:
+        assert await outbox.flush(10)
+    assert len(api.effects) == 5

@@ -369,3 +369,48 @@ async def test_a_signal_that_does_not_terminate_is_ignored(path, scripted, raw_c
         )
         assert await created.delivered(10)
     assert reasons == []
+
+
+async def test_a_write_is_sent_again_after_an_outage_that_ended_with_malformed_responses(
+    path, scripted, raw_client, raw_server
+):
+    responses = [None, *[reply(200, {"status": "success"})] * 3]
+
+    def answer(request):
+        return responses.pop(0) if responses else scripted.answer(request)
+
+    raw_server.answer = answer
+    async with Outbox(path, raw_client) as outbox:
+        receipt = await register_one(outbox)
+        assert (await receipt.delivered(10)).id == receipt.id
+    assert not responses
+
+
+async def test_a_refusal_that_a_read_has_confirmed_says_that_the_write_was_not_applied(
+    path, scripted, raw_client
+):
+    def answer(item):
+        if not item["_type"].endswith("start"):
+            return scripted.success(item)
+        starts = [each for each in scripted.items if each["_type"].endswith("start")]
+        return scripted.error("invalid_action") if starts[1:] else {"status": "success"}
+
+    scripted.output_of = answer
+    reads = []
+
+    def read(request):
+        reads.append(request)
+        instance = scripted.instance({"_type": "x/finish", "id": request.target.split("/")[-1]})
+        body = {"status": "success", "details": {**instance, "status": "cancelled"}}
+        return reply(200, body) if len(reads) > 1 else reply(503)
+
+    scripted.read = read
+    async with Outbox(path, raw_client) as outbox:
+        registered = await register_one(outbox)
+        started = await outbox.agent_instances.start(registered.id)
+        with pytest.raises(PrefactorHttpError) as caught:
+            await started.delivered(10)
+        [letter] = await outbox.dead_letters()
+    assert len(reads) == 2
+    assert not caught.value.outcome_unknown
+    assert not letter.exception.outcome_unknown

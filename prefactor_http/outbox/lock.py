@@ -1,9 +1,9 @@
 """The lock that makes one process the forwarder of an outbox.
 
 POSIX locks belong to a process and a file: closing any descriptor of the file releases them. So
-the lock has a file of its own beside the database, which is opened once in a process. A second
-outbox of the same process on the same file is excluded by a registry. A forked child inherits
-neither the lock nor the registry.
+the lock has a file of its own beside the database, which is open once in a process, as long as any
+outbox uses it. A second outbox of the same process on the same file is excluded by a registry. A
+forked child inherits neither the lock nor the registry.
 """
 
 from __future__ import annotations
@@ -19,18 +19,25 @@ _HELD = frozenset({errno.EACCES, errno.EAGAIN})
 
 
 class _Registry:
-    """The locks of this process: who holds them, and their descriptors, which stay open."""
+    """The locks of this process: who holds them, and their descriptors with the number of users."""
 
     def __init__(self) -> None:
         self.owners: dict[Path, ForwarderLock] = {}
-        self.descriptors: dict[Path, int] = {}
+        self._descriptors: dict[Path, tuple[int, int]] = {}
 
     def open(self, path: Path) -> int:
-        descriptor = self.descriptors.get(path)
-        if descriptor is None:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            self.descriptors[path] = descriptor
+        if path not in self._descriptors:
+            self._descriptors[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), 0
+        descriptor, users = self._descriptors[path]
+        self._descriptors[path] = descriptor, users + 1
         return descriptor
+
+    def close(self, path: Path) -> None:
+        descriptor, users = self._descriptors[path]
+        self._descriptors[path] = descriptor, users - 1
+        if users == 1:
+            del self._descriptors[path]
+            os.close(descriptor)
 
 
 _registry = _Registry()
@@ -78,10 +85,11 @@ class ForwarderLock:
         return True
 
     def release(self) -> None:
-        """Release the lock if this outbox has it."""
+        """Release the lock if this outbox has it, and close the file. Call it once."""
         if _registry.owners.get(self._path) is self:
             self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
             del _registry.owners[self._path]
+        _registry.close(self._path)
 
 
 _register_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)  # not on Windows

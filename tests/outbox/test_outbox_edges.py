@@ -10,6 +10,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 
+import psutil
 import pytest
 from outbox_support import client_of, record_lifecycle, register, until
 
@@ -326,3 +327,21 @@ async def test_an_answer_that_arrives_while_closing_counts(path, api, client):
     async with Outbox(path, client) as outbox:
         stats = await outbox.stats()
     assert (stats.pending, stats.delivered) == (0, 1)
+
+
+async def test_closed_outboxes_leave_no_open_file(tmp_path, api, client):
+    def open_files():
+        return [file.path for file in psutil.Process().open_files() if "outbox" in file.path]
+
+    for number in range(3):
+        path = tmp_path / f"outbox-{number}.db"
+        async with (
+            Outbox(path, client) as outbox,
+            Outbox(path, client, poll_interval=0.02) as other,
+        ):
+            await record_lifecycle(outbox, api)
+            assert await outbox.flush(10)
+            await outbox.close()
+            await until(lambda: other.is_forwarding)
+            assert open_files()
+    assert open_files() == []

@@ -22,15 +22,15 @@ pytestmark = pytest.mark.no_cover
 SEED = 20260301
 # Lifecycles by way. Together with the parameters below, 2,000, and the rows of a job.
 LIFECYCLES = {
-    "direct": 130,
+    "direct": 135,
     "batched": 70,
     "tls": 25,
-    "execute": 70,
+    "execute": 75,
     "stream": 45,
     "stream, faults of bulk only": 100,
     "rows": 150,
-    "outbox": 30,
-    "outbox, opened again": 30,
+    "outbox": 25,
+    "outbox, opened again": 25,
 }
 PARAMETERS = [(s, loop) for s in ("own", "borrowed") for loop in ("asyncio", "uvloop")]
 AT_LEAST = 20 // len(PARAMETERS)  # faults of each kind, so that together there are 20

@@ -34,7 +34,7 @@ _PARTITION = _AGENT[10:16]  # all ids of an account share it
 _ENDLESS = 60.0  # seconds; many times what the delivery of a wave takes
 _MAX_WORK = 0.02  # seconds between two writes of a lifecycle
 _MAX_OPEN = 0.3  # seconds between two restarts
-_HEARTBEAT = 0.5  # seconds
+_HEARTBEAT = 0.05  # seconds
 
 Record = Callable[[str | None], Awaitable[Receipt[Any]]]
 

@@ -274,16 +274,9 @@ WAYS: dict[str, Way] = {
         settings={"kinds": [*OF_BULK], "faults": 0.65, "at_accept": 0.0},
     ),
     "rows": Way(_run_rows, NOT_IN_STREAMS, forgets=False),
-    "outbox": Way(_run_outbox),
+    "outbox": Way(partial(_run_outbox, poison=0.04, max_age=0.2)),
     "outbox, opened again": Way(
-        partial(
-            _run_outbox,
-            way="outbox, opened again",
-            offset=5,
-            restarts=3,
-            poison=0.04,
-            max_age=0.2,
-        )
+        partial(_run_outbox, way="outbox, opened again", offset=5, restarts=3)
     ),
 }
 

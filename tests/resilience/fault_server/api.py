@@ -22,9 +22,7 @@ FINISH, TERMINATE = "agent_instances.finish", "agent_instances.terminate"
 RECORD_QUALITY = "agent_instances.record_quality"
 CREATE_SPAN, FINISH_SPAN = "agent_spans.create", "agent_spans.finish"
 GET_INSTANCE, GET_SPAN, LIST_SPANS = "agent_instances.get", "agent_spans.get", "agent_spans.list"
-WRITES = frozenset(
-    {REGISTER, START, FINISH, TERMINATE, RECORD_QUALITY, CREATE_SPAN, FINISH_SPAN}
-)
+WRITES = frozenset({REGISTER, START, FINISH, TERMINATE, RECORD_QUALITY, CREATE_SPAN, FINISH_SPAN})
 
 MAX_REASON = 255  # longer termination reasons are truncated
 # The previous state of a resource, by its current state.

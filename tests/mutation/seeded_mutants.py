@@ -21,6 +21,7 @@ _TRUTH = (
     "test_under_every_fault_callers_learn_the_true_outcome"
 )
 _RETRYING = "tests/resilience/test_retrying.py::"
+_OUTBOX_RESTART = "tests/outbox/test_outbox_restart.py::"
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,72 @@ MUTANTS = [
         "            await self.timeouts.wait_until_empty(drain_timeout)\n",
         "            await self.timeouts.wait_until_empty(0.0)\n",
         "tests/resilience/test_ending.py::test_closing_drains_calls_in_flight",
+    ),
+    Mutant(
+        "a row of an outbox is deleted before the answer",
+        "outbox/forwarder.py",
+        "        if items:\n            self._engine.add(items)\n",
+        "        if items:\n            self._engine.add(items)\n"
+        "            self._writer.delete([self._rows[item.index] for item in items])\n",
+        f"{_OUTBOX_RESTART}test_rows_that_were_applied_before_a_stop_are_not_applied_again",
+    ),
+    Mutant(
+        "each delivery by an outbox has a new key",
+        "outbox/forwarder.py",
+        "        decode = self._options.decode\n        if decode is not None:\n",
+        """\
+        item.key = f"{row.key[:-2]}{self._taken_over % 90 + 10}"
+        item.body = item.body.replace(row.key.encode(), item.key.encode())
+        decode = self._options.decode
+        if decode is not None:
+""",
+        f"{_OUTBOX_RESTART}test_rows_that_were_applied_before_a_stop_are_not_applied_again",
+    ),
+    Mutant(
+        "a write that an earlier process may have delivered is not in doubt",
+        "outbox/forwarder.py",
+        "row.sequence <= self._taken_over or row.tries or row.sequence in self._doubtful",
+        "row.sequence in self._doubtful",
+        f"{_OUTBOX_RESTART}test_nothing_is_applied_twice_when_all_keys_were_forgotten",
+    ),
+    Mutant(
+        "a refusal of a write in doubt counts although its resource could not be read",
+        "outbox/forwarder.py",
+        "        if not in_doubt:\n            return None\n",
+        "        if in_doubt or not in_doubt:\n            return None\n",
+        "tests/outbox/test_outbox_unknown.py::"
+        "test_a_refused_register_in_doubt_waits_until_it_can_be_read",
+    ),
+    Mutant(
+        "a payload that an earlier process may have delivered is sent without a look",
+        "outbox/forwarder.py",
+        "return item.index <= self._taken_over or age >= _KEY_SECONDS\n",
+        "return age >= _KEY_SECONDS\n",
+        "tests/outbox/test_outbox_unknown.py::"
+        "test_a_quality_payload_in_doubt_is_not_sent_again_if_it_is_recorded",
+    ),
+    Mutant(
+        "an outbox delivers the writes of an instance at the same time",
+        "outbox/forwarder.py",
+        "            group=group,\n",
+        "            group=None,\n",
+        "tests/outbox/test_outbox_unknown.py::test_an_instance_with_many_writes_waits_in_the_file",
+    ),
+    Mutant(
+        "the end of a cancelled run does not wait for its start",
+        "outbox/run.py",
+        "        if start is None:\n",
+        "        if start is None or not start.done():\n",
+        "tests/outbox/test_outbox_run.py::test_no_cancellation_leaves_an_instance_active",
+    ),
+    Mutant(
+        "a receipt is given before the write is in the file",
+        "outbox/writer.py",
+        "            self._schedule()\n        return recorded\n",
+        "            self._schedule()\n        recorded.set_result(result)\n"
+        "        return recorded\n",
+        "tests/outbox/test_outbox_unknown.py::"
+        "test_delivery_continues_when_the_file_can_be_read_again",
     ),
     Mutant(
         "the token is in errors",

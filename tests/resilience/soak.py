@@ -97,6 +97,9 @@ class Totals:
     def writes(self) -> int:
         return self.reported.total()
 
+    def in_outboxes(self, kind: str) -> int:
+        return sum(counts[kind] for way, counts in self.by_way.items() if way.startswith("outbox"))
+
 
 def _soak(
     arguments: argparse.Namespace, totals: Totals, seed: int, loop: str, session: str
@@ -176,6 +179,8 @@ def report(totals: Totals, arguments: argparse.Namespace) -> str:
         "reported as successful": f"{totals.outcomes(Reported.OK):,}",
         "reported as not applied": f"{totals.outcomes(Reported.NOT_APPLIED):,}",
         "reported as unknown": f"{totals.outcomes(Reported.UNKNOWN):,}",
+        "recorded in an outbox": f"{totals.in_outboxes('recorded'):,}",
+        "of them dead letters": f"{totals.in_outboxes('dead'):,}",
         "Requests that the server got": f"{totals.server['requests']:,}",
         "Faults": f"{totals.injected.total():,} of {len(totals.injected)} kinds",
         "Rarest fault": f"{least:,} times ({rarest})",

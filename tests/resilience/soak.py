@@ -36,14 +36,14 @@ import prefactor_http
 # Share of the lifecycles by way; what a lifecycle is, is the same for all.
 SHARES = {
     "direct": 0.30,
-    "batched": 0.15,
+    "batched": 0.17,
     "tls": 0.05,
     "execute": 0.10,
-    "stream": 0.12,
+    "stream": 0.14,
     "stream, faults of bulk only": 0.04,
-    "rows": 0.08,
-    "outbox": 0.08,
-    "outbox, opened again": 0.08,
+    "rows": 0.12,
+    "outbox": 0.04,
+    "outbox, opened again": 0.04,
 }
 _MAX_GROWTH = 0.15  # of the memory, from the second quarter of the samples to the last
 _RULE_OF_THREE = 3  # 0 of N: with 95 % confidence, the probability is below 3/N

@@ -235,7 +235,7 @@ async def _run_outbox(
                 Path(folder) / "outbox.db",
                 client,
                 chunk_size=4,
-                concurrency=16,
+                concurrency=campaign.at_a_time // 3,
                 max_age=max_age,
                 poll_interval=0.05,
             ) as outbox,

@@ -50,7 +50,7 @@ _DEAD = "sequence, instance, type, key, target, state, recorded_at, died_at, blo
 _TOTALS = "last_sequence, loaded_sequence, items, bytes, delivered, dropped"
 # A transaction that finds a longer log copies it into the database, which takes milliseconds.
 _MAX_LOG_PAGES = 4000
-_LONG_LOG_COMMITS = 100  # a few hundred pages
+_LONG_LOG_COMMITS = 250  # about 1000 pages
 # The write-ahead log cannot grow.
 _NEEDS_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _PRIMARY_CODE = 0xFF

@@ -49,9 +49,9 @@ async def test_the_log_is_copied_into_the_file_while_nothing_is_recorded(path, a
     await api.stop()
     async with Outbox(path, client) as outbox:
         instance = await register(outbox, api)
-        for _ in range(120):
+        for _ in range(270):
             await outbox.agent_instances.start(instance.id)
-        await until(lambda: copied() >= 100)
+        await until(lambda: copied() >= 250)
         await outbox.close(0)
 
 

@@ -259,6 +259,16 @@ async def test_ids_have_the_partition_that_the_api_or_the_file_says(path, api, c
     assert second.id[10:16] == first.id[10:16] == given.id[10:16] == api.agent_id[10:16]
 
 
+async def test_an_id_without_a_partition_belongs_to_no_account(path, api, client):
+    async with Outbox(path, client) as outbox:
+        first = await register(outbox, api)
+        assert await outbox.flush(10)
+        await api.stop()
+        second = await outbox.agent_instances.register("my-agent", VERSION, SCHEMA)
+        assert second.id[10:16] == first.id[10:16]
+        await outbox.close(0)
+
+
 async def test_the_first_start_without_the_api_needs_an_id(path, api):
     await api.stop()
     async with client_of(api, max_retries=0) as client, Outbox(path, client) as outbox:

@@ -2,10 +2,11 @@
 
 The number of requests in flight grows by one per round of good responses and halves on overload
 (AIMD, as in TCP). The size of a request has a ceiling that falls to half when a request times out
-or is refused as too large. After a timeout the ceiling grows by one item per response, but only
-while responses take less than half of the request timeout, so it stays below the size that would
-time out again. Within the ceiling the size follows the share of items that fail, since
-the API stops at the first failed item and everything after it is sent again.
+or is refused as too large. A single timeout between successes of the same size does not lower it:
+the request was lost, not too large. After a timeout the ceiling grows by one item per response, but
+only while responses take less than half of the request timeout, so it stays below the size that
+would time out again. Within the ceiling the size follows the share of items that fail, since the
+API stops at the first failed item and everything after it is sent again.
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ class ConcurrencyController:
         """
         weight = _SMOOTHING ** max(1, attempted // 8)
         self._failure_rate = weight * self._failure_rate + (1 - weight) * failed / max(1, attempted)
-        if size >= self._size_limit:
+        if size >= self._proven_size:
             self._proven_size, self._proven_at = size, now
-            if seconds < self._config.request_timeout / 2:
-                self._size_limit = min(self._chunk_size, self._size_limit + 1)
+        if size >= self._size_limit and seconds < self._config.request_timeout / 2:
+            self._size_limit = min(self._chunk_size, self._size_limit + 1)
         average = self._average_seconds
         self._average_seconds = (
             seconds if average is None else _SMOOTHING * average + (1 - _SMOOTHING) * seconds
@@ -92,6 +93,9 @@ class ConcurrencyController:
     def record_timeout(self, started: float, size: int) -> bool:
         """Reduce the size of requests after a timeout, unless others of that size succeed.
 
+        A success that ended during the request always counts. An earlier one counts for one
+        timeout, because the API may have become slow since.
+
         Args:
             started: When the request was sent.
             size: Items in the request.
@@ -99,9 +103,12 @@ class ConcurrencyController:
         Returns:
             Whether the size was reduced.
         """
-        if self._proven_size >= size and self._proven_at >= started:
+        if self._proven_size >= size:
+            if self._proven_at < started:
+                self._proven_size = size - 1
             return False
         self._size_limit = max(1, min(self._size_limit, size // 2))
+        self._proven_size = 0
         return True
 
     def record_too_large(self, size: int) -> None:

@@ -47,7 +47,7 @@ def encode(operation: Operation[Any], request: object) -> bytes:
         return request
     try:
         body = encode_json(request)
-        if b"null" in body:
+        if has_null(body):
             check_nulls(operation.name, request)
     except ENCODE_ERRORS as exc:
         error = explain(exc, request)

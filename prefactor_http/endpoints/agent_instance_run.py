@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.clock import Clock
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from prefactor_http.models.types import FinishStatus
+
+T = TypeVar("T")
 
 _log = logging.getLogger("prefactor_http")
 
@@ -57,6 +59,7 @@ class AgentInstanceRun:
     Attributes:
         finish_status: Final status if the block does not raise. The block may change it.
         termination_reason: Reason of the termination, if one was given.
+        finish_timeout: Seconds that finishing may take.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class AgentInstanceRun:
         self._given_id = given_id
         self._clock = clock
         self._latest: datetime | None = None
-        self._finish_timeout = finish_timeout
+        self.finish_timeout = finish_timeout
         self._poll_interval = poll_interval
         self._termination = asyncio.Event()
         self._poll: asyncio.Task[None] | None = None
@@ -307,41 +310,16 @@ class AgentInstanceRun:
         self, registration: asyncio.Future[AgentInstance], exc: asyncio.CancelledError
     ) -> None:
         """Cancel the instance that a cancelled registration may still create."""
-        instance: AgentInstance | None = None
-        try:
-            async with asyncio.timeout(self._finish_timeout):
-                instance = await registration
-                finished_at = self.next_timestamp()
-                await self._closing_instances.finish(instance.id, "cancelled", finished_at)
-        except PrefactorHttpError as error:
-            if instance is not None or error.outcome_unknown:
-                self._report_pending(exc, instance, str(error))
-        except TimeoutError as error:
-            problem = f"not completed within {self._finish_timeout:g} s (finish_timeout)"
-            self._report_interrupted(exc, instance, error.__cause__, problem)
-        except asyncio.CancelledError as error:  # by an event loop that shuts down
-            self._report_interrupted(exc, instance, error, "cancelled")
-            raise
-        except (TypeError, ValueError):
-            pass  # an invalid argument: nothing was sent
 
-    def _report_interrupted(
-        self,
-        exc: BaseException,
-        instance: AgentInstance | None,
-        cancellation: BaseException | None,
-        problem: str,
-    ) -> None:
-        # The exception of a cancelled call says whether it may have been applied.
-        if instance is not None or getattr(cancellation, "outcome_unknown", True):
-            self._report_pending(exc, instance, problem)
+        async def end(instance: AgentInstance) -> None:
+            await self._closing_instances.finish(instance.id, "cancelled", self.next_timestamp())
 
-    def _report_pending(
-        self, exc: BaseException, instance: AgentInstance | None, problem: str
-    ) -> None:
-        text = self._pending_message(instance, problem)
-        exc.add_note(text)
-        _log.warning("%s", text)
+        def report(instance: AgentInstance | None, problem: str) -> None:
+            text = self._pending_message(instance, problem)
+            exc.add_note(text)
+            _log.warning("%s", text)
+
+        await _end_interrupted(registration, end, report, self.finish_timeout)
 
     def _pending_message(self, instance: AgentInstance | None, problem: str) -> str:
         instance_id = self._given_id if instance is None else instance.id
@@ -466,17 +444,45 @@ class AgentSpanRun:
         self._block = SpanBlock(self.run)
         if self._parent_span_id is None:
             self._parent_span_id = await self._block.find_parent()
-        self.span = await self.run.spans.create(
-            self.run.id,
-            self._schema_name,
-            "active",
-            payload=self._payload,
-            id=self._id,
-            parent_span_id=self._parent_span_id,
-            started_at=self.run.next_timestamp(),
-            control_signal_callback=self.run.note_termination,
+        # In a separate task, as the register: a cancelled block would leave the span active.
+        creation = asyncio.ensure_future(
+            self.run.spans.create(
+                self.run.id,
+                self._schema_name,
+                "active",
+                payload=self._payload,
+                id=self._id,
+                parent_span_id=self._parent_span_id,
+                started_at=self.run.next_timestamp(),
+                control_signal_callback=self.run.note_termination,
+            )
         )
-        self._block.begin(self.span.id)
+        try:
+            span = await asyncio.shield(creation)
+        except asyncio.CancelledError as exc:
+            await run_shielded(self._end_interrupted(creation, exc))
+            raise
+        finally:
+            del creation  # otherwise an error and this frame would refer to each other
+        self.span = span
+        self._block.begin(span.id)
+
+    async def _end_interrupted(
+        self, creation: asyncio.Future[AgentSpan], exc: asyncio.CancelledError
+    ) -> None:
+        """Finish the span that a cancelled block may still create."""
+
+        async def end(span: AgentSpan) -> None:
+            await self.run.closing_spans.finish(span.id, "failed", None, self.run.next_timestamp())
+
+        def report(span: AgentSpan | None, problem: str) -> None:
+            span_id = self._id if span is None else span.id
+            name = f"a span {self._schema_name!r}" if span_id is None else f"span {span_id}"
+            text = f"{name} may be left active: {problem}"
+            exc.add_note(text)
+            _log.warning("%s", text)
+
+        await _end_interrupted(creation, end, report, self.run.finish_timeout)
 
     async def __aexit__(
         self,
@@ -529,6 +535,44 @@ class AgentSpanRun:
             exc.add_note(f"span {self.id} was finished without its result: {problem}")
             self.result_payload = None
             await self._end("failed")
+
+
+async def _end_interrupted(
+    creation: asyncio.Future[T],
+    end: Callable[[T], Awaitable[None]],
+    report: Callable[[T | None, str], None],
+    finish_timeout: float,
+) -> None:
+    """Wait for what a cancelled block has begun to create, and end it.
+
+    Args:
+        creation: The call that creates it. It is cancelled after the time limit.
+        end: Ends it.
+        report: Reports that it may be left as it is, and why. Called with None if it may exist.
+        finish_timeout: Seconds that this may take.
+    """
+    created: T | None = None
+
+    def report_interrupted(cancellation: BaseException | None, problem: str) -> None:
+        # The exception of a cancelled call says whether it may have been applied.
+        if created is not None or getattr(cancellation, "outcome_unknown", True):
+            report(created, problem)
+
+    try:
+        async with asyncio.timeout(finish_timeout):
+            created = await creation
+            await end(created)
+    except PrefactorHttpError as error:
+        if created is not None or error.outcome_unknown:
+            report(created, str(error))
+    except TimeoutError as error:
+        problem = f"not completed within {finish_timeout:g} s (finish_timeout)"
+        report_interrupted(error.__cause__, problem)
+    except asyncio.CancelledError as error:  # by an event loop that shuts down
+        report_interrupted(error, "cancelled")
+        raise
+    except (TypeError, ValueError):
+        pass  # an invalid argument: nothing was sent
 
 
 def _may_be_applied(error: Exception) -> bool:

@@ -46,18 +46,18 @@ class Account:
             OutboxFileError: The file belongs to another account than the ids.
             OutboxError: The partition is not known, and the API cannot be asked.
         """
-        await self._check(given, *related)
+        for each in (given, *related):
+            if each is not None and not (type(each) is str and each[_PARTITION] == self._digits):
+                await self._check(each)
         if given is not None:
             return given
         partition = self._partition
         return generate(await self._ask() if partition is None else partition)
 
-    async def _check(self, *ids: str | None) -> None:
-        """Check that ids belong to the account. The first id that is passed determines it."""
-        for given in ids:
-            text = None if given is None else as_text(given)
-            if text is None or text[_PARTITION] == self._digits or not is_valid(text):
-                continue
+    async def _check(self, given: str) -> None:
+        """Check that an id belongs to the account. The first id that is passed determines it."""
+        text = as_text(given)
+        if text is not None and text[_PARTITION] != self._digits and is_valid(text):
             partition = partition_of(text)
             await self._claim(partition)
             self._set(partition)

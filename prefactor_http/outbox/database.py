@@ -48,6 +48,9 @@ _COLUMNS = "sequence, instance, type, key, target, parent, body, recorded_at"
 _PENDING = f"{_COLUMNS}, tries, unknown_since"
 _DEAD = "sequence, instance, type, key, target, state, recorded_at, died_at, blocked_by, error"
 _TOTALS = "last_sequence, loaded_sequence, items, bytes, delivered, dropped"
+# A transaction that finds a longer log copies it into the database, which takes milliseconds.
+_MAX_LOG_PAGES = 4000
+_LONG_LOG_COMMITS = 250  # about 1000 pages
 # The write-ahead log cannot grow.
 _NEEDS_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _PRIMARY_CODE = 0xFF
@@ -119,6 +122,7 @@ class Database:
         self._path = path
         self._options = options
         self._insert_full = _insert_statement(_ROWS_PER_STATEMENT)
+        self._commits_in_log = 0
         try:
             # SQLite gives its other files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -146,6 +150,7 @@ class Database:
             )
         level = "NORMAL" if self._options.durability == "process" else "FULL"
         connection.execute(f"PRAGMA synchronous = {level}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_MAX_LOG_PAGES}")
         migrate(connection, self._path)
         if self._options.when_full == "drop_oldest":
             # Only dropping looks up rows by instance; otherwise the index would only cost time.
@@ -180,12 +185,24 @@ class Database:
                     after,
                 )
             connection.execute("COMMIT")
+            self._commits_in_log += 1
         except sqlite3.Error as exc:
             raise OutboxStorageError(f"cannot write to the outbox {self._path}: {exc}") from exc
         finally:
             if connection.in_transaction:
                 with suppress(sqlite3.Error):  # a failed commit may have rolled back already
                     connection.execute("ROLLBACK")
+
+    @property
+    def has_long_log(self) -> bool:
+        """Whether to copy the log into the database when there is time."""
+        return self._commits_in_log >= _LONG_LOG_COMMITS
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database, so that no transaction has to."""
+        self._commits_in_log = 0
+        with suppress(sqlite3.Error):  # a transaction will do it
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     # The account
 

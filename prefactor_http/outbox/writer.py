@@ -2,6 +2,9 @@
 
 Writes are collected while a transaction is in progress, at least for one iteration of the event
 loop. The next transaction then contains all of them (group commit).
+
+SQLite appends transactions to a log, which has to be copied into the database from time to time.
+The thread does that when it is idle. Otherwise a transaction would, and its writes would wait.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -30,6 +33,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _RETRY_SECONDS = 0.5
+_IDLE_SECONDS = 0.002  # more than between two writes of a busy loop
 
 
 class Recording(Struct, eq=False):
@@ -149,8 +153,16 @@ class Writer:
         return done
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next_job()) is not None:
             job()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        database = self._database
+        if database is not None and database.has_long_log:
+            with suppress(Empty):
+                return self._jobs.get(timeout=_IDLE_SECONDS)
+            database.checkpoint()
+        return self._jobs.get()
 
     def _post(
         self, callback: Callable[[asyncio.Future[T], R], None], done: asyncio.Future[T], result: R

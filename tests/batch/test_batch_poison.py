@@ -341,6 +341,40 @@ async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
     assert sizes.count(50) >= 55
 
 
+async def test_single_lost_requests_do_not_make_the_others_smaller(raw_server):
+    fine = in_order(registered)
+
+    async def answer(request):
+        if len(raw_server.requests) % 10 == 5:
+            await asyncio.sleep(0.2)
+        return fine(request)
+
+    raw_server.answer = answer
+    async with client_of(raw_server, request_timeout=0.1) as client:
+        outcomes = await collect(register_rows(client, rows(1000), chunk_size=20, concurrency=1))
+    assert states(outcomes) == {"ok": 1000}
+    sizes = [len(items_sent(request)) for request in raw_server.requests]
+    # Only the lost ones are split, and sent again in parts.
+    assert sizes.count(20) >= 45
+
+
+async def test_requests_shrink_when_the_api_becomes_slow(raw_server):
+    fine = in_order(registered)
+
+    async def answer(request):
+        if len(raw_server.requests) > 5 and len(items_sent(request)) > 5:
+            await asyncio.sleep(0.2)
+        return fine(request)
+
+    raw_server.answer = answer
+    async with client_of(raw_server, request_timeout=0.1) as client:
+        outcomes = await collect(register_rows(client, rows(300), chunk_size=40, concurrency=1))
+    assert states(outcomes) == {"ok": 300}
+    sizes = [len(items_sent(request)) for request in raw_server.requests]
+    assert max(sizes[5:]) == 40
+    assert max(sizes[20:]) <= 6
+
+
 @pytest.mark.parametrize("status", [408, 504, 524])
 async def test_a_gateway_timeout_counts_as_a_timeout(raw_server, raw_client, status):
     fine = in_order(registered)

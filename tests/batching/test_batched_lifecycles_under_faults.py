@@ -136,7 +136,7 @@ async def test_nothing_is_duplicated_lost_or_raised_at_thirty_percent_faults(see
 async def test_writes_are_verified_if_the_server_forgot_their_keys(seed: int) -> None:
     policy = IdempotencyPolicy(forget_when_lost=FORGOTTEN)
     async with LocalPrefactor(faults=0.3, seed=seed, fault_kinds=QUICK, policy=policy) as api:
-        await run_lifecycles(api)
+        await run_lifecycles(api, max_items=10)  # more requests, and so more faults
         reads = [request for request in api.requests if request.method == "GET"]
         assert reads  # each verifies a write
 

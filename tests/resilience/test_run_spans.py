@@ -104,6 +104,72 @@ async def test_a_cancelled_span_fails(api, run):
     assert [span["status"] for span in api.spans.values()] == ["failed"]
 
 
+@pytest.mark.parametrize("is_batched", [False, True])
+async def test_no_cancellation_leaves_anything_active(api, client, is_batched):
+    """The tasks are cancelled after each number of iterations of the event loop."""
+    view = client.batched() if is_batched else client
+
+    async def work():
+        instance = {"environment_id": api.environment_id, "poll_interval": None}
+        runs = view.agent_instances
+        async with runs.run(api.agent_id, VERSION, SCHEMA, **instance) as run, run.span("tool"):
+            await asyncio.sleep(60)
+
+    for iterations in range(0, 120, 4):
+        tasks = [asyncio.create_task(work()) for _ in range(2)]
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+    if is_batched:
+        await view.close()
+
+    assert {instance["status"] for instance in api.instances.values()} == {"cancelled", "failed"}
+    assert {span["status"] for span in api.spans.values()} == {"failed"}
+
+
+class TestCancelledDuringItsCreation:
+    @pytest.fixture
+    async def cancel(self, api, run):
+        """Cancel the creation of a span while the API delays it, and return the exception."""
+
+        async def cancel(seconds, id=None):
+            api.fail_next(Fault(FaultKind.DELAYED, seconds=seconds), operation="agent_spans.create")
+            async with run(finish_timeout=0.5) as handle:
+                task = asyncio.create_task(handle.span("tool", id=id).__aenter__())
+                await until(lambda: api.faults_injected[FaultKind.DELAYED])
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await task
+                return caught.value
+
+        return cancel
+
+    async def test_the_span_fails(self, api, cancel):
+        exc = await cancel(0.2)
+        assert [span["status"] for span in api.spans.values()] == ["failed"]
+        assert not hasattr(exc, "__notes__")
+
+    async def test_a_note_says_that_it_is_not_known_in_time(self, cancel, caplog):
+        exc = await cancel(2.0)
+        text = "a span 'tool' may be left active: not completed within 0.5 s (finish_timeout)"
+        assert exc.__notes__ == [text]
+        assert text in caplog.messages
+
+    async def test_the_note_has_the_callers_id(self, api, cancel):
+        span_id = new_id(api.agent_id)
+        exc = await cancel(2.0, span_id)
+        assert exc.__notes__[0].startswith(f"span {span_id} may be left active: not completed")
+
+    async def test_a_note_says_that_the_span_was_not_finished(self, api, cancel):
+        api.fail_next(Fault(FaultKind.TOO_LARGE), operation="agent_spans.finish")
+        exc = await cancel(0.2)
+        (span_id,) = api.spans
+        assert exc.__notes__[0].startswith(f"span {span_id} may be left active: 413")
+
+
 async def test_the_blocks_exception_takes_precedence_over_a_span_that_cannot_be_finished(api, run):
     async def work():
         async with run() as handle, handle.span("tool"):

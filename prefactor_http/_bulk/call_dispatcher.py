@@ -109,6 +109,8 @@ class CallDispatcher(Dispatcher):
             if call.spent:
                 self._refund(call)
             if call.turn.done():
+                # Cancelled, but its task has not run since: it must not say "not applied".
+                call.prepared.outcome_unknown = True
                 self._leave(call)
             else:
                 call.turn.set_result(result)

@@ -99,7 +99,8 @@ async def test_closing_waits_for_others_after_a_call_was_cancelled_when_its_resu
             tasks += [register("cancelled-1"), register("finished-1")]
             with pytest.raises(asyncio.CancelledError) as cancelled:
                 await tasks[0]
-            assert "cancelled-1" in " ".join(cancelled.value.__notes__)  # it was applied
+            assert "cancelled-1" in " ".join(cancelled.value.__notes__)
+            assert cancelled.value.outcome_unknown  # it was applied
             await tasks[1]
             api.fail_next(Fault(FaultKind.DELAYED, seconds=0.3))
             later = [register("later-1")]

@@ -191,6 +191,33 @@ def doubled_writes(rows: Rows) -> Figure:
     return figure
 
 
+def lost_in_a_kill(rows: Rows) -> Figure:
+    """Draw the share of accepted writes that were lost when the process was killed."""
+    killed = [row for row in rows if row["case"] == "killed"]
+    bars: list[tuple[str, str, float]] = []
+    for contender in dict.fromkeys(row["contender"] for row in killed):
+        for faults in dict.fromkeys(row["faults"] for row in killed):
+            mine = [
+                row for row in killed if (row["contender"], row["faults"]) == (contender, faults)
+            ]
+            lost, accepted = (sum(row[key] for row in mine) for key in ("lost", "accepted"))
+            name = f"{NAMES[contender]}, {faults:.0%} faults"
+            bars.append((name, contender, 100 * lost / max(1, accepted)))
+    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(bars) + 0.9))
+    for at, (_, contender, percent) in enumerate(reversed(bars)):
+        color = REFERENCE if contender == "core" else OURS
+        axes.barh(at, percent, color=color, height=0.66)
+        text = f"{percent:.0f} %" if percent else "none"
+        axes.annotate(text, (percent, at), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, 100)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_title("Accepted writes lost when the process is killed", x=0.0)
+    return figure
+
+
 def _label_ends(axes: Axes, x: float, labels: Sequence[tuple[float, str, str]]) -> None:
     """Label lines at their end without overlaps."""
     gap = 0.08 * axes.get_ylim()[1]
@@ -206,4 +233,5 @@ _PLOTS: tuple[tuple[str, str, Callable[[Any], Figure]], ...] = (
     ("register_many", "rows-per-second", rows_per_second),
     ("batching", "cost-when-batched", cost_when_batched),
     ("faults", "doubled-writes", doubled_writes),
+    ("outbox", "lost-in-a-kill", lost_in_a_kill),
 )

@@ -201,13 +201,14 @@ def lost_in_a_kill(rows: Rows) -> Figure:
                 row for row in killed if (row["contender"], row["faults"]) == (contender, faults)
             ]
             lost, accepted = (sum(row[key] for row in mine) for key in ("lost", "accepted"))
-            name = f"{NAMES[contender]}, {faults:.0%} faults"
+            name = NAMES["core"] if contender == "core" else "outbox"
+            name += f", {faults:.0%} faults"
             bars.append((name, contender, 100 * lost / max(1, accepted)))
     figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(bars) + 0.9))
     for at, (_, contender, percent) in enumerate(reversed(bars)):
         color = REFERENCE if contender == "core" else OURS
         axes.barh(at, percent, color=color, height=0.66)
-        text = f"{percent:.0f} %" if percent else "none"
+        text = f"{percent:.0f}%" if percent else "none"
         axes.annotate(text, (percent, at), (5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)])
     axes.tick_params(axis="y", length=0)

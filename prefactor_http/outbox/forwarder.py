@@ -37,6 +37,7 @@ from prefactor_http._bulk.options import BatchOptions
 from prefactor_http._bulk.outcome import Outcome, State
 from prefactor_http._bulk.output import encode_success, resource_of
 from prefactor_http._http.backoff import backoff
+from prefactor_http._http.codec import describe
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Applied, Operation
 from prefactor_http._http.reconciliation import (
@@ -411,7 +412,10 @@ class Forwarder:
         try:
             found = await self._verify(row, error, in_doubt=outcome.unknown)
         except PrefactorHttpError as problem:
-            return await self._postpone(row, problem)
+            error.outcome_unknown = True
+            if problem is not error:
+                error.add_note(f"could not verify whether it was applied: {describe(problem)}")
+            return await self._postpone(row, error)
         if found is not None:
             self._on_delivered([row], [_verified(row, found)])
             return 0.0

@@ -8,7 +8,11 @@ import pytest
 from outbox_support import SCHEMA, VERSION, client_of, record_lifecycle, register, until
 from raw_server import reply
 
-from prefactor_http.exceptions import PrefactorHttpError, PrefactorValidationError
+from prefactor_http.exceptions import (
+    PrefactorConflictError,
+    PrefactorHttpError,
+    PrefactorValidationError,
+)
 from prefactor_http.idempotency import new_id
 from prefactor_http.outbox import Outbox
 
@@ -414,3 +418,28 @@ async def test_a_refusal_that_a_read_has_confirmed_says_that_the_write_was_not_a
     assert len(reads) == 2
     assert not caught.value.outcome_unknown
     assert not letter.exception.outcome_unknown
+
+
+async def test_a_refusal_that_cannot_be_verified_stays_unknown_with_the_key_of_the_write(
+    path, scripted, raw_client
+):
+    def answer(item):
+        if not item["_type"].endswith("finish"):
+            return scripted.success(item)
+        return scripted.error("invalid_action")
+
+    def read(_):
+        another = scripted.instance({"_type": "x/finish", "id": AGENT})
+        return reply(200, {"status": "success", "details": another})
+
+    scripted.output_of, scripted.read = answer, read
+    async with Outbox(path, raw_client, max_age=0.05) as outbox:
+        registered = await register_one(outbox)
+        finished = await outbox.agent_instances.finish(registered.id)
+        with pytest.raises(PrefactorConflictError) as caught:
+            await finished.delivered(10)
+        [letter] = await outbox.dead_letters()
+    assert letter.state == "unknown"
+    assert caught.value.outcome_unknown
+    assert caught.value.idempotency_key == letter.idempotency_key == finished.idempotency_key
+    assert any("could not verify" in note for note in caught.value.__notes__)

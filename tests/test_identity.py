@@ -1,5 +1,7 @@
 """A success counts only if it is about the resource of the call, in a state after the call."""
 
+import asyncio
+
 import pytest
 from raw_server import reply
 
@@ -191,6 +193,26 @@ async def test_a_late_duplicate_of_an_earlier_response_is_not_accepted(raw_serve
     key = second.json["idempotency_key"]
     assert (await register(client, idempotency_key=key, **names)).id == "i-2"
     assert len(raw_server.requests) == 4
+
+
+async def test_a_late_response_to_a_call_that_was_interrupted_is_not_accepted(raw_server, client):
+    arrived, unanswered = asyncio.Event(), asyncio.Event()
+    replies = [success(LATE), success({**INSTANCE, "id": "i-2"})]
+
+    async def answer(request):
+        if request.target.endswith("/finish"):
+            arrived.set()
+            await unanswered.wait()
+        return replies.pop(0)
+
+    raw_server.answer = answer
+    finish = asyncio.create_task(client.agent_instances.finish("i-1"))
+    await arrived.wait()
+    finish.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finish
+    assert (await register(client)).id == "i-2"
+    assert replies == []
 
 
 async def test_a_late_duplicate_of_a_span_is_not_accepted(raw_server, client):

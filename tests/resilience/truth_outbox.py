@@ -302,8 +302,13 @@ class OutboxLifecycles:
         letters: dict[int, DeadLetter] = {}
         while page := await self.outbox.dead_letters(after=max(letters, default=0)):
             letters |= {letter.sequence: letter for letter in page}
+        skipped = self.server.skipped_keys()
+        out_of_order = {
+            each.lifecycle for each in self._recorded if each.receipt.idempotency_key in skipped
+        }
         for each, error in zip(self._recorded, errors, strict=True):
-            self._report(each, error, letters.pop(each.receipt.sequence, None))
+            letter = letters.pop(each.receipt.sequence, None)
+            self._report(each, error, letter, is_in_order=each.lifecycle not in out_of_order)
         for letter in letters.values():
             self.oracle.report(Violation.NO_OUTCOME, None, f"not recorded, but dead: {letter}")
         await self.outbox.drop()
@@ -322,7 +327,19 @@ class OutboxLifecycles:
             self.oracle.report(Violation.MIXED_UP, each.write, f"{each.receipt}")
         return None
 
-    def _report(self, each: Recorded, error: Exception | None, letter: DeadLetter | None) -> None:
+    def _report(
+        self,
+        each: Recorded,
+        error: Exception | None,
+        letter: DeadLetter | None,
+        *,
+        is_in_order: bool,
+    ) -> None:
+        """Report what is known of a write.
+
+        If the server has executed the writes of the lifecycle in another order than they were
+        sent, it may refuse what it would have accepted, and accept what it would have refused.
+        """
         write = each.write
         write.note(f"receipt: {error!r}; letter: {letter}"[:600])
         write.resource = each.receipt.id
@@ -331,14 +348,16 @@ class OutboxLifecycles:
         if (error is None) != (letter is None):
             self.oracle.report(Violation.NO_OUTCOME, write, f"{error!r}, but {letter}")
         if letter is None:
-            write.reported = Reported.NOT_APPLIED if each.is_unneeded else Reported.OK
+            write.reported = Reported.OK
+            if each.is_unneeded:
+                write.reported = Reported.NOT_APPLIED if is_in_order else Reported.UNKNOWN
             self.counts["ok"] += 1
             return
         self.counts["dead"] += 1
         self.counts[letter.state] += 1
         is_unknown = letter.state == "unknown"
         write.reported = Reported.UNKNOWN if is_unknown else Reported.NOT_APPLIED
-        if letter.state == "refused" and not each.may_be_refused:
+        if letter.state == "refused" and is_in_order and not each.may_be_refused:
             self.oracle.report(Violation.DENIED, write, f"refused without a reason: {letter}")
         for told in (error, letter.exception):
             if not isinstance(told, PrefactorHttpError):

@@ -106,6 +106,13 @@ class FaultServer:
         )
         return [key for (key,) in rows]
 
+    def skipped_keys(self) -> set[str]:
+        """Return the keys of the writes that it has skipped, and executed later items instead."""
+        rows = self._query(
+            "SELECT key FROM requests WHERE result = 'skipped' AND fault = 'output_missing'"
+        )
+        return {key for (key,) in rows}
+
     def requests_before(self, number: int, connection: int) -> list[tuple[Any, ...]]:
         """Return the last few requests of a connection, up to a request."""
         return self._query(

@@ -276,6 +276,45 @@ async def test_an_error_after_a_response_to_another_call_is_confirmed(raw_server
     assert (caught.value.attempts, caught.value.outcome_unknown) == (2, False)
 
 
+@pytest.mark.parametrize("status", [401, 403, 405, 413, 429])
+async def test_any_error_after_a_response_to_another_call_is_confirmed(raw_server, client, status):
+    right = {**INSTANCE, "id": "i-2"}
+    error = reply(status, {"status": "error", "code": "x", "message": "x"})
+    raw_server.script(success(INSTANCE), success(right), error, success(right))
+    await client.agent_instances.start("i-2")
+    once = client.with_options(retry_on_status_codes=frozenset())
+    assert (await once.agent_instances.finish("i-2")).id == "i-2"
+
+
+async def test_a_create_after_a_response_to_another_call_is_confirmed(raw_server, client):
+    raw_server.script(success(INSTANCE), success({**INSTANCE, "id": "i-2"}))
+    await client.agent_instances.start("i-2")
+    raw_server.script(success({**LATE, "id": "i-3"}), success({**LATE, "id": "i-4"}))
+    assert (await register(client)).id == "i-4"
+    # Its call had the key of another one until now.
+    raw_server.script(*[success({**LATE, "id": "i-3"})] * 2)
+    assert (await register(client)).id == "i-3"
+    assert len(raw_server.requests) == 6
+
+
+@pytest.mark.parametrize("key", ["key-0002", "key-0001"])
+async def test_an_error_after_a_bulk_response_to_another_request_is_confirmed(
+    raw_server, client, key
+):
+    def bulk(key, id):
+        outputs = {key: {"status": "success", "details": {**LATE, "id": id}}}
+        return reply(body={"status": "success", "outputs": outputs})
+
+    row = {"idempotency_key": "key-0001"} | ({"id": "i-1"} if key == "key-0001" else {})
+    raw_server.script(bulk(key, "i-9"), bulk("key-0001", "i-1"))
+    names = ("agent_version", "agent_schema_version")
+    versions = dict(zip(names, VERSIONS, strict=True))
+    rows = client.agent_instances.register_many([row], **versions)
+    assert [outcome.ok async for outcome in rows] == [True]
+    raw_server.script(REFUSAL, success({**INSTANCE, "id": "i-2"}))
+    assert (await client.agent_instances.finish("i-2")).id == "i-2"
+
+
 async def test_an_error_that_cannot_be_confirmed_has_an_unknown_outcome(raw_server, client):
     raw_server.script(success(INSTANCE), success({**INSTANCE, "id": "i-2"}), REFUSAL)
     await client.agent_instances.start("i-2")

@@ -55,6 +55,7 @@ class Dispatcher(ABC):
         self._clock = executor.clock
         self._redactor = executor.redactor
         self._span_instances = executor.span_instances
+        self._seen = executor.state.seen
         self._reader = executor.with_options(deadline=None)
         self._controller = controller
         self._queue = queue
@@ -116,8 +117,10 @@ class Dispatcher(ABC):
         self._succeed(result.ok)
         if len(result.ok) == len(chunk.items):
             self._queue.dissolve(chunk)
-        else:
-            self._on_items_left(chunk, result, now)
+            return
+        if result.missing or result.contradicted:
+            self._seen.suspect_connections(now)
+        self._on_items_left(chunk, result, now)
 
     def _on_items_left(self, chunk: Chunk, result: ChunkResult, now: float) -> None:
         """Resolve the items of an answered request that are not ok, or send them again."""

@@ -43,6 +43,7 @@ async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
     )
     contradictions = find_contradictions(request.items, response.outputs)
     if contradictions:
+        executor.state.seen.suspect_connections(executor.clock.monotonic())
         response = await _repeat(executor, request)
         was_sent_before = True
         contradictions = find_contradictions(request.items, response.outputs)

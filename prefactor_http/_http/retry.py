@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SUSPECT_STATUSES = frozenset({400, 404, 409, 422})
-
 
 class Retry:
     """Runs calls under one configuration. Each view of a client has its own.
@@ -188,7 +186,15 @@ class Retry:
             and not isinstance(outcome, Failure)
         ):
             created_id = prepared.operation.details_of(outcome).id
-            if not state.seen.add(created_id, prepared.key) or prepared.was_suspect:
+            if (
+                (
+                    state.seen.has_suspect_connections
+                    and self._is_connection_suspect(prepared)
+                    and not state.seen.is_known(created_id, prepared.key)
+                )
+                or not state.seen.add(created_id, prepared.key)
+                or prepared.was_suspect
+            ):
                 outcome = self._check_identity(prepared, response, outcome)
         if isinstance(outcome, Failure):
             self._record(prepared, outcome)
@@ -234,12 +240,7 @@ class Retry:
             sent_id = sent_by_request(prepared.request, prepared.resource_id).id
             if sent_id is not None:
                 seen.add(sent_id, prepared.key)
-        elif (
-            failure.write_status is WriteStatus.ANSWERED
-            and failure.status in SUSPECT_STATUSES
-            and not prepared.needs_new_connection
-            and seen.are_connections_suspect(now)
-        ):
+        elif failure.write_status is WriteStatus.ANSWERED and self._is_connection_suspect(prepared):
             failure.contradicts, failure.write_status = True, WriteStatus.UNKNOWN
         prepared.outcome_unknown |= (
             failure.write_status is WriteStatus.UNKNOWN and prepared.operation.method != GET
@@ -247,6 +248,12 @@ class Retry:
         prepared.contradictions += failure.contradicts
         # A pooled connection delivered the response to another call: the retry uses none of them.
         prepared.needs_new_connection = failure.contradicts
+
+    def _is_connection_suspect(self, prepared: PreparedRequest[Any]) -> bool:
+        """Whether the response may be the one to another request on the same connection."""
+        return not prepared.needs_new_connection and self.state.seen.are_connections_suspect(
+            self.state.clock.monotonic()
+        )
 
     def _check_identity(
         self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T
@@ -259,9 +266,7 @@ class Retry:
             sent_by_request(prepared.request, None), details
         ):
             prepared.was_suspect = True
-            problem = (
-                f"the response is about {details.id!r}, like an earlier response to another call"
-            )
+            problem = f"the response is about {details.id!r}, and may be that to another call"
             return contradiction_failure(
                 prepared, cast("Response", response), self.state.redactor, problem
             )

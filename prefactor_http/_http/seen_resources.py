@@ -10,8 +10,9 @@ response can arrive. The second response is accepted. After a server has repeate
 a few times in a row, the check is disabled.
 
 A late duplicate also shifts the responses on its connection by one: the next request reads the
-response to the request before it. Error responses name no resource. So for some time after a
-response to another call, an error response is confirmed on a new connection.
+response to the request before it. Error responses name no resource, and the response to a create
+may arrive before the client knows its id. So for some time after a response to another call, errors
+and creates that cannot be checked are confirmed on a new connection.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class SeenResources:
 
     Attributes:
         is_enabled: False once the server has repeated known resources a few times in a row.
+        has_suspect_connections: Whether a response to another call has ever arrived.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -41,6 +43,7 @@ class SeenResources:
         self._confirmations = 0
         self._suspect_until = -math.inf
         self.is_enabled: bool = True
+        self.has_suspect_connections: bool = False
 
     def add(self, resource_id: str, key: str | None) -> bool:
         """Record that the response to a call was about this resource.
@@ -56,6 +59,12 @@ class SeenResources:
             self._older, self._recent = recent, {}
         return True
 
+    def is_known(self, resource_id: str, key: str | None) -> bool:
+        """Whether the response to a call with the same key was about this resource."""
+        return key is not None and key == self._older.get(
+            resource_id, self._recent.get(resource_id)
+        )
+
     def is_suspect(self, resource_id: str, key: str | None) -> bool:
         """Whether a create with this key is unlikely to have created this resource."""
         known = self._older.get(resource_id, self._recent.get(resource_id, key))
@@ -63,6 +72,7 @@ class SeenResources:
 
     def suspect_connections(self, now: float) -> None:
         """Record that a response to another call has arrived."""
+        self.has_suspect_connections = True
         self._suspect_until = now + _SUSPECT_SECONDS
 
     def are_connections_suspect(self, now: float) -> bool:

@@ -51,7 +51,7 @@ test-distributed: $(VENV)/.ready-distributed
 	$(BIN)/python -m pytest -m distributed -p no:randomly tests/distributed $(ARGS)
 
 # Runs 100,000 lifecycles under faults with each way to write and compares the outcomes with the
-# server's ledger. Takes about 20 minutes. For a shorter run: make soak ARGS='--lifecycles 5000 --seeds 4'
+# server's ledger. Takes half an hour. For a shorter run: make soak ARGS='--lifecycles 5000 --seeds 4'
 soak: $(VENV)/.ready-test
 	$(BIN)/python tests/resilience/soak.py $(ARGS)
 

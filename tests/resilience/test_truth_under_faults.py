@@ -93,6 +93,9 @@ def assert_most_succeeded(campaign: Campaign) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_server_without_deduplication_is_detected(server: FaultServer, way: str) -> None:
     oracle = Oracle(server)
-    campaign = Campaign(server, oracle, SEED, borrowed=False)
-    run_way(campaign, way, 80, "asyncio", **FAULTS, kinds=LOST_ANSWERS, deduplicate=False)
-    assert oracle.violations[Violation.APPLIED_TWICE]
+    for attempt in range(5):  # a stream makes few requests: at times the server loses no answer
+        campaign = Campaign(server, oracle, SEED + attempt, borrowed=False)
+        run_way(campaign, way, 80, "asyncio", **FAULTS, kinds=LOST_ANSWERS, deduplicate=False)
+        if oracle.violations[Violation.APPLIED_TWICE]:
+            return
+    pytest.fail(f"not detected: {oracle.violations}")

@@ -186,15 +186,7 @@ class Retry:
             and not isinstance(outcome, Failure)
         ):
             created_id = prepared.operation.details_of(outcome).id
-            if (
-                (
-                    state.seen.has_suspect_connections
-                    and self._is_connection_suspect(prepared)
-                    and not state.seen.is_known(created_id, prepared.key)
-                )
-                or not state.seen.add(created_id, prepared.key)
-                or prepared.was_suspect
-            ):
+            if self._is_response_suspect(prepared, created_id) or prepared.was_suspect:
                 outcome = self._check_identity(prepared, response, outcome)
         if isinstance(outcome, Failure):
             self._record(prepared, outcome)
@@ -233,9 +225,9 @@ class Retry:
 
     def _record(self, prepared: PreparedRequest[Any], failure: Failure) -> None:
         """Update the call and the pooled connections after a failed attempt."""
-        seen, now = self.state.seen, self.state.clock.monotonic()
+        seen = self.state.seen
         if failure.contradicts:
-            seen.suspect_connections(now)
+            seen.suspect_connections(self.state.clock.monotonic())
             # Another call may receive the response to this one.
             sent_id = sent_by_request(prepared.request, prepared.resource_id).id
             if sent_id is not None:
@@ -251,9 +243,18 @@ class Retry:
 
     def _is_connection_suspect(self, prepared: PreparedRequest[Any]) -> bool:
         """Whether the response may be the one to another request on the same connection."""
-        return not prepared.needs_new_connection and self.state.seen.are_connections_suspect(
-            self.state.clock.monotonic()
+        return (
+            self.state.seen.has_suspect_connections
+            and not prepared.needs_new_connection
+            and self.state.seen.are_connections_suspect(self.state.clock.monotonic())
         )
+
+    def _is_response_suspect(self, prepared: PreparedRequest[Any], created_id: str) -> bool:
+        """Whether the response to a create may be that to another call. If not, note the id."""
+        seen = self.state.seen
+        if self._is_connection_suspect(prepared) and not seen.is_known(created_id, prepared.key):
+            return True
+        return not seen.add(created_id, prepared.key)
 
     def _check_identity(
         self, prepared: PreparedRequest[T], response: Response | Failure, outcome: T

@@ -32,7 +32,6 @@ class SeenResources:
 
     Attributes:
         is_enabled: False once the server has repeated known resources a few times in a row.
-        has_suspect_connections: Whether a response to another call has ever arrived.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -43,7 +42,6 @@ class SeenResources:
         self._confirmations = 0
         self._suspect_until = -math.inf
         self.is_enabled: bool = True
-        self.has_suspect_connections: bool = False
 
     def add(self, resource_id: str, key: str | None) -> bool:
         """Record that the response to a call was about this resource.
@@ -70,9 +68,13 @@ class SeenResources:
         known = self._older.get(resource_id, self._recent.get(resource_id, key))
         return known != key
 
+    @property
+    def has_suspect_connections(self) -> bool:
+        """Whether a response to another call has ever arrived: known without asking the clock."""
+        return self._suspect_until != -math.inf
+
     def suspect_connections(self, now: float) -> None:
         """Record that a response to another call has arrived."""
-        self.has_suspect_connections = True
         self._suspect_until = now + _SUSPECT_SECONDS
 
     def are_connections_suspect(self, now: float) -> bool:

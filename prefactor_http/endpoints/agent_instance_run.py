@@ -314,12 +314,7 @@ class AgentInstanceRun:
         async def end(instance: AgentInstance) -> None:
             await self._closing_instances.finish(instance.id, "cancelled", self.next_timestamp())
 
-        def report(instance: AgentInstance | None, problem: str) -> None:
-            text = self._pending_message(instance, problem)
-            exc.add_note(text)
-            _log.warning("%s", text)
-
-        await _end_interrupted(registration, end, report, self.finish_timeout)
+        await _end_interrupted(registration, end, exc, self._pending_message, self.finish_timeout)
 
     def _pending_message(self, instance: AgentInstance | None, problem: str) -> str:
         instance_id = self._given_id if instance is None else instance.id
@@ -475,14 +470,12 @@ class AgentSpanRun:
         async def end(span: AgentSpan) -> None:
             await self.run.closing_spans.finish(span.id, "failed", None, self.run.next_timestamp())
 
-        def report(span: AgentSpan | None, problem: str) -> None:
-            span_id = self._id if span is None else span.id
-            name = f"a span {self._schema_name!r}" if span_id is None else f"span {span_id}"
-            text = f"{name} may be left active: {problem}"
-            exc.add_note(text)
-            _log.warning("%s", text)
+        await _end_interrupted(creation, end, exc, self._active_message, self.run.finish_timeout)
 
-        await _end_interrupted(creation, end, report, self.run.finish_timeout)
+    def _active_message(self, span: AgentSpan | None, problem: str) -> str:
+        span_id = self._id if span is None else span.id
+        name = f"a span {self._schema_name!r}" if span_id is None else f"span {span_id}"
+        return f"{name} may be left active: {problem}"
 
     async def __aexit__(
         self,
@@ -540,7 +533,8 @@ class AgentSpanRun:
 async def _end_interrupted(
     creation: asyncio.Future[T],
     end: Callable[[T], Awaitable[None]],
-    report: Callable[[T | None, str], None],
+    exc: asyncio.CancelledError,
+    message: Callable[[T | None, str], str],
     finish_timeout: float,
 ) -> None:
     """Wait for what a cancelled block has begun to create, and end it.
@@ -548,15 +542,21 @@ async def _end_interrupted(
     Args:
         creation: The call that creates it. It is cancelled after the time limit.
         end: Ends it.
-        report: Reports that it may be left as it is, and why. Called with None if it may exist.
+        exc: The cancellation of the block. It gets a note if the end is not known.
+        message: Says that it may be left as it is, and why. Called with None if it may exist.
         finish_timeout: Seconds that this may take.
     """
     created: T | None = None
 
+    def report(problem: str) -> None:
+        text = message(created, problem)
+        exc.add_note(text)
+        _log.warning("%s", text)
+
     def report_interrupted(cancellation: BaseException | None, problem: str) -> None:
         # The exception of a cancelled call says whether it may have been applied.
         if created is not None or getattr(cancellation, "outcome_unknown", True):
-            report(created, problem)
+            report(problem)
 
     try:
         async with asyncio.timeout(finish_timeout):
@@ -564,7 +564,7 @@ async def _end_interrupted(
             await end(created)
     except PrefactorHttpError as error:
         if created is not None or error.outcome_unknown:
-            report(created, str(error))
+            report(str(error))
     except TimeoutError as error:
         problem = f"not completed within {finish_timeout:g} s (finish_timeout)"
         report_interrupted(error.__cause__, problem)

@@ -427,7 +427,8 @@ class Forwarder:
             self._same_refusals = _MAX_SAME_REFUSALS - 1  # one more pauses again
             self._pause_error = error
             return 0.0
-        error.outcome_unknown = False  # a read has said so, if it was in doubt
+        # If the outcome was in doubt, the read has shown that the write was not applied.
+        error.outcome_unknown = False
         await self._bury(row, "refused", error)
         return 0.0
 

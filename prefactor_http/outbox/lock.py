@@ -33,11 +33,11 @@ class _Registry:
         return descriptor
 
     def close(self, path: Path) -> None:
-        descriptor, users = self._descriptors[path]
-        self._descriptors[path] = descriptor, users - 1
+        descriptor, users = self._descriptors.pop(path)
         if users == 1:
-            del self._descriptors[path]
             os.close(descriptor)
+        else:
+            self._descriptors[path] = descriptor, users - 1
 
 
 _registry = _Registry()

@@ -44,6 +44,19 @@ class ScriptedApi:
                 break
         return reply(200, {"status": "success", "outputs": outputs})
 
+    def answer_reads(self, status, *, after):
+        """Answer reads of instances after so many that fail. Returns the list of reads."""
+        reads = []
+
+        def read(request):
+            reads.append(request)
+            instance = self.instance({"_type": "x/finish", "id": request.target.split("/")[-1]})
+            body = {"status": "success", "details": {**instance, "status": status}}
+            return reply(200, body) if len(reads) > after else reply(503)
+
+        self.read = read
+        return reads
+
     def success(self, item):
         if item["_type"].startswith("agent_spans"):
             return {"status": "success", "details": self.span(item)}
@@ -174,15 +187,7 @@ async def test_a_finish_waits_while_the_instance_cannot_be_read(path, scripted, 
         return scripted.success(item)
 
     scripted.output_of = answer
-    reads = []
-
-    def read(request):
-        reads.append(request)
-        instance = scripted.instance({"_type": "x/finish", "id": request.target.split("/")[-1]})
-        body = {"status": "success", "details": {**instance, "status": "terminated"}}
-        return reply(200, body) if len(reads) > 2 else reply(503)
-
-    scripted.read = read
+    scripted.answer_reads("terminated", after=2)
     async with Outbox(path, raw_client) as outbox:
         registered = await register_one(outbox)
         finished = await outbox.agent_instances.finish(registered.id)
@@ -400,15 +405,7 @@ async def test_a_refusal_that_a_read_has_confirmed_says_that_the_write_was_not_a
         return scripted.error("invalid_action") if starts[1:] else {"status": "success"}
 
     scripted.output_of = answer
-    reads = []
-
-    def read(request):
-        reads.append(request)
-        instance = scripted.instance({"_type": "x/finish", "id": request.target.split("/")[-1]})
-        body = {"status": "success", "details": {**instance, "status": "cancelled"}}
-        return reply(200, body) if len(reads) > 1 else reply(503)
-
-    scripted.read = read
+    reads = scripted.answer_reads("cancelled", after=1)
     async with Outbox(path, raw_client) as outbox:
         registered = await register_one(outbox)
         started = await outbox.agent_instances.start(registered.id)

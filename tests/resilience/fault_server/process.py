@@ -13,6 +13,9 @@ from typing import Any, Self
 
 from fault_server.server import TOKEN
 
+# Of writes that the server did not execute, although it executed later items of the same request.
+_SKIPPED = "result = 'skipped' AND fault = 'output_missing'"
+
 
 class FaultServer:
     """A running fault server.
@@ -101,17 +104,13 @@ class FaultServer:
         counts as applied: no client can prevent that.
         """
         rows = self._query(
-            "SELECT key FROM requests WHERE result = 'applied'"
-            " OR (result = 'skipped' AND fault = 'output_missing') ORDER BY rowid"
+            f"SELECT key FROM requests WHERE result = 'applied' OR ({_SKIPPED}) ORDER BY rowid"
         )
         return [key for (key,) in rows]
 
     def skipped_keys(self) -> set[str]:
         """Return the keys of the writes that it has skipped, and executed later items instead."""
-        rows = self._query(
-            "SELECT key FROM requests WHERE result = 'skipped' AND fault = 'output_missing'"
-        )
-        return {key for (key,) in rows}
+        return {key for (key,) in self._query(f"SELECT key FROM requests WHERE {_SKIPPED}")}
 
     def requests_before(self, number: int, connection: int) -> list[tuple[Any, ...]]:
         """Return the last few requests of a connection, up to a request."""

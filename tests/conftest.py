@@ -6,6 +6,7 @@ import signal
 import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
+from unused_port import unused_port
 
 # A shell starts background jobs with SIGINT ignored, and nohup starts them with SIGHUP ignored. The
 # commands under test would inherit that.
@@ -26,3 +27,8 @@ def pytest_asyncio_loop_factories(config, item):
 async def raw_server():
     async with RawServer() as server:
         yield server
+
+
+@pytest.fixture
+def unused_tcp_port():
+    return unused_port()

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -9,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from unused_port import unused_port
 
 from prefactor_http.testing import ErrorBody, Fault, FaultKind
 
@@ -18,9 +18,7 @@ QUICK = ("--max-retries", "0")
 @pytest.fixture
 def dead_url():
     """Find an address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return f"http://127.0.0.1:{unused_port()}"
 
 
 def test_a_refused_call_ends_with_1_and_reports_that_nothing_changed(run, instance_id):

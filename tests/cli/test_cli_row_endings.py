@@ -5,12 +5,12 @@ import gzip
 import os
 import resource
 import signal
-import socket
 import threading
 import time
 
 import pytest
 from rows_support import last_words, named, write
+from unused_port import unused_port
 
 from prefactor_http.testing import Fault, FaultKind
 
@@ -55,9 +55,7 @@ def test_a_refused_token_ends_the_run_with_1(run, shared, tmp_path, monkeypatch)
 
 
 def test_an_unreachable_api_ends_the_run_with_3_and_fails_no_row(api, run, shared, tmp_path, out):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    dead = f"http://127.0.0.1:{unused_port()}"
     path = write(tmp_path, "rows.jsonl", named(3))
     command = ["register", path, *shared, "--job", "j", "--out", str(out)]
     result = run(*command, "--api-url", dead, "--max-outage", "0", "--max-retries", "0")

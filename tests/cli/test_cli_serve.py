@@ -13,18 +13,13 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+from unused_port import unused_port
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorNotFoundError, _pfid
 from prefactor_http.cli.serve import _log_line
 from prefactor_http.testing import FaultKind, LocalPrefactor
 
 COMMAND = [str(Path(sys.executable).with_name("prefactor-http"))]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -71,7 +66,7 @@ def test_the_variables_that_serve_prints_configure_the_other_commands(tmp_path, 
 
 @pytest.mark.parametrize("options", [[], ["--log"]])
 def test_ctrl_c_stops_serve_with_a_summary(run, options):
-    port = free_port()
+    port = unused_port()
 
     def interrupt():
         while True:
@@ -115,7 +110,7 @@ def exports(*options: str) -> list[str]:
 
 
 def test_the_same_port_and_seed_print_the_same_lines():
-    port = str(free_port())
+    port = str(unused_port())
     first = exports("--port", port, "--seed", "3")
     assert exports("--port", port, "--seed", "3") == first
     other = exports("--port", port, "--seed", "4")

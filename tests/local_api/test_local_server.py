@@ -7,6 +7,7 @@ import urllib.request
 import aiohttp
 import pytest
 from plain_caller import Caller
+from unused_port import unused_port
 from yarl import URL
 
 from prefactor_http.testing import FaultKind, LocalPrefactor, RateLimit, serving
@@ -143,7 +144,7 @@ async def test_a_version_clash_can_be_refused_as_by_older_servers(session):
 
 
 async def test_the_state_survives_a_restart_on_the_same_port(session):
-    api = LocalPrefactor()
+    api = LocalPrefactor(port=unused_port())
     await api.stop()
     await api.start()
     with pytest.raises(RuntimeError, match="already listening"):

@@ -2,6 +2,7 @@
 
 import pytest
 from outbox_support import client_of
+from unused_port import unused_port
 
 from prefactor_http.outbox import Outbox
 from prefactor_http.testing import LocalPrefactor
@@ -9,7 +10,7 @@ from prefactor_http.testing import LocalPrefactor
 
 @pytest.fixture
 async def api():
-    async with LocalPrefactor() as server:
+    async with LocalPrefactor(port=unused_port()) as server:
         yield server
 
 

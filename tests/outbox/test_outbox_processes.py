@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from outbox_support import client_of, record_lifecycle, until
+from unused_port import unused_port
 
 from prefactor_http.exceptions import PrefactorConflictError
 from prefactor_http.outbox import Outbox
@@ -66,7 +67,9 @@ async def test_killed_workers_lose_nothing_and_double_nothing(tmp_path, conditio
     path, log = tmp_path / "outbox.db", tmp_path / "recorded.jsonl"
     rng = random.Random(condition)
     faults = 0.0 if condition == "forgotten keys" else 0.3
-    async with LocalPrefactor(faults=faults, seed=7, stall=0.3, record=False) as api:
+    async with LocalPrefactor(
+        port=unused_port(), faults=faults, seed=7, stall=0.3, record=False
+    ) as api:
         if condition == "down":
             await api.stop()
         for _ in range(3):

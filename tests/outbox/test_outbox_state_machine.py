@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from outbox_support import SCHEMA, VERSION, client_of
+from unused_port import unused_port
 
 from prefactor_http.outbox import Outbox, OutboxFullError
 from prefactor_http.testing import FaultKind, LocalPrefactor
@@ -50,7 +51,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.file = self.path / f"{id(self)}.db"
-        self.api = LocalPrefactor()
+        self.api = LocalPrefactor(port=unused_port())
         self.run(self.api.start())
         self.client = client_of(self.api, request_timeout=0.5)
         self.open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -42,13 +41,6 @@ RETRIED = [
 ]
 # These faults prove that the write was not applied; after the others it is unknown.
 REFUSED = {FaultKind.RATE_LIMITED}
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def keys_of(api):
@@ -174,11 +166,11 @@ async def test_statuses_missing_from_retry_on_status_codes_are_not_retried(
 
 
 async def test_a_refused_connection_is_retried_and_the_write_is_not_applied(
-    client_for, register, free_port, clock, api
+    client_for, register, unused_tcp_port, clock, api
 ):
     client = await client_for(api, clock=clock)
     gone = await client_for(
-        SimpleNamespace(url=f"http://127.0.0.1:{free_port}", token="t"),
+        SimpleNamespace(url=f"http://127.0.0.1:{unused_tcp_port}", token="t"),
         clock=clock,
         max_retries=2,
     )
@@ -326,8 +318,8 @@ async def test_a_borrowed_session_closed_by_its_owner_is_reported(api, client_fo
     assert not caught.value.outcome_unknown
 
 
-async def test_a_put_without_a_connection_was_not_sent(client_for, free_port, clock):
-    nobody = SimpleNamespace(url=f"http://127.0.0.1:{free_port}", token="t")
+async def test_a_put_without_a_connection_was_not_sent(client_for, unused_tcp_port, clock):
+    nobody = SimpleNamespace(url=f"http://127.0.0.1:{unused_tcp_port}", token="t")
     client = await client_for(nobody, clock=clock, max_retries=1)
     with pytest.raises(PrefactorRetryExhaustedError) as caught:
         await client.agents.delete("a-1")

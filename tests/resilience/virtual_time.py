@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from unused_port import unused_port
+
 from prefactor_http import HttpClientConfig, PrefactorHttpClient, PrefactorHttpError
 
 VERSION = {"external_identifier": "v1"}
@@ -188,7 +190,10 @@ class VirtualServer:
     async def start(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self, self._connections), "127.0.0.1", port, backlog=4096
+            lambda: _Connection(self, self._connections),
+            "127.0.0.1",
+            port or unused_port(),
+            backlog=4096,
         )
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

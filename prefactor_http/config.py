@@ -87,7 +87,8 @@ class HttpClientConfig:
             else than a token, they fail with `PrefactorClientError`.
         request_timeout: Timeout of one attempt, from connecting to the end of the response.
         connect_timeout: Timeout for opening a connection.
-        max_retries: Maximum number of attempts after the first.
+        max_retries: Maximum number of attempts after the first. The repeat of a create whose
+            response may belong to another call does not count.
         initial_retry_delay: Upper bound of the delay before the first retry.
         max_retry_delay: Upper bound of any delay. A longer ``Retry-After`` raises immediately.
         retry_multiplier: Factor by which the upper bound of the delay grows with each retry.

@@ -39,7 +39,8 @@ class Retry(Struct, frozen=True, kw_only=True):
         method: HTTP verb.
         path: Path of the URL.
         number: 1 for the first retry of the call.
-        max_retries: Limit of ``number``; None in batches, where `max_outage` limits retries.
+        max_retries: Limit of ``number``: that of the configuration, and one more after a response
+            that may belong to another call. None in batches, where `max_outage` limits retries.
         reason: Why the last attempt failed: the HTTP status, such as ``503``, or the kind of
             error, such as ``PrefactorConnectionError``.
         error: What went wrong, in one line.

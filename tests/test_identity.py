@@ -7,6 +7,7 @@ from raw_server import reply
 
 from prefactor_http import (
     HttpClientConfig,
+    PrefactorApiError,
     PrefactorConflictError,
     PrefactorHttpClient,
     PrefactorResponseContractError,
@@ -230,10 +231,36 @@ async def test_a_server_that_always_returns_one_resource_is_accepted_after_some_
     assert len(raw_server.requests) == 10 + 3
 
 
-async def test_without_retries_no_response_is_suspect(raw_server, client):
-    raw_server.script(*[success(INSTANCE)] * 2)
+@pytest.mark.parametrize("names", [{}, {"external_identifier": "mine"}])
+async def test_without_retries_a_suspect_response_is_confirmed(raw_server, client, names):
     once = client.with_options(max_retries=0)
-    assert [(await register(once)).id for _ in range(2)] == ["i-1", "i-1"]
+    right = {**INSTANCE, "id": "i-2", **names}
+    raw_server.script(success(LATE), success(LATE), success(right))
+    assert [(await register(once, **names)).id for _ in range(2)] == ["i-1", "i-2"]
+    _, first, second = raw_server.requests
+    assert first.body == second.body
+
+
+@pytest.mark.parametrize("failure", [b"", reply(503)])
+async def test_a_confirmation_that_fails_is_repeated_on_a_new_connection(
+    raw_server, client, failure
+):
+    raw_server.script(success(LATE), success(LATE), failure, success({**INSTANCE, "id": "i-2"}))
+    await register(client)
+    assert (await register(client)).id == "i-2"
+    first, suspect, *confirmations = [request.connection for request in raw_server.requests]
+    assert first == suspect
+    assert len({suspect, *confirmations}) == 3
+
+
+async def test_without_retries_a_confirmation_that_fails_is_not_repeated(raw_server, client):
+    raw_server.script(success(LATE), success(LATE), reply(503), success(INSTANCE))
+    once = client.with_options(max_retries=0)
+    await register(once)
+    with pytest.raises(PrefactorApiError) as caught:
+        await register(once)
+    assert (caught.value.status_code, caught.value.attempts) == (503, 2)
+    assert caught.value.outcome_unknown
 
 
 def test_a_resource_keeps_the_key_of_its_first_call():
@@ -323,10 +350,21 @@ async def test_an_error_that_cannot_be_confirmed_has_an_unknown_outcome(raw_serv
     assert caught.value.outcome_unknown
 
 
-async def test_a_suspect_response_to_the_last_attempt_is_not_a_success(raw_server, client):
+async def test_a_suspect_response_to_the_last_attempt_is_confirmed(raw_server, client):
     raw_server.script(success(INSTANCE))
     await client.agent_instances.start("i-1")
-    raw_server.script(reply(503), success(INSTANCE))
+    raw_server.script(reply(503), success(INSTANCE), success({**INSTANCE, "id": "i-2"}))
+    retries = []
+    impatient = client.with_options(max_retries=1, on_retry=retries.append)
+    assert (await register(impatient)).id == "i-2"
+    assert [(retry.number, retry.max_retries) for retry in retries] == [(1, 1), (2, 2)]
+
+
+async def test_a_suspect_response_after_a_contradiction_is_not_a_success(raw_server, client):
+    raw_server.script(success(INSTANCE))
+    await client.agent_instances.start("i-1")
+    late = {**LATE, "external_identifier": "yours"}
+    raw_server.script(success(late), success(LATE), success({**INSTANCE, "id": "i-2"}))
     with pytest.raises(PrefactorResponseContractError) as caught:
-        await register(client.with_options(max_retries=1))
+        await register(client, external_identifier="mine")
     assert (caught.value.attempts, caught.value.outcome_unknown) == (2, True)

@@ -238,8 +238,8 @@ class Retry:
             failure.write_status is WriteStatus.UNKNOWN and prepared.operation.method != GET
         )
         prepared.contradictions += failure.contradicts
-        # A pooled connection delivered the response to another call: the retry uses none of them.
-        prepared.needs_new_connection = failure.contradicts
+        # A pooled connection delivered the response to another call: no retry uses one of them.
+        prepared.needs_new_connection |= failure.contradicts
 
     def _is_connection_suspect(self, prepared: PreparedRequest[Any]) -> bool:
         """Whether the response may be the one to another request on the same connection."""
@@ -263,9 +263,7 @@ class Retry:
         details = prepared.operation.details_of(outcome)
         if prepared.was_suspect:
             self.state.seen.record_repeat(details.id, prepared.key)
-        elif self.config.max_retries > 0 and not confirms(
-            sent_by_request(prepared.request, None), details
-        ):
+        elif not confirms(sent_by_request(prepared.request, None), details):
             prepared.was_suspect = True
             problem = f"the response is about {details.id!r}, and may be that to another call"
             return contradiction_failure(
@@ -345,7 +343,7 @@ class _RetryLoop(Generic[T]):
     def _stop(self, state: RetryCallState) -> bool:
         failure = _failure_of(state)
         error = failure.error
-        if state.attempt_number > self._config.max_retries:
+        if state.attempt_number > self._limit:
             self._is_exhausted = self._config.max_retries > 0
             return True
         if is_retry_after_too_long(failure, self._config):
@@ -364,6 +362,11 @@ class _RetryLoop(Generic[T]):
         self._spent += cost
         return False
 
+    @property
+    def _limit(self) -> int:
+        """Maximum number of retries. To confirm a suspect response is not one of `max_retries`."""
+        return self._config.max_retries + self._prepared.was_suspect
+
     def _report(self, state: RetryCallState) -> None:
         failure, prepared = _failure_of(state), self._prepared
         report_retry(
@@ -372,7 +375,7 @@ class _RetryLoop(Generic[T]):
                 method=prepared.operation.method,
                 path=prepared.path,
                 number=state.attempt_number,
-                max_retries=self._config.max_retries,
+                max_retries=self._limit,
                 reason=retry_reason(failure.error),
                 error=describe(failure.error),
                 wait_for=state.upcoming_sleep,

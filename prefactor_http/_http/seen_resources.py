@@ -5,9 +5,9 @@ check that the response belongs to the call. A late duplicate of an earlier resp
 the right one. But the client has seen the id in it before, in the response to another call.
 
 Such a response is suspect, but not an error: mocks and test servers return the same resource for
-every call. The call is repeated once, with the same key and on a new connection, where no late
-response can arrive. The second response is accepted. After a server has repeated a known resource
-a few times in a row, the check is disabled.
+every call. The call is repeated once, also without retries, with the same key and on a new
+connection, where no late response can arrive. The second response is accepted. After a server has
+repeated a known resource a few times in a row, the check is disabled.
 
 A late duplicate also shifts the responses on its connection by one: the next request reads the
 response to the request before it. Error responses name no resource, and the response to a create

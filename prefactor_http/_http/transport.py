@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +40,12 @@ async def _send_once(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
         problem = str(exc)
     raise aiohttp.ClientConnectionError(problem)
+
+
+async def _unfinished(body: bytes) -> AsyncIterator[bytes]:
+    """Yield a body, but do not end: aiohttp returns a connection to its pool after both ends."""
+    yield body
+    await asyncio.get_running_loop().create_future()  # cancelled when the response is closed
 
 
 class _AuthorizationMiddleware:
@@ -209,7 +215,7 @@ class Transport:
             self._replace_session()
         session = self._session
         assert session is not None  # noqa: S101 # the client opened it
-        method, body = prepared.operation.method, prepared.body
+        method = prepared.operation.method
         timeout = self._timeouts.start(seconds)
         self._in_flight += 1
         try:
@@ -218,7 +224,7 @@ class Transport:
             response = await session.request(
                 method,
                 self.base_url + prepared.path,
-                data=body if body is None or len(body) <= _MAX_PLAIN_BODY else io.BytesIO(body),
+                data=self._data(prepared),
                 params=prepared.params,
                 headers=headers,
                 allow_redirects=False,
@@ -231,7 +237,8 @@ class Transport:
             # A short response arrives with its header and needs no further await.
             received = content.read_nowait() if content.is_eof() else await self._read(response)
             if response.connection is not None:
-                response.close()  # it switched protocols, or the server did not read the request
+                # It switched protocols, or the request was not sent or read to its end.
+                response.close()
             if received is None or len(received) > self._max_response_bytes:
                 return self._too_large(response.status)
             return Response(response.status, response.headers, received)
@@ -252,10 +259,22 @@ class Transport:
             else:
                 self._release_session(session)
 
+    def _data(
+        self, prepared: PreparedRequest[Any]
+    ) -> bytes | io.BytesIO | AsyncIterator[bytes] | None:
+        body = prepared.body
+        if body is None:
+            return None
+        if prepared.needs_new_connection and self._is_tls and self._borrowed_session is not None:
+            return _unfinished(body)
+        return body if len(body) <= _MAX_PLAIN_BODY else io.BytesIO(body)
+
     def _all_headers(self, prepared: PreparedRequest[Any]) -> dict[str, str]:
         headers = {**self._headers, **(prepared.headers or {})}
         if prepared.needs_new_connection:
             headers["Connection"] = "close"
+            if prepared.body is not None:
+                headers["Content-Length"] = str(len(prepared.body))
         return headers
 
     def _new_pool_name(self) -> str:
@@ -264,7 +283,8 @@ class Transport:
         A borrowed session cannot be replaced, and aiohttp has no option for a new connection. But
         it pools connections by host, port and server name. Without TLS the name has no other
         effect, so each new connection gets a new name. With TLS the name has to be the host. That
-        differs from no name, and `Connection: close` keeps the connection out of the pool.
+        differs from no name, and `Connection: close` keeps the connection out of the pool, or the
+        unfinished body, if the server ignores it.
         """
         if self._is_tls:
             return self._host

@@ -221,8 +221,8 @@ class Attempts:
     async def __aexit__(self, *_: object) -> None:
         await self.transport.close()
 
-    async def make(self, *, on_new_connection: bool = False) -> Any:
-        call = PreparedRequest(PING, PING.path, needs_new_connection=on_new_connection)
+    async def make(self, body: bytes | None = None, *, on_new_connection: bool = False) -> Any:
+        call = PreparedRequest(PING, PING.path, body, needs_new_connection=on_new_connection)
         return await self.transport.attempt(call, 5.0)
 
 
@@ -343,3 +343,22 @@ async def test_a_borrowed_session_opens_a_new_tls_connection_if_needed(tls_raw_s
         await attempts.make(on_new_connection=True)
         assert server.connections == 2
         assert server.requests[-1].headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("size", [2, 3_000_000])
+async def test_a_new_tls_connection_is_not_pooled_if_the_server_ignores_close(tls_raw_server, size):
+    server, context = tls_raw_server
+    body = b"1" * size
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        attempts = Attempts(server.url, session)
+        await attempts.make()
+        for connections in (2, 3, 4):
+            response = await attempts.make(body, on_new_connection=True)
+            assert response.status == 200
+            assert server.connections == connections
+            assert server.requests[-1].body == body
+            assert "transfer-encoding" not in server.requests[-1].headers
+            await until(lambda: len(server._writers) == 1)
+        await attempts.make(body)
+        assert server.connections == 4

@@ -123,10 +123,8 @@ class Lifecycles:
     ) -> None:
         self._client = client
         self._client_with_deadline = client.with_options(deadline=_DEADLINE)
-        # Few retries: the caller gets errors that more retries would hide. A client without retries
-        # accepts a late response to another create, if the create has neither id nor name.
-        few = (1,) if anonymous else (0, 1)
-        self._impatient = [client.with_options(max_retries=n) for n in few]
+        # Few retries: the caller gets errors that more retries would hide.
+        self._impatient = [client.with_options(max_retries=n) for n in (0, 1)]
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed

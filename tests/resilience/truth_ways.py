@@ -135,7 +135,7 @@ async def _run_calls(
             campaign.oracle,
             attempts,
             seed=campaign.seed + offset,
-            anonymous=not campaign.borrowed,
+            anonymous=True,
         )
         counts: Counter[str] = Counter()
         for numbers in campaign.waves(lifecycles):

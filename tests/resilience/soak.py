@@ -35,8 +35,10 @@ import prefactor_http
 
 # Share of the lifecycles by way; what a lifecycle is, is the same for all.
 SHARES = {
-    "direct": 0.30,
-    "batched": 0.17,
+    "direct": 0.17,
+    "direct, trusting": 0.13,
+    "batched": 0.10,
+    "batched, trusting": 0.07,
     "tls": 0.05,
     "execute": 0.10,
     "stream": 0.14,

@@ -288,7 +288,7 @@ class Lifecycles:
         choice = rng.random()
         if choice > 0.97:
             return await call(self._client_with_deadline, key)
-        if choice > 0.7:
+        if choice > 0.4:
             return await call(rng.choice(self._impatient), key)
         if choice > 0.03:
             return await call(self._client, key)

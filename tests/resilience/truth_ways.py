@@ -34,6 +34,13 @@ NOT_IN_STREAMS = ("unauthorised_401", "status_429_retry_after_a_day")
 # Faults of bulk responses: with all faults, there are too few bulk requests for them. A 413 is not
 # among them, because after it requests are smaller.
 OF_BULK = tuple(kind for kind in FAULTS if kind.startswith(("output", "item_")))
+# Faults that show the client a response to another call, or from an earlier state. For some time
+# after one, it confirms every error on a new connection. Without them, it has to trust errors.
+CONTRADICTIONS = (
+    *("another_resource", "state_before", "stale_read"),
+    *("late_duplicate", "duplicate_at_once", "duplicate_before_the_next", "length_too_small"),
+    *(kind for kind in OF_BULK if kind.startswith("output")),
+)
 KINDS = frozenset({*FAULTS, *AT_ACCEPT, *WHILE_READING, *TLS_FAULTS, *OUTAGES, POISON})
 # Refusals that the API itself sends, not a fault: a forgotten key is one reason.
 REFUSALS = ("refused_invalid_action", "refused_validation_errors", "forgotten_keys_seen")
@@ -84,7 +91,7 @@ class Way:
 
     Attributes:
         run: Runs a number of lifecycles, compares them with the ledger, and counts them.
-        without: Faults that correctly end all work.
+        without: Faults that do not happen: most of them correctly end all work.
         forgets: Whether the server may forget keys.
         settings: Further settings of the server.
     """
@@ -102,6 +109,7 @@ async def _run_calls(
     way: str = "direct",
     offset: int = 0,
     tls: bool = False,
+    is_trusting: bool = False,
     view: View = nullcontext,
 ) -> Counter[str]:
     """Single calls, from many tasks at a time.
@@ -112,6 +120,7 @@ async def _run_calls(
         way: Name of the way, for the progress.
         offset: Makes ids differ from those of the other ways.
         tls: Whether to connect with TLS.
+        is_trusting: Whether the client has to trust its connections to the end.
         view: Makes of the client what the calls are made with.
     """
     attempts = Attempts()
@@ -142,6 +151,8 @@ async def _run_calls(
             await runs.run(numbers, campaign.at_a_time)
             counts = Counter(ok=runs.completed, repeated=runs.repeated)
             campaign.check(way, numbers.stop, counts)
+        if is_trusting:
+            assert not client._executor.state.seen.has_suspect_connections
     return counts
 
 
@@ -256,13 +267,22 @@ async def _run_outbox(
     return runs.counts
 
 
+def _batched(client: PrefactorHttpClient) -> AbstractAsyncContextManager[PrefactorHttpClient]:
+    return client.batched()
+
+
 WAYS: dict[str, Way] = {
     "direct": Way(_run_calls),
+    "direct, trusting": Way(
+        partial(_run_calls, way="direct, trusting", offset=700, is_trusting=True), CONTRADICTIONS
+    ),
     "tls": Way(
         partial(_run_calls, way="tls", offset=500, tls=True), settings={"at_handshake": 0.5}
     ),
-    "batched": Way(
-        partial(_run_calls, way="batched", offset=600, view=lambda client: client.batched())
+    "batched": Way(partial(_run_calls, way="batched", offset=600, view=_batched)),
+    "batched, trusting": Way(
+        partial(_run_calls, way="batched, trusting", offset=800, is_trusting=True, view=_batched),
+        CONTRADICTIONS,
     ),
     "execute": Way(
         _run_requests,

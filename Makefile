@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 .PHONY: demo demo-picture test coverage test-pythons test-dropin test-distributed soak mutants random-mutants audit check docs docs-serve bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
 
+# Tests start many processes. If Python kept no compiled modules, each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 demo: $(VENV)/.ready-cli
 	@$(BIN)/prefactor-http demo
 
@@ -13,12 +16,13 @@ demo: $(VENV)/.ready-cli
 demo-picture: $(VENV)/.ready-cli
 	$(BIN)/python docs/tools/demo_picture.py
 
+# More workers than two cores: most of the time, tests wait.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 4 $(ARGS)
+	$(BIN)/python -m pytest -n 6 $(ARGS)
 
 # Measures branch coverage, which takes half as long again. The tests of the types run in `make check`.
 coverage: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 4 --ignore tests/test_typing.py --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 6 --ignore tests/test_typing.py --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # Runs the tests on each of Python 3.11, 3.12 and 3.13 found on PATH or in pyenv, in separate environments.
 # To leave out a version: make test-pythons EXCEPT=3.11

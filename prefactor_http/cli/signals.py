@@ -35,26 +35,40 @@ class Stopped(KeyboardInterrupt):
         self.exit_code: int = ExitCode.INTERRUPTED if is_ctrl_c else ExitCode.UNKNOWN
 
 
+class _Handler:
+    """Calls a function for each signal, and remembers the signals."""
+
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self._function = function
+        self.received: list[int] = []
+
+    def __call__(self, signum: int, frame: FrameType | None = None) -> None:
+        del frame
+        self.received.append(signum)
+        self._function(signum)
+
+
 @contextmanager
 def on_signals(handler: Callable[[int], object]) -> Generator[None, None, None]:
     """Call a function for each signal that asks the command to stop.
 
-    A signal that the parent process ignores stays ignored, as under ``nohup``.
+    A signal that the parent process ignores stays ignored, as under ``nohup``. A signal for which
+    an outer function has raised an exception that Python ignored, as it does in the callback of a
+    weak reference, is handled here.
 
     Args:
         handler: Called with the signal's number, in the main thread.
     """
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        del frame
-        handler(signum)
-
+    own = _Handler(handler)
     previous: dict[int, Any] = {}
     for name in _SIGNALS:
         signum = getattr(signal, name, None)  # Windows has no SIGHUP
         if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
-            previous[signum] = signal.signal(signum, on_signal)
+            previous[signum] = signal.signal(signum, own)
+    outer = next((action for action in previous.values() if isinstance(action, _Handler)), None)
     try:
+        if outer is not None and outer.received:
+            own(outer.received[0])
         yield
     finally:
         for signum, action in previous.items():

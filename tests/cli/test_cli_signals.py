@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM and SIGHUP: what is printed, with which exit code, and how soon."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,12 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rows_support import last_words, named, write
 
+from prefactor_http.cli.demo import command as demo_command
+from prefactor_http.cli.demo.command import perform
+from prefactor_http.cli.register.job import Job
+from prefactor_http.cli.signals import Stopped, on_signals, raise_stopped, run_until_stopped
 from prefactor_http.testing import Fault, FaultKind
 
 COMMAND = str(Path(sys.executable).with_name("prefactor-http"))
@@ -159,20 +165,46 @@ def test_a_job_that_waits_for_an_api_that_is_down_stops_in_time(
     assert len(api.instances) == 300
 
 
-def test_a_dry_run_can_be_interrupted(exit_code, shared, tmp_path, capsys):
+def test_a_dry_run_can_be_interrupted(exit_code, shared, tmp_path, capsys, monkeypatch):
     path = write(tmp_path, "rows.jsonl", named(1000) * 200)
-    started = time.monotonic()
-    with signalled(signal.SIGINT, lambda: time.monotonic() > started + 0.05):
+    started, dry_run = threading.Event(), Job.dry_run
+
+    def started_dry_run(job):
+        started.set()
+        dry_run(job)
+
+    monkeypatch.setattr(Job, "dry_run", started_dry_run)
+    with signalled(signal.SIGINT, started.is_set):
         assert exit_code("register", path, *shared, "--dry-run") == 130
     assert capsys.readouterr().err.endswith("Error: interrupted by Ctrl-C.\nNothing was sent.\n")
 
 
-def test_ctrl_c_ends_the_demo_with_130(run):
-    started = time.monotonic()
-    with signalled(signal.SIGINT, lambda: time.monotonic() > started + 0.2):
+def test_ctrl_c_ends_the_demo_with_130(run, monkeypatch):
+    started = threading.Event()
+
+    async def started_perform(*args):
+        started.set()
+        return await perform(*args)
+
+    monkeypatch.setattr(demo_command, "perform", started_perform)
+    with signalled(signal.SIGINT, started.is_set):
         result = run("demo")
     assert result.exit_code == 130
     assert result.stderr == "Error: interrupted by Ctrl-C.\n"
+
+
+def test_a_signal_whose_exception_python_ignores_is_not_lost(monkeypatch):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda problem: ignored.append(problem.exc_type))
+    with on_signals(raise_stopped):
+        referenced = set()
+        reference = weakref.ref(referenced, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del referenced
+        assert reference() is None
+        assert ignored == [Stopped]
+        with pytest.raises(Stopped) as caught:
+            run_until_stopped(lambda: asyncio.sleep(30))
+    assert caught.value.name == "SIGTERM"
 
 
 def test_a_signal_that_the_parent_ignores_stays_ignored(api, run, registration):

@@ -1,6 +1,7 @@
 """Random histories: whatever happens, the API has applied exactly what was recorded."""
 
 import asyncio
+import uuid
 from collections import Counter
 
 from hypothesis import HealthCheck, Phase, settings
@@ -50,7 +51,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.file = self.path / f"{id(self)}.db"
+        self.file = self.path / f"{uuid.uuid4()}.db"
         self.api = LocalPrefactor(port=unused_port())
         self.run(self.api.start())
         self.client = client_of(self.api, request_timeout=0.5)

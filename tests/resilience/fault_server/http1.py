@@ -91,7 +91,8 @@ class FullBacklog:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close the connection with a RST instead of a FIN."""
-    sock: socket.socket = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # already closed
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is not None:  # None, or an OSError: it is already closed
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()

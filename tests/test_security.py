@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import pickle
-import socket
 import ssl
 import traceback
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_server import RawServer, reply
+from unused_port import unused_port
 
 from prefactor_http import (
     BulkItem,
@@ -136,11 +136,9 @@ async def test_no_error_hook_or_log_shows_the_token(raw_server, shown):
         await client.close()
         await fail(shown, client)
         assert TOKEN not in repr(config)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        async with PrefactorHttpClient(HttpClientConfig(url, TOKEN, **shown.options())) as client:
-            await fail(shown, client)
+    url = f"http://127.0.0.1:{unused_port()}"
+    async with PrefactorHttpClient(HttpClientConfig(url, TOKEN, **shown.options())) as client:
+        await fail(shown, client)
     assert shown.with_token() == []
     assert shown.types >= {*errors_of_the_package()} - {PrefactorHttpError}
     assert len(shown.events) > 50

@@ -97,9 +97,8 @@ async def test_the_block_runs_if_the_register_is_refused(api, run, warnings):
     assert not handle.terminated
 
 
-async def test_the_block_runs_if_nobody_listens(warnings):
-    async with RawServer() as server:
-        url = server.url
+async def test_the_block_runs_if_nobody_listens(warnings, unused_tcp_port):
+    url = f"http://127.0.0.1:{unused_tcp_port}"
     async with PrefactorHttpClient(HttpClientConfig(url, "token-1234", max_retries=0)) as client:
         async with client.agent_instances.run("a", VERSION, SCHEMA, required=False) as handle:
             assert not handle.recorded

@@ -105,7 +105,6 @@ class Lifecycles:
     Args:
         client: Makes the calls; its ``on_attempt`` is ``attempts``.
         oracle: Records each write.
-        anonymous: Whether some registers have neither id nor name, and some spans no id.
 
     Attributes:
         completed: Lifecycles whose calls all succeeded.
@@ -119,7 +118,6 @@ class Lifecycles:
         attempts: Attempts,
         *,
         seed: int,
-        anonymous: bool,
     ) -> None:
         self._client = client
         self._client_with_deadline = client.with_options(deadline=_DEADLINE)
@@ -128,7 +126,6 @@ class Lifecycles:
         self._oracle = oracle
         self._attempts = attempts
         self._seed = seed
-        self._anonymous = anonymous
         self._seen_ids: set[str] = set()
         self.completed = 0
         self.repeated = 0
@@ -153,7 +150,7 @@ class Lifecycles:
         mark = f"{self._seed}-{number}"
         moments = (_BEGIN + timedelta(seconds=n, microseconds=number) for n in range(99))
         # The response to a register with neither id nor name does not identify it.
-        identity = rng.choice(("id", "name", "both", "none" if self._anonymous else "id"))
+        identity = rng.choice(("id", "name", "both", "none"))
         id_ = f"5{self._seed % 1000:07d}{number:024d}" if identity in {"id", "both"} else None
         name = f" run {mark} " if identity in {"name", "both"} else None
         version = {"name": mark, "external_identifier": "v1"}
@@ -214,9 +211,7 @@ class Lifecycles:
         moments: Any,
         rng: random.Random,
     ) -> None:
-        # The first span of an instance needs no id: its response is the only one with the instance.
-        has_id = rng.random() < 0.5 or (place > 0 and not self._anonymous)
-        id_ = f"4{self._seed % 1000:07d}{number:020d}{place:04d}" if has_id else None
+        id_ = f"4{self._seed % 1000:07d}{number:020d}{place:04d}" if rng.random() < 0.5 else None
         status = rng.choice(("active", "active", "active", "pending"))
         started = next(moments)
         span = await self._write(

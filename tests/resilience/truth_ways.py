@@ -144,7 +144,6 @@ async def _run_calls(
             campaign.oracle,
             attempts,
             seed=campaign.seed + offset,
-            anonymous=True,
         )
         counts: Counter[str] = Counter()
         for numbers in campaign.waves(lifecycles):

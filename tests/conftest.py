@@ -19,6 +19,15 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 WIRE = {"test_identity", "test_observing", "test_redaction", "test_request", "test_shutdown"}
 
 
+def pytest_collection_modifyitems(items):
+    """Start the long tests in the first half, so that none is left when all others have ended."""
+    places = {
+        item: place / 2 if item.get_closest_marker("long") else place
+        for place, item in enumerate(items)
+    }
+    items.sort(key=places.__getitem__)
+
+
 def pytest_asyncio_loop_factories(config, item):
     return LOOPS if item.path.stem in WIRE else {"asyncio": asyncio.new_event_loop}
 

@@ -79,6 +79,7 @@ def test_lifecycles_are_compared_with_the_ledger():
     assert row["doubled"] == row["lost"] == row["wrongly_raised"] == 0
 
 
+@pytest.mark.long
 def test_an_outbox_loses_nothing_when_its_process_is_killed():
     settings = outbox.SCALES["tiny"]
     result = results.result("outbox", "tiny", settings, outbox.measure(settings, LOCAL), LOCAL)
@@ -90,6 +91,7 @@ def test_an_outbox_loses_nothing_when_its_process_is_killed():
     assert outbox.findings(result.rows)
 
 
+@pytest.mark.long
 def test_batched_calls_are_compared_with_direct_ones():
     settings = batching.SCALES["tiny"]
     result = results.result("batching", "tiny", settings, batching.measure(settings, LOCAL), LOCAL)

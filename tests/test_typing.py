@@ -1,6 +1,5 @@
 """Type checkers infer each result, reject wrong arguments, and know every public type."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -24,10 +23,7 @@ ROOT = Path(__file__).parents[1]
 FILES = ROOT / "tests" / "typing"
 MARK = "# refused"
 
-pytestmark = pytest.mark.skipif(
-    not (importlib.util.find_spec("mypy") and importlib.util.find_spec("pyright")),
-    reason="`make check` installs the type checkers",
-)
+pytestmark = pytest.mark.typing
 
 
 def run(*command, cwd):

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from batch_support import (
     SCHEMA,
     VERSION,
@@ -180,6 +181,7 @@ def check_example(case, api, items, outcomes, groups) -> None:
     assert api.stats()["largest_bulk"] <= case["chunk_size"]
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     case=st.fixed_dictionaries(

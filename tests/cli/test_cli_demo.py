@@ -107,6 +107,7 @@ def test_the_demo_ends_with_commands_that_work(run):
         assert all(option in help_text for option in options if option.startswith("--"))
 
 
+@pytest.mark.long
 def test_on_a_terminal_the_clients_run_side_by_side_in_under_20_seconds():
     started = time.monotonic()
     code, output = on_a_terminal()

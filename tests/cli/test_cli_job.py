@@ -100,6 +100,7 @@ def assert_each_once(api, out, count):
     assert api.doubled == api.lost == api.keys_reused == []
 
 
+@pytest.mark.long
 def test_killed_six_times_despite_faults_it_registers_and_reports_each_row_once(
     faulty_api, command, out
 ):

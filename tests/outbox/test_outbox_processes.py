@@ -62,6 +62,7 @@ async def start_worker(api, path, log):
     return process
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("condition", ["faults", "down", "forgotten keys"])
 async def test_killed_workers_lose_nothing_and_double_nothing(tmp_path, condition):
     path, log = tmp_path / "outbox.db", tmp_path / "recorded.jsonl"

@@ -73,6 +73,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_calls_with_derived_keys_are_applied_once_by_workers_that_are_killed(
     tmp_path: Path, number: signal.Signals

@@ -64,6 +64,7 @@ def test_together_they_are_two_thousand_lifecycles() -> None:
     assert lifecycles * len(PARAMETERS) == 2_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("session", "loop"), PARAMETERS)
 def test_under_every_fault_callers_learn_the_true_outcome(
     server: FaultServer, session: str, loop: str

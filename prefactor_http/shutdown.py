@@ -6,8 +6,11 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from prefactor_http._signal_wakeup import signals_wake_event_loop
 
 _log = logging.getLogger("prefactor_http")
 
@@ -24,6 +27,7 @@ class CancelOnSignal:
         self._signals = signals
         self._grace = grace
         self._previous: dict[signal.Signals, Any] = {}
+        self._resources = ExitStack()
         self._was_entered = False
         self._has_ended = False
         self._cancellations_before = 0
@@ -40,6 +44,7 @@ class CancelOnSignal:
         self._cancellations_before = task.cancelling()
         handler = self._handler(task, asyncio.get_running_loop())
         try:
+            self._resources.enter_context(signals_wake_event_loop())
             for each in self._signals:
                 previous = signal.getsignal(each)
                 if previous is not signal.SIG_IGN:  # as under nohup
@@ -67,6 +72,7 @@ class CancelOnSignal:
         return is_only_ours and exc_type is asyncio.CancelledError
 
     def _restore_handlers(self) -> None:
+        self._resources.close()
         for each, previous in self._previous.items():
             # None: the handler was not installed from Python, and cannot be restored.
             signal.signal(each, signal.SIG_DFL if previous is None else previous)

@@ -7,6 +7,7 @@ import pytest
 from event_loops import LOOPS
 from raw_server import RawServer
 from unused_port import unused_port
+from virtual_time import VirtualLoop
 
 # A shell starts background jobs with SIGINT ignored, and nohup starts them with SIGHUP ignored. The
 # commands under test would inherit that.
@@ -29,6 +30,8 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_asyncio_loop_factories(config, item):
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual time": VirtualLoop}
     return LOOPS if item.path.stem in WIRE else {"asyncio": asyncio.new_event_loop}
 
 

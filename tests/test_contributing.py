@@ -21,7 +21,8 @@ STEP = re.compile(
 )
 COPIED = ["README.md", "docs", "prefactor_http", "prefactor_http_pytest.py", "pyproject.toml"]
 TESTS = [
-    *("conftest.py", "doc_pages.py", "event_loops.py", "raw_server.py", "unused_port.py"),
+    *("conftest.py", "doc_pages.py", "event_loops.py"),
+    *("raw_server.py", "unused_port.py", "virtual_time.py"),
     "docs/test_reference_tables.py",
     *("endpoints/conftest.py", "endpoints/operation_cases.py", "endpoints/test_every_operation.py"),
 ]

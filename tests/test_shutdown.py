@@ -46,6 +46,35 @@ async def test_a_signal_cancels_the_block_and_the_code_after_it_runs():
     assert asyncio.current_task().cancelling() == 0
 
 
+async def test_a_signal_in_another_thread_wakes_an_idle_loop():
+    # So does one that arrives when the loop is about to wait.
+    def send():
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    started = asyncio.get_running_loop().time()
+    async with cancel_on_signal() as stop:
+        sender = threading.Timer(0.2, send)
+        sender.start()
+        await asyncio.sleep(30)
+        pytest.fail("the block must be cancelled")
+    assert stop.signal is signal.SIGTERM
+    assert asyncio.get_running_loop().time() - started < 15
+    sender.join()
+
+
+async def test_the_loop_s_own_signal_handlers_keep_working():
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    async with cancel_on_signal():
+        loop.add_signal_handler(signal.SIGUSR1, came.set)
+    try:
+        async with cancel_on_signal():
+            signal.raise_signal(signal.SIGUSR1)
+            await asyncio.wait_for(came.wait(), 15)
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+
 async def test_without_a_signal_nothing_changes():
     before = signal.getsignal(signal.SIGTERM)
     async with cancel_on_signal() as stop:

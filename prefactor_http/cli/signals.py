@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
+from prefactor_http._signal_wakeup import signals_wake_event_loop
 from prefactor_http.cli import event_loop as _event_loop
 from prefactor_http.cli.exit_codes import ExitCode
 
@@ -69,7 +70,8 @@ def on_signals(handler: Callable[[int], object]) -> Generator[None, None, None]:
     try:
         if outer is not None and outer.received:
             own(outer.received[0])
-        yield
+        with signals_wake_event_loop():
+            yield
     finally:
         for signum, action in previous.items():
             signal.signal(signum, action)

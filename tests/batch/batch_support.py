@@ -12,6 +12,7 @@ from typing import Any
 from raw_server import Request, reply
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
+from prefactor_http._http.clock import Clock
 from prefactor_http.idempotency import new_key
 from prefactor_http.models.bulk import BulkItem
 from prefactor_http.testing import LocalPrefactor
@@ -20,7 +21,7 @@ VERSION = {"external_identifier": "v1", "name": "batch"}
 SCHEMA = {"external_identifier": "s1", "span_type_schemas": []}
 
 
-def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
+def client_of(api: Any, clock: Clock | None = None, **config: Any) -> PrefactorHttpClient:
     """Create a client that retries quickly."""
     settings = {
         "initial_retry_delay": 0.001,
@@ -30,7 +31,7 @@ def client_of(api: Any, **config: Any) -> PrefactorHttpClient:
         **config,
     }
     token = settings.pop("token", getattr(api, "token", "token-1234"))
-    return PrefactorHttpClient(HttpClientConfig(api.url, token, **settings))
+    return PrefactorHttpClient(HttpClientConfig(api.url, token, **settings), clock=clock)
 
 
 def rows(count: int, **fields: Any) -> Iterable[dict[str, Any]]:

@@ -101,7 +101,7 @@ async def test_two_items_with_transient_errors_in_one_response_are_both_sent_aga
 async def test_leaving_the_loop_waits_at_most_request_timeout(api):
     api.fail_next(FaultKind.UNAVAILABLE)
     async with client_of(
-        api, request_timeout=0.2, initial_retry_delay=60.0, max_retry_delay=60.0
+        api, request_timeout=1.0, initial_retry_delay=60.0, max_retry_delay=60.0
     ) as client:
         stream = register(client, api, rows(3), chunk_size=1, concurrency=2)
         async with asyncio.timeout(5), aclosing(stream):

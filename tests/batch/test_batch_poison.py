@@ -24,6 +24,7 @@ from batch_support import (
     success,
 )
 from raw_server import reply
+from virtual_time import LoopClock
 
 from prefactor_http import PrefactorApiError, PrefactorRetryExhaustedError
 from prefactor_http.exceptions import is_transient_http_error
@@ -289,9 +290,10 @@ def slow(seconds_per_item: float):
     return answer
 
 
+@pytest.mark.virtual_time
 async def test_requests_that_time_out_shrink_until_they_fit(raw_server):
     raw_server.answer = slow(0.003)
-    async with client_of(raw_server, request_timeout=0.1) as client:
+    async with client_of(raw_server, LoopClock(), request_timeout=0.1) as client:
         outcomes = await collect(register_rows(client, rows(300), max_outage=10))
     assert states(outcomes) == {"ok": 300}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
@@ -301,6 +303,7 @@ async def test_requests_that_time_out_shrink_until_they_fit(raw_server):
     assert len(sizes) <= 40
 
 
+@pytest.mark.virtual_time
 async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
     seconds = 0.01
 
@@ -309,7 +312,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
         return in_order(registered)(request)
 
     raw_server.answer = answer
-    async with client_of(raw_server, request_timeout=0.2) as client:
+    async with client_of(raw_server, LoopClock(), request_timeout=0.2) as client:
         stream = register_rows(client, rows(700), chunk_size=40, concurrency=1)
         outcomes = []
         async for outcome in stream:
@@ -323,6 +326,7 @@ async def test_a_size_learned_from_a_timeout_grows_back_slowly(raw_server):
     assert max(grown) > 25
 
 
+@pytest.mark.virtual_time
 async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
     fine = in_order(registered)
 
@@ -334,13 +338,14 @@ async def test_a_row_that_hangs_does_not_shrink_other_requests(raw_server):
         return fine(request)
 
     raw_server.answer = answer
-    async with client_of(raw_server, request_timeout=0.1) as client:
+    async with client_of(raw_server, LoopClock(), request_timeout=0.1) as client:
         outcomes = await collect(register_rows(client, rows(3000), chunk_size=50))
     assert {o.index for o in outcomes if not o.ok} == {150}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
     assert sizes.count(50) >= 55
 
 
+@pytest.mark.virtual_time
 async def test_single_lost_requests_do_not_make_the_others_smaller(raw_server):
     fine = in_order(registered)
 
@@ -350,7 +355,7 @@ async def test_single_lost_requests_do_not_make_the_others_smaller(raw_server):
         return fine(request)
 
     raw_server.answer = answer
-    async with client_of(raw_server, request_timeout=0.1) as client:
+    async with client_of(raw_server, LoopClock(), request_timeout=0.1) as client:
         outcomes = await collect(register_rows(client, rows(1000), chunk_size=20, concurrency=1))
     assert states(outcomes) == {"ok": 1000}
     sizes = [len(items_sent(request)) for request in raw_server.requests]
@@ -358,6 +363,7 @@ async def test_single_lost_requests_do_not_make_the_others_smaller(raw_server):
     assert sizes.count(20) >= 45
 
 
+@pytest.mark.virtual_time
 async def test_requests_shrink_when_the_api_becomes_slow(raw_server):
     fine = in_order(registered)
 
@@ -367,7 +373,7 @@ async def test_requests_shrink_when_the_api_becomes_slow(raw_server):
         return fine(request)
 
     raw_server.answer = answer
-    async with client_of(raw_server, request_timeout=0.1) as client:
+    async with client_of(raw_server, LoopClock(), request_timeout=0.1) as client:
         outcomes = await collect(register_rows(client, rows(300), chunk_size=40, concurrency=1))
     assert states(outcomes) == {"ok": 300}
     sizes = [len(items_sent(request)) for request in raw_server.requests]

@@ -207,6 +207,19 @@ def test_a_signal_whose_exception_python_ignores_is_not_lost(monkeypatch):
     assert caught.value.name == "SIGTERM"
 
 
+def test_a_signal_in_another_thread_wakes_an_idle_loop():
+    # So does one that arrives when the loop is about to wait.
+    sender = threading.Timer(
+        0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    )
+    started = time.monotonic()
+    sender.start()
+    with pytest.raises(Stopped, match="15"):
+        run_until_stopped(lambda: asyncio.sleep(30))
+    assert time.monotonic() - started < 15
+    sender.join()
+
+
 def test_a_signal_that_the_parent_ignores_stays_ignored(api, run, registration):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:

@@ -1,5 +1,6 @@
 """The server itself: recording, statistics, limits, lifecycle and the pytest fixture."""
 
+import asyncio
 import subprocess
 import sys
 import urllib.request
@@ -165,6 +166,24 @@ async def test_starting_on_a_port_in_use_raises_an_os_error(api):
     taken = LocalPrefactor(port=int(api.url.rsplit(":", 1)[1]))
     with pytest.raises(OSError, match="address already in use"):
         await taken.start()
+
+
+async def test_a_start_that_is_cancelled_frees_the_port():
+    port = unused_port()
+    turns = 0
+    while True:
+        api = LocalPrefactor(port=port)
+        starting = asyncio.create_task(api.start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not starting.cancel():
+            break
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        turns += 1
+    await starting  # raises an OSError if the port is still in use
+    assert turns > 2
+    await api.stop()
 
 
 def test_a_server_in_a_thread_needs_no_event_loop_in_the_test():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -178,7 +179,14 @@ class LocalPrefactor:
         runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         await runner.setup()
         site = web.TCPSite(runner, self._host, self._port, backlog=_BACKLOG)
-        await site.start()
+        opening = asyncio.ensure_future(site.start())
+        try:
+            # asyncio does not close the socket if it is cancelled while it opens one.
+            await asyncio.shield(opening)
+        except BaseException:
+            await asyncio.gather(opening, return_exceptions=True)
+            await runner.cleanup()
+            raise
         self._runner = runner
         self._port = runner.addresses[0][1]
 

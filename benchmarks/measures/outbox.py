@@ -63,7 +63,7 @@ class Scale(Struct):
 
 
 SCALES = {
-    "tiny": Scale([2, 4], count=16, rounds=2, seconds=0.2, lifecycles=5, kills=1, kill_after=0.02),
+    "tiny": Scale([2, 4], count=16, rounds=2, seconds=1.0, lifecycles=5, kills=1, kill_after=0.02),
     "quick": Scale(
         [16, 256], count=512, rounds=5, seconds=2.0, lifecycles=150, kills=2, kill_after=0.8
     ),

@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# More workers than two cores, because tests often wait. No worker gets tests in advance: those that it
+# has not begun would wait for a long one while other workers have nothing left.
+WORKERS := -n 6 --maxschedchunk 1
 
 .PHONY: demo demo-picture test coverage test-pythons test-dropin test-distributed soak mutants random-mutants audit check docs docs-serve bench bench-full bench-report fix clean
 .DELETE_ON_ERROR:
@@ -16,14 +19,12 @@ demo: $(VENV)/.ready-cli
 demo-picture: $(VENV)/.ready-cli
 	$(BIN)/python docs/tools/demo_picture.py
 
-# More workers than two cores, because tests often wait. No worker gets tests in advance: those that it
-# has not begun would wait for a long one while other workers have nothing left.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 6 --maxschedchunk 1 $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 # Measures branch coverage, which takes half as long again.
 coverage: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n 6 --maxschedchunk 1 --cov --cov-report=term-missing:skip-covered $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 # Runs the tests on each of Python 3.11, 3.12 and 3.13 found on PATH or in pyenv, in separate environments.
 # To leave out a version: make test-pythons EXCEPT=3.11

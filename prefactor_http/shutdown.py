@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from prefactor_http._signal_wakeup import signals_wake_event_loop
+from prefactor_http._signals import signal_handlers
 
 _log = logging.getLogger("prefactor_http")
 
@@ -26,8 +26,7 @@ class CancelOnSignal:
         self.signal: signal.Signals | None = None
         self._signals = signals
         self._grace = grace
-        self._previous: dict[signal.Signals, Any] = {}
-        self._resources = ExitStack()
+        self._handlers = ExitStack()
         self._was_entered = False
         self._has_ended = False
         self._cancellations_before = 0
@@ -43,16 +42,7 @@ class CancelOnSignal:
         self._was_entered = True
         self._cancellations_before = task.cancelling()
         handler = self._handler(task, asyncio.get_running_loop())
-        try:
-            self._resources.enter_context(signals_wake_event_loop())
-            for each in self._signals:
-                previous = signal.getsignal(each)
-                if previous is not signal.SIG_IGN:  # as under nohup
-                    signal.signal(each, handler)
-                    self._previous[each] = previous
-        except BaseException:
-            self._restore_handlers()
-            raise
+        self._handlers.enter_context(signal_handlers(self._signals, handler))
         return self
 
     async def __aexit__(
@@ -62,7 +52,7 @@ class CancelOnSignal:
         traceback: TracebackType | None,
     ) -> bool:
         self._has_ended = True
-        self._restore_handlers()
+        self._handlers.close()
         if self._timer is not None:
             self._timer.cancel()
         task = self._cancelled
@@ -70,12 +60,6 @@ class CancelOnSignal:
             return False
         is_only_ours = task.uncancel() <= self._cancellations_before
         return is_only_ours and exc_type is asyncio.CancelledError
-
-    def _restore_handlers(self) -> None:
-        self._resources.close()
-        for each, previous in self._previous.items():
-            # None: the handler was not installed from Python, and cannot be restored.
-            signal.signal(each, signal.SIG_DFL if previous is None else previous)
 
     def _handler(
         self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop

@@ -82,7 +82,6 @@ class RawServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        await asyncio.sleep(0)  # the event loop serves what it has just accepted
         for writer in self._writers:
             writer.close()
         await self._server.wait_closed()

@@ -186,7 +186,6 @@ class VirtualServer:
 
     async def __aexit__(self, *_: object) -> None:
         self.stop()
-        await asyncio.sleep(0)  # the event loop serves what it has just accepted
 
     async def start(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()

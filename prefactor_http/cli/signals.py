@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from prefactor_http._signal_wakeup import signals_wake_event_loop
+from prefactor_http._signals import signal_handlers
 from prefactor_http.cli import event_loop as _event_loop
 from prefactor_http.cli.exit_codes import ExitCode
 
 T = TypeVar("T")
 
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+# Windows has no SIGHUP.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Stopped(KeyboardInterrupt):
@@ -61,20 +64,11 @@ def on_signals(handler: Callable[[int], object]) -> Generator[None, None, None]:
         handler: Called with the signal's number, in the main thread.
     """
     own = _Handler(handler)
-    previous: dict[int, Any] = {}
-    for name in _SIGNALS:
-        signum = getattr(signal, name, None)  # Windows has no SIGHUP
-        if signum is not None and signal.getsignal(signum) is not signal.SIG_IGN:
-            previous[signum] = signal.signal(signum, own)
-    outer = next((action for action in previous.values() if isinstance(action, _Handler)), None)
-    try:
+    with signal_handlers(_SIGNALS, own) as replaced:
+        outer = next((each for each in replaced if isinstance(each, _Handler)), None)
         if outer is not None and outer.received:
             own(outer.received[0])
-        with signals_wake_event_loop():
-            yield
-    finally:
-        for signum, action in previous.items():
-            signal.signal(signum, action)
+        yield
 
 
 def raise_stopped(signum: int) -> NoReturn:

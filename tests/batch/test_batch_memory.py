@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from batch_support import SCHEMA, VERSION
 
 from prefactor_http.testing import LocalPrefactor, serving
@@ -46,6 +47,7 @@ def run_of(api: LocalPrefactor, count: int) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_many_rows_need_no_more_memory_than_a_few():
     with serving(LocalPrefactor(record=False)) as api:
         few, many = run_of(api, FEW), run_of(api, MANY)

@@ -89,7 +89,12 @@ def test_a_signal_while_standard_input_is_read_says_that_nothing_was_sent(
 
 
 @pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGTERM, 1), (signal.SIGHUP, 2), (signal.SIGINT, 2)]
+    ("number", "times"),
+    [
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.long),
+        (signal.SIGHUP, 2),
+        (signal.SIGINT, 2),
+    ],
 )
 def test_a_job_stops_in_time_if_the_api_stalls(api, run, shared, tmp_path, out, number, times):
     for _ in range(8):

@@ -16,7 +16,13 @@ from prefactor_http._http.executor import Executor
 from prefactor_http._http.raw_request import prepare_raw_request
 from prefactor_http._http.state import ClientState
 from prefactor_http._version import PACKAGE_NAME, PACKAGE_VERSION
-from prefactor_http.config import HttpClientConfig, Options, check_config, warn_of_plain_http
+from prefactor_http.config import (
+    HttpClientConfig,
+    Options,
+    check_config,
+    check_header_value,
+    warn_of_plain_http,
+)
 from prefactor_http.endpoints.account import AccountClient
 from prefactor_http.endpoints.agent import AgentClient
 from prefactor_http.endpoints.agent_deployment import AgentDeploymentClient
@@ -62,9 +68,10 @@ class PrefactorHttpClient:
         clock: Clock for waits and timestamps; for tests.
 
     Raises:
-        TypeError: ``config`` is not an `HttpClientConfig`.
-        ValueError: There is no configuration and no token in the environment, or the configuration
-            sets ``proxy`` or ``ssl`` for a borrowed session.
+        TypeError: ``config`` is not an `HttpClientConfig`, or ``sdk_header`` is not a str.
+        ValueError: There is no configuration and no token in the environment, the configuration
+            sets ``proxy`` or ``ssl`` for a borrowed session, or ``sdk_header`` is not printable
+            ASCII.
     """
 
     def __init__(
@@ -83,7 +90,7 @@ class PrefactorHttpClient:
             )
         warn_of_plain_http(config)
         self.config = config
-        self.__sdk_header = sdk_header or DEFAULT_SDK_HEADER
+        self.__sdk_header = check_header_value(sdk_header or DEFAULT_SDK_HEADER, "sdk_header")
         headers = {
             "Accept": "application/json",
             # Not aiohttp's own list, which depends on the packages that are installed.
@@ -114,8 +121,8 @@ class PrefactorHttpClient:
 
     @_sdk_header.setter
     def _sdk_header(self, value: str) -> None:
-        self.__sdk_header = value
-        self._executor.state.transport.set_header(_SDK_HEADER, value)
+        self.__sdk_header = check_header_value(value, "sdk_header")
+        self._executor.state.transport.set_header(_SDK_HEADER, self.__sdk_header)
 
     @cached_property
     def agent_instances(self) -> AgentInstanceClient:
@@ -320,8 +327,8 @@ class PrefactorHttpClient:
         Raises:
             PrefactorHttpError: The call failed.
             TypeError: A parameter or a value of the body cannot be sent.
-            ValueError: The verb or the path is invalid, a GET has a body or key, or two keys
-                differ.
+            ValueError: The verb, the path or a parameter is invalid, a GET has a body or key, or
+                two keys differ.
         """
         return await self._executor.run(
             prepare_raw_request(

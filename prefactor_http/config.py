@@ -376,13 +376,8 @@ class HttpClientConfig:
                 + ("; use `api_token`" if lower == "authorization" else ""),
             )
             _check(field_name, lower not in seen, "is given twice")
-            _check(
-                field_name,
-                value.isascii() and value.replace("\t", " ").isprintable(),
-                "must be printable ASCII",
-            )
             seen.add(lower)
-            headers[name] = value
+            headers[name] = check_header_value(value, field_name)
         object.__setattr__(self, "default_headers", headers)
 
 
@@ -411,6 +406,22 @@ def check_config(config: object) -> HttpClientConfig:
         return config
     allowed = "an HttpClientConfig(api_url, api_token, …), or None to read the environment"
     raise _wrong_type("config", allowed, config)
+
+
+def check_header_value(value: object, name: str) -> str:
+    """Return the value of a header as an exact str.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It contains control characters, or is not ASCII.
+    """
+    text = as_text(value)
+    if text is None:
+        raise _wrong_type(name, "a str", value)
+    _check(
+        name, text.isascii() and text.replace("\t", " ").isprintable(), "must be printable ASCII"
+    )
+    return text
 
 
 def warn_of_plain_http(config: HttpClientConfig) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from prefactor_http._pfid import generate, partition_of
-from prefactor_http._values.plain import as_text
+from prefactor_http._values.plain import as_text, check_unicode
 
 MAX_LENGTH = 64
 MIN_LENGTH_IN_BULK = 8
@@ -48,7 +48,7 @@ def derive_key(*parts: str | int | bytes) -> str:
         A UUID (version 5) as text.
 
     Raises:
-        ValueError: There are no parts.
+        ValueError: There are no parts, or a part is not Unicode text.
         TypeError: A part is not a str, int or bytes.
     """
     if not parts:
@@ -131,6 +131,8 @@ def _tagged(part: str | int | bytes) -> bytes:
         return b"b%d:%b" % (len(part), part)
     text = part if type(part) is str else None if type(part) is int else as_text(part)
     if text is not None:
+        if not text.isascii():
+            check_unicode(text, "a part of a key")
         data = text.encode()
         return b"s%d:%b" % (len(data), data)
     try:

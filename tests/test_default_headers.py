@@ -40,3 +40,17 @@ async def test_without_headers_the_clients_own_are_sent(raw_server):
         await client.validate_token()
     assert raw_server.request.headers["accept"] == "application/json"
     assert raw_server.request.headers["user-agent"].startswith("prefactor-http/")
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\0", "é@1", "\ud800"])
+async def test_an_sdk_header_that_cannot_be_sent_is_rejected(raw_server, value):
+    config = HttpClientConfig(raw_server.url, "token-1234")
+    with pytest.raises(ValueError, match="sdk_header must be printable ASCII"):
+        PrefactorHttpClient(config, value)
+    with pytest.raises(TypeError, match="sdk_header must be a str, not int"):
+        PrefactorHttpClient(config, 5)
+    async with PrefactorHttpClient(config, "adapter@1") as client:
+        with pytest.raises(ValueError, match="sdk_header must be printable ASCII"):
+            client._sdk_header = value
+        await client.validate_token()
+    assert raw_server.request.headers["x-prefactor-sdk"] == "adapter@1"

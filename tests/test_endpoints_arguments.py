@@ -243,7 +243,6 @@ async def test_offset_and_page_size_must_be_in_range(raw_server, instances, argu
         (lambda i: i.register("a-1", {"name": object()}, SCHEMA), TypeError),
         (lambda i: i.register("a-1", {"name": "\ud800"}, SCHEMA), ValueError),
         (lambda i: i.record_quality("i-1", "score", {"value": object()}), TypeError),
-        (lambda i: i.terminate("i-1", "\udfff"), ValueError),
     ],
 )
 async def test_a_value_without_a_json_form_is_refused(raw_server, instances, call, error):

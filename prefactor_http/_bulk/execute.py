@@ -38,6 +38,10 @@ from prefactor_http.models.bulk_output import OutputReader, ReceivedOutput
 
 async def execute(executor: Executor, request: BulkRequest) -> BulkResponse:
     """Execute the calls; see `BulkClient.execute`."""
+    if not isinstance(request, BulkRequest):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
+        raise TypeError(
+            f"bulk.execute takes a BulkRequest(items=[...]), not {type(request).__name__}"
+        )
     response, was_sent_before = await executor.send_items(
         _api.BULK, request.body, items=len(request.items)
     )

@@ -78,7 +78,7 @@ def row_encoder(shared: dict[str, Any], job: str | None, group: Group) -> Encode
 
     Raises:
         TypeError: The job is not text, or a shared field has no JSON form.
-        ValueError: The job is blank, or an id or a name in a shared field is NaN.
+        ValueError: The job is blank or not Unicode, or an id or a name in a shared field is NaN.
     """
     row_keys = None if job is None else RowKeys(job)
     shapes = RowShapes(shared, row_keys)

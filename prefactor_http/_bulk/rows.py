@@ -21,7 +21,7 @@ from prefactor_http._http.encoding import (
     has_null,
 )
 from prefactor_http._http.json_paths import check_nulls, explain
-from prefactor_http._values.plain import as_text, is_missing
+from prefactor_http._values.plain import as_text, check_unicode, is_missing
 from prefactor_http.idempotency import derive_from, derive_key
 from prefactor_http.models.agent_instance import RegisterAgentInstanceRequest
 
@@ -109,15 +109,15 @@ class RowKeys:
 
     Raises:
         TypeError: The job is not text, or the partition is neither text nor an int.
-        ValueError: One of them is blank.
+        ValueError: One of them is blank or not Unicode.
     """
 
     def __init__(self, job: str, partition: str | int | None = None) -> None:
         name = as_text(job)
         if name is None:
             raise TypeError(f"job must be a str, not {type(job).__name__}")
-        _check_not_blank(name, "job")
-        _check_not_blank(as_text(partition), "partition")
+        _check_name(name, "job")
+        _check_name(as_text(partition), "partition")
         self.by_name = {field: derive_from("register", name, field) for field in NAMES}
         self.by_position = derive_from(
             *(
@@ -140,9 +140,12 @@ class RowKeys:
         return self.by_position(index, content_of(fields))
 
 
-def _check_not_blank(text: str | None, name: str) -> None:
-    if text is not None and (not text or text.isspace()):
+def _check_name(text: str | None, name: str) -> None:
+    if text is None:
+        return
+    if not text or text.isspace():
         raise ValueError(f"{name} must not be blank: rows of other jobs would have the same keys")
+    check_unicode(text, name)
 
 
 class RowShape(Struct):

@@ -17,6 +17,7 @@ from prefactor_http._http.identity import (
     sent_by_item,
     sent_by_request,
 )
+from prefactor_http._values.plain import check_unicode
 from prefactor_http.models.base import ApiResponse, ListResponse
 
 PREFIX = "/api/v1"
@@ -201,7 +202,7 @@ class Operation(Generic[T]):
 
         Raises:
             TypeError: The id is not a str.
-            ValueError: The id is empty or a relative path segment (``.`` or ``..``).
+            ValueError: The id is empty, a relative path segment (``.`` or ``..``) or not Unicode.
         """
         if self._after is None:
             return self._before
@@ -209,6 +210,8 @@ class Operation(Generic[T]):
             raise TypeError(f"{self.name}: an id must be a str, not {type(resource_id).__name__}")
         if resource_id in {"", ".", ".."}:
             raise ValueError(f"{self.name}: {resource_id!r} is not an id")
+        if not resource_id.isascii():
+            check_unicode(resource_id, f"{self.name}: an id")
         return self._before + quote(resource_id, safe="") + self._after
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from prefactor_http._http.codec import GET, PreparedRequest
 from prefactor_http._http.encoding import encode
 from prefactor_http._http.operation import PREFIX, RawOperation
-from prefactor_http._values.plain import as_text, is_nan, iso, name_of, plain
+from prefactor_http._values.plain import as_text, check_unicode, is_nan, iso, name_of, plain
 
 _METHODS = (GET, "POST", "PUT", "PATCH", "DELETE")
 _PATH = r"/(?!/)[^\s#]*"
@@ -48,7 +48,8 @@ def prepare_raw_request(
 
     Raises:
         TypeError: A parameter or a value in the body cannot be sent.
-        ValueError: The method or path is invalid, a GET has a body or key, or two keys differ.
+        ValueError: The method, path or a parameter is invalid, a GET has a body or key, or two
+            keys differ.
     """
     method = method.upper()
     if method not in _METHODS:
@@ -57,6 +58,7 @@ def prepare_raw_request(
     if given is None:
         raise TypeError(f"path must be a str, not {type(path).__name__}")
     path = given
+    check_unicode(path, "path")
     if not re.fullmatch(_PATH, path) or _has_dot_segments(path):
         raise ValueError(
             f"path must start with one slash and contain no spaces, fragment or dot segments such "
@@ -97,6 +99,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
         name = as_text(key)
         if name is None:
             raise TypeError(f"the name of a query parameter must be a str, not {key!r:.60}")
+        check_unicode(name, "the name of a query parameter")
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
             items = cast("Sequence[object]", value)
             query[name] = [_query_text(name, item) for item in items if item is not None]
@@ -123,7 +126,9 @@ def _query_text(name: str, value: object) -> str:
             )
         # In UTC, because many servers decode the plus sign of an offset as a space.
         return iso(value.astimezone(UTC))
-    return str(plain(value))
+    text = str(plain(value))
+    check_unicode(text, f"query parameter {name}")
+    return text
 
 
 def _scalar(name: str, value: object) -> str | int | float:

@@ -33,6 +33,23 @@ def as_text(value: object) -> str | None:
     return str.__str__(value) if isinstance(value, str) else None
 
 
+def check_unicode(text: str, name: str) -> None:
+    """Reject lone surrogates, which file names and arguments that are not UTF-8 contain.
+
+    In a URL they would be left out silently, and the call would be about something else.
+
+    Raises:
+        ValueError: The text contains one. The message starts with ``name``.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        surrogate = text[exc.start]
+        raise ValueError(
+            f"{name} must be Unicode text: it contains a lone surrogate ({surrogate!r})"
+        ) from None
+
+
 def is_missing(value: object) -> bool:
     """Whether a value is missing: None, UNSET, blank text, NaN or ``pandas.NA``."""
     if value is None or value is UNSET:

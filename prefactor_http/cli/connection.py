@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec
@@ -17,26 +16,12 @@ from prefactor_http._values.hosts import Reach, plain_http_reach
 from prefactor_http.cli.attempt_log import AttemptLog
 from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.output import Output
+from prefactor_http.cli.parameter_types import Seconds
 from prefactor_http.config import DEFAULT_API_URL, HttpClientConfig
 
 P = ParamSpec("P")
 
 _URL, _TOKEN = "PREFACTOR_API_URL", "PREFACTOR_API_TOKEN"  # names of variables
-
-
-class Seconds(click.FloatRange):
-    name = "seconds"
-
-    def __init__(self, *, min_open: bool = False) -> None:
-        super().__init__(min=0, min_open=min_open)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        seconds: float = super().convert(value, param, ctx)
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
-        return seconds
 
 
 class Connection(Struct, frozen=True):

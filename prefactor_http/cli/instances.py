@@ -11,13 +11,14 @@ from prefactor_http.cli.api_call import call_api
 from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.error_messages import Advice
 from prefactor_http.cli.output import instance_lines
+from prefactor_http.cli.parameter_types import TEXT
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.models.agent_instance import AgentInstance
 from prefactor_http.models.types import FinishStatus
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @api_options
 def start(connection: Connection, id: str) -> None:
     """Start the pending agent instance ID."""
@@ -25,7 +26,7 @@ def start(connection: Connection, id: str) -> None:
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.option(
     "--status",
     type=click.Choice(get_args(FinishStatus)),
@@ -41,8 +42,8 @@ def finish(connection: Connection, id: str, status: str) -> None:
 
 
 @click.command()
-@click.argument("id")
-@click.option("--reason", required=True, metavar="TEXT", help="Why it is terminated.")
+@click.argument("id", type=TEXT)
+@click.option("--reason", type=TEXT, required=True, metavar="TEXT", help="Why it is terminated.")
 @api_options
 def terminate(connection: Connection, id: str, reason: str) -> None:
     """Terminate the active agent instance ID.

@@ -10,6 +10,7 @@ from prefactor_http.cli.api_call import call_api
 from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.durations import time_taken, utc
 from prefactor_http.cli.escape import escape
+from prefactor_http.cli.parameter_types import TEXT
 from prefactor_http.cli.table import Column, table
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.endpoints.page import Page
@@ -43,8 +44,8 @@ class _Listing:
 
 
 @click.command("list")
-@click.option("--agent", metavar="ID", help="Only instances of this agent.")
-@click.option("--version", metavar="ID", help="Only instances of this agent version.")
+@click.option("--agent", type=TEXT, metavar="ID", help="Only instances of this agent.")
+@click.option("--version", type=TEXT, metavar="ID", help="Only instances of this agent version.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

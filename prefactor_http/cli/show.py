@@ -12,6 +12,7 @@ from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.durations import time_taken
 from prefactor_http.cli.error_messages import error_text
 from prefactor_http.cli.output import instance_lines
+from prefactor_http.cli.parameter_types import TEXT
 from prefactor_http.cli.span_tree import SpanTree
 from prefactor_http.cli.spans import read_spans
 from prefactor_http.client import PrefactorHttpClient
@@ -21,7 +22,7 @@ from prefactor_http.models.agent_span import AgentSpan
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.option("--all", "show_all", is_flag=True, help="Print every span, however many there are.")
 @api_options
 def show(connection: Connection, id: str, show_all: bool) -> None:

@@ -10,6 +10,7 @@ from prefactor_http.cli.api_call import call_api
 from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.durations import time_taken, utc
 from prefactor_http.cli.escape import escape
+from prefactor_http.cli.parameter_types import TEXT
 from prefactor_http.cli.table import Column, table
 from prefactor_http.client import PrefactorHttpClient
 from prefactor_http.models.agent_span import AgentSpan
@@ -26,7 +27,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @api_options
 def spans(connection: Connection, id: str) -> None:
     """List the spans of the agent instance ID, oldest first.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from msgspec import UNSET, Struct, UnsetType
 
 from prefactor_http._http.clock import Clock
-from prefactor_http._values.plain import as_text, is_nan
+from prefactor_http._values.plain import as_text, check_unicode, is_nan
 from prefactor_http.models._unknown_keys import unknown_keys_of
 from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
 from prefactor_http.models.registration import (
@@ -31,10 +31,9 @@ def text(value: str, name: str) -> str:
 
     Raises:
         TypeError: The value is not text.
-        ValueError: The text is blank.
+        ValueError: The text is blank or not Unicode.
     """
-    if type(value) is not str:
-        value = filter_text(value, name)
+    value = filter_text(value, name)
     if not value or value.isspace():
         raise ValueError(f"{name} must not be blank")
     return value
@@ -45,6 +44,8 @@ def filter_text(value: str, name: str) -> str:
     given = as_text(value)
     if given is None:
         raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not given.isascii():
+        check_unicode(given, name)
     return given
 
 

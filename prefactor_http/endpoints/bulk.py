@@ -36,6 +36,7 @@ class BulkClient(EndpointClient):
 
         Raises:
             PrefactorHttpError: The request failed as a whole.
+            TypeError: The argument is not a `BulkRequest`.
         """
         return await execute(self._executor, request)
 

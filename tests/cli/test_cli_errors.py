@@ -155,6 +155,7 @@ def test_with_json_standard_error_is_only_json(api, registration):
         (["ping", "--api-url", "http://example.com"], "https"),
         (["ping", "--deadline", "0"], "--deadline"),
         (["finish", "x", "--status", "done"], "'done' is not one of"),
+        (["ping", "--deadline", "x"], "'x' is not a valid number of seconds"),
         (["ping", "--token", "x"], "No such option"),
         (["unknown"], "No such command"),
     ],
@@ -163,6 +164,32 @@ def test_wrong_usage_ends_with_2(api, run, arguments, said):
     result = run(*arguments)
     assert result.exit_code == 2
     assert said in result.stderr
+    assert not api.requests
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["show"], "ID"),
+        (["spans"], "ID"),
+        (["start"], "ID"),
+        (["finish"], "ID"),
+        (["terminate", "--reason", "r"], "ID"),
+        (["terminate", "i", "--reason"], "--reason"),
+        (["list", "--agent"], "--agent"),
+        (["list", "--version"], "--version"),
+        (["register", "{rows}", "--agent-id"], "--agent-id"),
+        (["register", "{rows}", "--environment-id"], "--environment-id"),
+        (["register", "{rows}", "--job"], "--job"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_wrong_usage(api, run, tmp_path, arguments, name):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}\n")
+    result = run(*[str(rows) if text == "{rows}" else text for text in arguments], "i\udcff")
+    assert result.exit_code == 2
+    assert f"Invalid value for '{name}'" in result.stderr
+    assert r"'i\udcff' is not UTF-8." in result.stderr
     assert not api.requests
 
 

@@ -224,3 +224,11 @@ async def test_an_item_without_a_json_form_is_not_sent(raw_server, raw_client):
     with pytest.raises(TypeError, match=r"bulk\.execute: cannot encode the request as JSON"):
         await execute(raw_client, item("agents/create", details={"name": object}))
     assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("request_", [None, {"items": []}, [item("agents/show")]], ids=repr)
+async def test_only_a_bulk_request_can_be_executed(raw_server, raw_client, request_):
+    allowed = rf"takes a BulkRequest\(items=\[...\]\), not {type(request_).__name__}"
+    with pytest.raises(TypeError, match=allowed):
+        await raw_client.bulk.execute(request_)
+    assert raw_server.requests == []

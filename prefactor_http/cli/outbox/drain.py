@@ -10,7 +10,7 @@ import click
 
 from prefactor_http import Attempt, PrefactorHttpClient
 from prefactor_http.cli.attempt_log import without_class
-from prefactor_http.cli.connection import Connection, Seconds, api_options
+from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.durations import duration
 from prefactor_http.cli.error_messages import Advice, command_error, error_text
 from prefactor_http.cli.errors import (
@@ -23,6 +23,7 @@ from prefactor_http.cli.errors import (
 from prefactor_http.cli.outbox.drain_stats import DrainStats
 from prefactor_http.cli.outbox.file import file_argument, next_command, opened
 from prefactor_http.cli.output import Output
+from prefactor_http.cli.parameter_types import Seconds
 from prefactor_http.cli.progress import Progress, progress_for
 from prefactor_http.cli.signals import Stopped, run_until_stopped
 from prefactor_http.config import HttpClientConfig

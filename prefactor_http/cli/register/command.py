@@ -6,9 +6,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from prefactor_http.cli.connection import Connection, Seconds, api_options
+from prefactor_http.cli.connection import Connection, api_options
 from prefactor_http.cli.errors import InputError
 from prefactor_http.cli.instances import call_and_show
+from prefactor_http.cli.parameter_types import TEXT, Seconds
 from prefactor_http.cli.register.job_request import JobOptions, JobRequest
 from prefactor_http.cli.register.json_file import file_name, read_instance, read_part
 from prefactor_http.cli.register.row_reader import decompressed, on_disk
@@ -43,6 +44,7 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 )
 @click.option(
     "--agent-id",
+    type=TEXT,
     metavar="ID",
     envvar="PREFACTOR_AGENT_ID",
     show_envvar=True,
@@ -50,13 +52,17 @@ _FORMATS = {"json": "json", "jsonl": "jsonl", "ndjson": "jsonl", "csv": "csv"}
 )
 @click.option(
     "--environment-id",
+    type=TEXT,
     metavar="ID",
     envvar="PREFACTOR_ENVIRONMENT_ID",
     show_envvar=True,
     help="Environment of rows without one.",
 )
 @click.option(
-    "--job", metavar="NAME", help="Name of the job. Running it again registers no row twice."
+    "--job",
+    type=TEXT,
+    metavar="NAME",
+    help="Name of the job. Running it again registers no row twice.",
 )
 @click.option(
     "--out",

@@ -3,6 +3,8 @@
 aiohttp would leave them out of the URL: the call would be about something else.
 """
 
+import enum
+
 import pytest
 
 from prefactor_http import HttpClientConfig, PrefactorHttpClient
@@ -10,6 +12,12 @@ from prefactor_http.batch import register_partition
 from prefactor_http.idempotency import derive_key
 
 ODD = "i\udcff"
+
+
+class Odd(enum.Enum):
+    TEXT = ODD
+
+
 VERSIONS = {
     "agent_version": {"external_identifier": "v1"},
     "agent_schema_version": {"external_identifier": "s1", "span_type_schemas": []},
@@ -48,6 +56,22 @@ async def client(raw_server):
 async def test_a_call_is_not_made_about_something_else(raw_server, client, name, call):
     with pytest.raises(ValueError, match=rf"^{name}.* must be Unicode text.*'\\udcff'"):
         await call(client)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"),
+    [
+        (r"payload\.text", {"text": ODD}),
+        (r"payload\.lines\[1\]", {"lines": ["a", ODD]}),
+        (r"payload\.a\.b", {"n": 1, "a": {"b": Odd.TEXT}}),
+        ("a key of a dict", {ODD: 1}),
+    ],
+)
+async def test_a_value_of_a_body_is_named(raw_server, client, name, payload):
+    problem = rf"cannot encode the request as JSON: (details\.)?{name} must be Unicode text"
+    with pytest.raises(ValueError, match=problem):
+        await client.agent_spans.create("i-1", "tool", "active", payload=payload)
     assert raw_server.requests == []
 
 

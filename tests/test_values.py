@@ -203,7 +203,7 @@ async def test_a_payload_may_be_any_mapping(raw_server, client):
         ({"a": pd.DataFrame({"b": [1]})}, "result_payload.a is of type pandas."),
         ({"a": {(1, 2): 3}}, "unsupported type of a value or key: tuple"),
         ({"a": {frozenset([1]): "b"}}, "unsupported type of a value or key: frozenset"),
-        ({"a": {"\ud800": 1}, "b": object()}, "not Unicode"),
+        ({"a": {"\ud800": 1}, "b": object()}, "a key of a dict must be Unicode text"),
         ({"a": object(), "b": "\ud800"}, "is of type object"),
     ],
     ids=shown,

@@ -33,6 +33,7 @@ class Source:
         items: The source.
         encode: Encodes the item at a position.
         clock: The clock of the client.
+        name: Name of the source in error messages.
 
     Attributes:
         has_ended: Whether there are no more items.
@@ -42,11 +43,15 @@ class Source:
     """
 
     def __init__(
-        self, items: Iterable[Any] | AsyncIterable[Any], encode: EncodeItem, clock: Clock
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        encode: EncodeItem,
+        clock: Clock,
+        name: str,
     ) -> None:
         if not isinstance(items, Iterable | AsyncIterable):  # pyright: ignore[reportUnnecessaryIsInstance] # callers err
-            name = type(items).__name__
-            raise TypeError(f"items must be an iterable or async iterable, not {name}")
+            kind = type(items).__name__
+            raise TypeError(f"{name} must be an iterable or async iterable, not {kind}")
         self._items = items
         self._encode = encode
         self._clock = clock

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from prefactor_http._values.plain import name_of, plain
+from prefactor_http._values.plain import as_text, name_of, plain, unicode_error
 
 _log = logging.getLogger("prefactor_http")
 _encode = msgspec.json.Encoder(enc_hook=plain).encode
@@ -37,7 +37,7 @@ _FREE_CONTENT = frozenset(
     }
 )
 # Values of these types can be encoded and contain no others.
-_SIMPLE = frozenset({str, int, bool, type(None), bytes, Raw})
+_SIMPLE: frozenset[type] = frozenset({str, int, bool, type(None), bytes, Raw})
 
 
 def check_nulls(name: str, value: object, *, is_logged: bool = True) -> bool:
@@ -75,7 +75,7 @@ def explain(error: Exception, value: object) -> TypeError | ValueError:
     if isinstance(error, RecursionError):
         return ValueError("it is nested too deep, or refers to itself")
     if isinstance(error, UnicodeEncodeError):
-        return ValueError(f"text that is not Unicode ({error.reason})")
+        return _unicode_error(value)
     if isinstance(error, ValueError):
         return error
     for steps, culprit in _find(value, _is_unsupported):
@@ -86,6 +86,14 @@ def explain(error: Exception, value: object) -> TypeError | ValueError:
     return TypeError(str(error))
 
 
+def _unicode_error(value: object) -> ValueError:
+    for steps, text in _find(value, _is_text, skipped=_SIMPLE - {str}):
+        error = unicode_error(as_text(text) or "", _path(steps))
+        if error is not None:
+            return error
+    return ValueError("a key of a dict must be Unicode text: it contains a lone surrogate")
+
+
 def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, object]]:
     """Yield the fields of an object that are sent."""
     for name in names:
@@ -94,8 +102,10 @@ def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, objec
             yield name, child
 
 
-def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[Steps, object]]:
-    """Find wanted values that contain no others, breadth first."""
+def _find(
+    root: object, is_wanted: Callable[[object], bool], skipped: frozenset[type] = _SIMPLE
+) -> Iterator[tuple[Steps, object]]:
+    """Find wanted values that contain no others, breadth first. Those of skipped types are not."""
     seen: dict[int, object] = {}  # by id; the reference keeps the id from being reused
     pending: deque[tuple[Steps, object]] = deque([((), root)])
     while pending:
@@ -104,7 +114,7 @@ def _find(root: object, is_wanted: Callable[[object], bool]) -> Iterator[tuple[S
             continue  # a cycle
         seen[id(parent)] = parent
         for key, child in _children(parent) or ():
-            if type(child) in _SIMPLE:
+            if type(child) in skipped:
                 continue
             here = (*steps, key)
             if _children(child) is not None:
@@ -151,6 +161,10 @@ def _path(steps: Steps) -> str:
         else:
             text += f".{name}" if text else name
     return text
+
+
+def _is_text(value: object) -> bool:
+    return as_text(value) is not None
 
 
 def _is_sent_as_null(value: object) -> bool:

@@ -41,13 +41,21 @@ def check_unicode(text: str, name: str) -> None:
     Raises:
         ValueError: The text contains one. The message starts with ``name``.
     """
+    error = unicode_error(text, name)
+    if error is not None:
+        raise error
+
+
+def unicode_error(text: str, name: str) -> ValueError | None:
+    """Return the error that `check_unicode` raises for a text; None for Unicode text."""
     try:
         text.encode()
     except UnicodeEncodeError as exc:
         surrogate = text[exc.start]
-        raise ValueError(
+        return ValueError(
             f"{name} must be Unicode text: it contains a lone surrogate ({surrogate!r})"
-        ) from None
+        )
+    return None
 
 
 def is_missing(value: object) -> bool:

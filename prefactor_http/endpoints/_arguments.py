@@ -148,6 +148,10 @@ def seconds(value: float, name: str) -> float:
     return value
 
 
+def optional_seconds(value: float | None, name: str) -> float | None:
+    return None if value is None else seconds(value, name)
+
+
 def versions(
     agent_id: object,
     agent_version: AgentVersionInput | None,

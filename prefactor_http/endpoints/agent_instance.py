@@ -172,7 +172,7 @@ class AgentInstanceClient(EndpointClient):
         from prefactor_http._bulk.source import Source  # noqa: PLC0415
         from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
 
-        source = Source(rows, row_encoder(given, job, group), self._executor.clock)
+        source = Source(rows, row_encoder(given, job, group), self._executor.clock, "rows")
         return OutcomeStream(self._executor, source, bounds, REGISTER_MANY)
 
     async def start(
@@ -424,9 +424,10 @@ class AgentInstanceClient(EndpointClient):
             An async context manager. It yields the handle of the run.
 
         Raises:
-            TypeError: ``start_timeout`` is not a number.
-            ValueError: ``start_timeout`` is not a finite number greater than 0.
+            TypeError: A timeout or the interval is not a number.
+            ValueError: A timeout or the interval is not a finite number greater than 0.
         """
+        finish_timeout = _arguments.seconds(finish_timeout, "finish_timeout")
         key = self._executor.key(None)
         register = partial(
             self.register,
@@ -451,7 +452,7 @@ class AgentInstanceClient(EndpointClient):
             AgentSpanClient(bounded),
             self._executor.clock,
             finish_timeout,
-            poll_interval,
+            _arguments.optional_seconds(poll_interval, "poll_interval"),
             None if required else _arguments.seconds(start_timeout, "start_timeout"),
             self._executor.background,
         )

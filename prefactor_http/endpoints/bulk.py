@@ -93,7 +93,7 @@ class BulkClient(EndpointClient):
         from prefactor_http._bulk.source import Source  # noqa: PLC0415
         from prefactor_http._bulk.stream import OutcomeStream  # noqa: PLC0415
 
-        source = Source(items, bulk_item_encoder(group), self._executor.clock)
+        source = Source(items, bulk_item_encoder(group), self._executor.clock, "items")
         return OutcomeStream(self._executor, source, bounds, STREAM)
 
 

@@ -249,8 +249,8 @@ class Outbox:
 
         Raises:
             OutboxError: The outbox is not open.
-            TypeError: A timeout is not a number.
-            ValueError: A timeout is not a finite number greater than 0.
+            TypeError: A timeout or the interval is not a number.
+            ValueError: A timeout or the interval is not a finite number greater than 0.
         """
         instances = self.agent_instances
         finish_timeout = _arguments.seconds(finish_timeout, "finish_timeout")
@@ -280,7 +280,7 @@ class Outbox:
             cast("Any", ClosingSpans(self._spans, finish_timeout)),
             self._executor.clock,
             finish_timeout,
-            poll_interval,
+            _arguments.optional_seconds(poll_interval, "poll_interval"),
             None if required else _arguments.seconds(start_timeout, "start_timeout"),
             self._background,
         )

@@ -55,6 +55,8 @@ async def test_an_unknown_option_raises_an_error_that_lists_the_options(api, cli
 async def test_a_source_that_is_not_iterable_raises_immediately(client):
     with pytest.raises(TypeError, match="items must be an iterable or async iterable, not int"):
         client.bulk.stream(7)
+    with pytest.raises(TypeError, match="rows must be an iterable or async iterable, not int"):
+        client.agent_instances.register_many(7)
 
 
 @both

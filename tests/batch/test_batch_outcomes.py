@@ -44,7 +44,7 @@ def recursive_payload() -> dict[str, object]:
         ("a text", "a row must be a dict or RegisterAgentInstanceRequest, not str"),
         ({"external_identifier": object()}, "must be a str, not object"),
         ({"agent_version": {"a": object()}}, "agent_version.a is of type object"),
-        ({"external_identifier": "\ud800"}, "surrogates"),
+        ({"external_identifier": "\ud800"}, "external_identifier must be Unicode text"),
         ({"idempotency_key": "short"}, "8 to 64 characters"),
         ({"idempotency_key": 12345678}, "must be a str"),
         (recursive_payload(), "refers to itself"),

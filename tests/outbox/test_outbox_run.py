@@ -123,9 +123,10 @@ async def test_the_end_of_a_run_waits_for_room_for_a_limited_time(path, api, cli
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), "10"])
-async def test_the_finish_timeout_is_checked(outbox, api, seconds):
-    with pytest.raises((TypeError, ValueError), match="finish_timeout"):
-        run_of(outbox, api, finish_timeout=seconds)
+@pytest.mark.parametrize("name", ["start_timeout", "finish_timeout", "poll_interval"])
+async def test_times_are_checked(outbox, api, name, seconds):
+    with pytest.raises((TypeError, ValueError), match=name):
+        run_of(outbox, api, **{name: seconds})
 
 
 async def test_the_block_runs_although_the_outbox_is_full(path, api, client, caplog):

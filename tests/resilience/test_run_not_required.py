@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 import time
@@ -246,15 +247,23 @@ async def test_arguments_are_still_checked(api, run, warnings):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
-def test_the_start_timeout_is_a_finite_number_greater_than_0(run, seconds):
-    with pytest.raises(ValueError, match="start_timeout must be a finite number of seconds"):
-        run(start_timeout=seconds)
+@pytest.mark.parametrize("name", ["start_timeout", "finish_timeout", "poll_interval"])
+def test_times_are_finite_numbers_greater_than_0(run, name, seconds):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number of seconds"):
+        run(**{name: seconds})
 
 
-@pytest.mark.parametrize("value", ["5", True, None])
-def test_the_start_timeout_is_a_number(run, value):
-    with pytest.raises(TypeError, match="start_timeout must be a number of seconds"):
-        run(start_timeout=value)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *itertools.product(["start_timeout", "finish_timeout", "poll_interval"], ["5", True]),
+        ("start_timeout", None),
+        ("finish_timeout", None),
+    ],
+)
+def test_times_are_numbers(run, name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a number of seconds"):
+        run(**{name: value})
 
 
 @pytest.mark.parametrize("operation", [REGISTER, START])

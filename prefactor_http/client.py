@@ -68,7 +68,7 @@ class PrefactorHttpClient:
         clock: Clock for waits and timestamps; for tests.
 
     Raises:
-        TypeError: ``config`` is not an `HttpClientConfig`, or ``sdk_header`` is not a str.
+        TypeError: ``config``, ``sdk_header`` or ``session`` has the wrong type.
         ValueError: There is no configuration and no token in the environment, the configuration
             sets ``proxy`` or ``ssl`` for a borrowed session, or ``sdk_header`` is not printable
             ASCII.
@@ -90,7 +90,9 @@ class PrefactorHttpClient:
             )
         warn_of_plain_http(config)
         self.config = config
-        self.__sdk_header = check_header_value(sdk_header or DEFAULT_SDK_HEADER, "sdk_header")
+        if sdk_header is None or sdk_header == "":
+            sdk_header = DEFAULT_SDK_HEADER
+        self.__sdk_header = check_header_value(sdk_header, "sdk_header")
         headers = {
             "Accept": "application/json",
             # Not aiohttp's own list, which depends on the packages that are installed.

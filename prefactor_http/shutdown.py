@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from prefactor_http._signals import signal_handlers
+from prefactor_http._values.numbers import seconds
 
 _log = logging.getLogger("prefactor_http")
 
@@ -120,10 +121,7 @@ def cancel_on_signal(*signals: signal.Signals | int, grace: float = 20.0) -> Can
         ValueError: ``grace`` is negative or not finite, or a number is not a signal. Entering the
             block raises it outside the main thread.
     """
-    if isinstance(grace, bool) or not isinstance(grace, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
-        raise TypeError(f"grace must be a number of seconds, not {type(grace).__name__}")
-    if not 0 <= grace < float("inf"):
-        raise ValueError(f"grace must be a finite number of seconds, 0 or more, got {grace}")
+    grace = seconds(grace, "grace", may_be_zero=True)
     return CancelOnSignal(tuple(map(_signal, signals or (signal.SIGTERM,))), grace)
 
 

@@ -48,7 +48,7 @@ async def test_an_sdk_header_that_cannot_be_sent_is_rejected(raw_server, value):
     with pytest.raises(ValueError, match="sdk_header must be printable ASCII"):
         PrefactorHttpClient(config, value)
     with pytest.raises(TypeError, match="sdk_header must be a str, not int"):
-        PrefactorHttpClient(config, 5)
+        PrefactorHttpClient(config, 0)
     async with PrefactorHttpClient(config, "adapter@1") as client:
         with pytest.raises(ValueError, match="sdk_header must be printable ASCII"):
             client._sdk_header = value

@@ -225,9 +225,9 @@ async def test_the_name_of_a_quality_payload_must_not_be_blank(raw_server, insta
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"offset": -1}, "offset must be 0 or more, got -1"),
-        ({"page_size": 0}, "page_size must be from 1 to 100, got 0"),
-        ({"page_size": 101}, "page_size must be from 1 to 100, got 101"),
+        ({"offset": -1}, "offset must be at least 0 or None, got -1"),
+        ({"page_size": 0}, "page_size must be from 1 to 100 or None, got 0"),
+        ({"page_size": 101}, "page_size must be from 1 to 100 or None, got 101"),
     ],
     ids=repr,
 )
@@ -297,8 +297,8 @@ async def test_register_sends_all_arguments(raw_server, instances):
             lambda i: i.record_quality("i-1", "score", [1]),
             "payload must be a dict or None, not list",
         ),
-        (lambda i: i.list(offset=1.5), "offset must be an int, not float"),
-        (lambda i: i.list(page_size=True), "page_size must be an int, not bool"),
+        (lambda i: i.list(offset=1.5), "offset must be an int or None, not float"),
+        (lambda i: i.list(page_size=True), "page_size must be an int or None, not bool"),
     ],
 )
 async def test_a_value_of_the_wrong_type_is_refused(raw_server, instances, call, message):

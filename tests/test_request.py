@@ -180,7 +180,12 @@ async def test_a_path_cannot_lead_to_another_host(raw_server, client, path):
         ({"json_data": {"idempotency_key": "x" * 65}}, ValueError, "1 to 64 characters"),
         ({"json_data": {"idempotency_key": 7}}, TypeError, "must be a str, not int"),
         ({"json_data": {"a": object}}, TypeError, "cannot encode the request as JSON"),
-        ({"json_data": {"a": "\ud800"}}, ValueError, "not Unicode"),
+        ({"json_data": {"a": "\ud800"}}, ValueError, "a must be Unicode text"),
+        ({"json_data": [1]}, TypeError, "json_data must be a dict or None, not list"),
+        ({"params": ["a"]}, TypeError, "params must be a dict or None, not list"),
+        ({"params": ""}, TypeError, "params must be a dict or None, not str"),
+        ({"method": None}, TypeError, "method must be a str, not NoneType"),
+        ({"method": b"GET"}, TypeError, "method must be a str, not bytes"),
     ],
     ids=repr,
 )

@@ -12,6 +12,7 @@ from prefactor_http._bulk.batch_item import BatchItem
 from prefactor_http._bulk.queue import Chunk
 from prefactor_http._http.codec import PreparedRequest
 from prefactor_http._http.retry import Retry
+from prefactor_http._values.numbers import integer, seconds
 from prefactor_http.config import HttpClientConfig
 
 
@@ -30,16 +31,8 @@ class BatchBounds(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("max_items", "max_bytes", "concurrency"):
-            value: object = getattr(self, name)
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        linger = self.linger
-        if type(linger) is not int and type(linger) is not float:
-            raise TypeError(f"linger must be a number of seconds, not {type(linger).__name__}")
-        if not 0 <= linger < math.inf:
-            raise ValueError(f"linger must be 0 or more seconds, got {linger}")
+            integer(getattr(self, name), name, 1)
+        seconds(self.linger, "linger", may_be_zero=True)
 
 
 class Lane:

@@ -6,6 +6,8 @@ from typing import Any, TypedDict, cast
 
 from msgspec import Struct
 
+from prefactor_http._values.numbers import integer, optional_integer, seconds
+
 # The group of an item: a callable that takes the item, or the name of a field; None for no group.
 Group = Callable[[Any], Hashable] | str | None
 
@@ -25,6 +27,7 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
             none has succeeded; None for no limit.
 
     Raises:
+        TypeError: A bound is not a number.
         ValueError: A bound is out of range.
     """
 
@@ -38,14 +41,10 @@ class BatchOptions(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("chunk_size", "max_chunk_bytes", "concurrency"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.max_outage >= 0:  # also true for NaN
-            raise ValueError(f"max_outage must be 0 or more, got {self.max_outage}")
+            integer(getattr(self, name), name, 1)
+        seconds(self.max_outage, "max_outage", may_be_zero=True, may_be_infinite=True)
         for name in ("max_failures", "max_same_refusals"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or None, got {value}")
+            optional_integer(getattr(self, name), name, 1)
 
 
 class StreamOptions(TypedDict, total=False):
@@ -65,7 +64,7 @@ def batch_options(given: StreamOptions) -> BatchOptions:
     """Build the options of a batch from keyword arguments.
 
     Raises:
-        TypeError: An option is unknown, or has both its old and its new name.
+        TypeError: An option is unknown, is not a number, or has both its old and its new name.
         ValueError: A bound is out of range.
     """
     options = {**given}

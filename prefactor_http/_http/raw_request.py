@@ -47,31 +47,21 @@ def prepare_raw_request(
         The prepared call.
 
     Raises:
-        TypeError: A parameter or a value in the body cannot be sent.
+        TypeError: An argument has the wrong type, or a value in the body cannot be sent.
         ValueError: The method, path or a parameter is invalid, a GET has a body or key, or two
             keys differ.
     """
-    method = method.upper()
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
-    given = as_text(path)
-    if given is None:
-        raise TypeError(f"path must be a str, not {type(path).__name__}")
-    path = given
-    check_unicode(path, "path")
-    if not re.fullmatch(_PATH, path) or _has_dot_segments(path):
-        raise ValueError(
-            f"path must start with one slash and contain no spaces, fragment or dot segments such "
-            f"as /../; got {path!r}"
-        )
+    method, path = _checked_method(method), _checked_path(path)
     operation = RawOperation(f"request {method} {path}", method, path)
     prepared = PreparedRequest(operation, path)
-    if params:
+    if params is not None:
         prepared.params = _query(params)
     if method == GET:
         if json_data is not None or idempotency_key is not None:
             raise ValueError("a GET takes no json_data and no idempotency_key")
         return prepared
+    if json_data is not None and not isinstance(json_data, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # as above
+        raise TypeError(f"json_data must be a dict or None, not {type(json_data).__name__}")
     body = dict(json_data or {})
     own = body.get(_KEY_FIELD)
     if own is not None and idempotency_key is not None and own != idempotency_key:
@@ -84,6 +74,29 @@ def prepare_raw_request(
     return prepared
 
 
+def _checked_method(method: object) -> str:
+    given = as_text(method)
+    if given is None:
+        raise TypeError(f"method must be a str, not {type(method).__name__}")
+    name = given.upper()
+    if name not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {name!r}")
+    return name
+
+
+def _checked_path(path: object) -> str:
+    given = as_text(path)
+    if given is None:
+        raise TypeError(f"path must be a str, not {type(path).__name__}")
+    check_unicode(given, "path")
+    if not re.fullmatch(_PATH, given) or _has_dot_segments(given):
+        raise ValueError(
+            f"path must start with one slash and contain no spaces, fragment or dot segments such "
+            f"as /../; got {given!r}"
+        )
+    return given
+
+
 def _has_dot_segments(path: str) -> bool:
     """Whether a path contains dot segments, which servers resolve to another path.
 
@@ -94,6 +107,8 @@ def _has_dot_segments(path: str) -> bool:
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    if not isinstance(params, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
+        raise TypeError(f"params must be a dict or None, not {type(params).__name__}")
     query: dict[str, str | list[str]] = {}
     for key, value in params.items():
         name = as_text(key)

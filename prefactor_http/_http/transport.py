@@ -85,6 +85,9 @@ class Transport:
         self._trust_env = config.trust_env
         self._headers = dict(headers)
         self._timeouts = timeouts
+        if session is not None and not isinstance(session, aiohttp.ClientSession):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
+            kind = type(session).__name__
+            raise TypeError(f"session must be an aiohttp.ClientSession or None, not {kind}")
         self._borrowed_session = session
         self._session = session
         # No total: it costs a timer per request. `Timeouts` limits the attempt.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -111,45 +109,6 @@ def one_of(value: T | None, name: str, allowed: tuple[str, ...]) -> T | None:
     if given not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
     return cast("T", given)
-
-
-def integer(value: int | None, name: str, minimum: int, maximum: int | None) -> int | None:
-    """Check an optional integer. A numpy integer or an enum member becomes a plain int.
-
-    Raises:
-        TypeError: The value is not an integer.
-        ValueError: The value is out of range.
-    """
-    if value is None:
-        return None
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if number < minimum or (maximum is not None and number > maximum):
-        bounds = f"from {minimum} to {maximum}" if maximum is not None else f"{minimum} or more"
-        raise ValueError(f"{name} must be {bounds}, got {number}")
-    return number
-
-
-def seconds(value: float, name: str) -> float:
-    """Check a duration.
-
-    Raises:
-        TypeError: The value is not a number.
-        ValueError: The value is not a finite number greater than 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] # as above
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a finite number of seconds greater than 0, got {value}")
-    return value
-
-
-def optional_seconds(value: float | None, name: str) -> float | None:
-    return None if value is None else seconds(value, name)
 
 
 def versions(

@@ -13,6 +13,7 @@ from prefactor_http import _api
 from prefactor_http._bulk.operation import REGISTER_MANY
 from prefactor_http._bulk.options import Group, StreamOptions, batch_options
 from prefactor_http._bulk.outcome import Outcome
+from prefactor_http._values.numbers import optional_seconds, seconds
 from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints._arguments import (
     one_of,
@@ -427,7 +428,7 @@ class AgentInstanceClient(EndpointClient):
             TypeError: A timeout or the interval is not a number.
             ValueError: A timeout or the interval is not a finite number greater than 0.
         """
-        finish_timeout = _arguments.seconds(finish_timeout, "finish_timeout")
+        finish_timeout = seconds(finish_timeout, "finish_timeout")
         key = self._executor.key(None)
         register = partial(
             self.register,
@@ -452,8 +453,8 @@ class AgentInstanceClient(EndpointClient):
             AgentSpanClient(bounded),
             self._executor.clock,
             finish_timeout,
-            _arguments.optional_seconds(poll_interval, "poll_interval"),
-            None if required else _arguments.seconds(start_timeout, "start_timeout"),
+            optional_seconds(poll_interval, "poll_interval"),
+            None if required else seconds(start_timeout, "start_timeout"),
             self._executor.background,
         )
 

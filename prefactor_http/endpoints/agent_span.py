@@ -10,9 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from prefactor_http import _api
 from prefactor_http._http.clock import Clock
+from prefactor_http._values.numbers import optional_integer
 from prefactor_http._values.plain import iso
 from prefactor_http.endpoints._arguments import (
-    integer,
     json_object,
     one_of,
     optional_text,
@@ -251,7 +251,7 @@ class AgentSpanClient(EndpointClient):
             TypeError: ``count`` is not an int, or an id is not a str.
             ValueError: ``count`` is out of range, or an id is blank.
         """
-        number = integer(count, "count", 1, None)
+        number = optional_integer(count, "count", 1)
         await self._executor.send(
             _api.CREATE_TEST_SPANS,
             CreateTestSpansRequest(

@@ -9,7 +9,8 @@ from typing import Any, Generic, NoReturn, Protocol, Self, TypeVar
 from prefactor_http._http.codec import GET
 from prefactor_http._http.executor import Executor
 from prefactor_http._http.operation import Operation
-from prefactor_http.endpoints._arguments import filter_text, integer
+from prefactor_http._values.numbers import optional_integer
+from prefactor_http.endpoints._arguments import filter_text
 from prefactor_http.exceptions import PrefactorClientError, PrefactorResponseContractError
 from prefactor_http.models.base import ListResponse, PaginationOutput, Sorting
 
@@ -261,8 +262,8 @@ def list_call(
         TypeError: A filter or the sorting is not text, or a number is not an int.
         ValueError: The offset or the page size is out of range.
     """
-    offset = integer(offset, "offset", 0, None)
-    page_size = integer(page_size, "page_size", 1, _MAX_PAGE_SIZE)
+    offset = optional_integer(offset, "offset", 0)
+    page_size = optional_integer(page_size, "page_size", 1, _MAX_PAGE_SIZE)
     params = {
         name: filter_text(value, name)
         for name, value in {**filters, "sorting": sorting}.items()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from prefactor_http import _api
-from prefactor_http.endpoints._arguments import integer, optional_text
+from prefactor_http._values.numbers import integer
+from prefactor_http.endpoints._arguments import optional_text
 from prefactor_http.endpoints._base import EndpointClient
 from prefactor_http.models.pfid import GeneratePfidsRequest
 
@@ -34,11 +35,9 @@ class PfidClient(EndpointClient):
             ValueError: ``count`` is out of range, or ``account_id`` is blank.
             PrefactorHttpError: The call failed.
         """
-        number = integer(count, "count", 1, MAX_COUNT)
-        if number is None:
-            raise TypeError("count must be an int, not NoneType")
         request = GeneratePfidsRequest(
-            count=number, account_id=optional_text(account_id, "account_id")
+            count=integer(count, "count", 1, MAX_COUNT),
+            account_id=optional_text(account_id, "account_id"),
         )
         return (await self._executor.send(_api.GENERATE_PFIDS, request)).pfids
 

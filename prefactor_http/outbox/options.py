@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
+from prefactor_http._values.numbers import integer, optional_integer, optional_seconds, seconds
 from prefactor_http.outbox.rows import DeadLetter
 
 Durability: TypeAlias = Literal["process", "power"]
@@ -21,6 +22,7 @@ class OutboxOptions(Struct, frozen=True, kw_only=True):
     """Options of an outbox; see `Outbox`.
 
     Raises:
+        TypeError: A value has the wrong type.
         ValueError: A value is out of range.
     """
 
@@ -44,19 +46,17 @@ class OutboxOptions(Struct, frozen=True, kw_only=True):
                     f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
                 )
         for name in ("max_bytes", "max_items"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or None, got {value}")
+            optional_integer(getattr(self, name), name, 1)
         for name in ("chunk_size", "concurrency"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_age is not None and not self.max_age > 0:  # also true for NaN
-            raise ValueError(f"max_age must be more than 0 seconds or None, got {self.max_age}")
-        if not 0 < self.poll_interval < math.inf:
-            raise ValueError(
-                f"poll_interval must be a finite number of seconds greater than 0, "
-                f"got {self.poll_interval}"
-            )
+            integer(getattr(self, name), name, 1)
+        optional_seconds(self.max_age, "max_age", may_be_infinite=True)
+        seconds(self.poll_interval, "poll_interval")
+        for name in ("on_dead", "encode", "decode"):
+            function = getattr(self, name)
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be a function or None, not {type(function).__name__}")
+            if inspect.iscoroutinefunction(function):
+                raise ValueError(f"{name} must be a plain function, not a coroutine function")
         if (self.encode is None) != (self.decode is None):
             raise ValueError("encode and decode belong together: pass both or neither")
 

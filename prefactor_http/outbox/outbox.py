@@ -14,8 +14,8 @@ from typing import Any, Self, cast
 from prefactor_http._http.background import BackgroundTasks
 from prefactor_http._http.executor import Executor
 from prefactor_http._values.forks import fork_count
+from prefactor_http._values.numbers import optional_seconds, seconds
 from prefactor_http.client import PrefactorHttpClient
-from prefactor_http.endpoints import _arguments
 from prefactor_http.endpoints.agent_instance import AgentInstanceClient
 from prefactor_http.endpoints.pfid import PfidClient
 from prefactor_http.models.dicts import AgentSchemaVersionInput, AgentVersionInput
@@ -74,6 +74,7 @@ class Outbox:
         poll_interval: Seconds between two looks at what other processes have recorded or delivered.
 
     Raises:
+        TypeError: The client or an option has the wrong type.
         ValueError: An option is out of range.
     """
 
@@ -108,6 +109,8 @@ class Outbox:
             poll_interval=poll_interval,
         )
         self.path: Path = Path(path).resolve()
+        if not isinstance(client, PrefactorHttpClient):  # pyright: ignore[reportUnnecessaryIsInstance] # not every caller uses a type checker
+            raise TypeError(f"client must be a PrefactorHttpClient, not {type(client).__name__}")
         # The executor is the client's only internal name that other modules use.
         own = client._executor  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         # A plain one, because that of a client may batch calls.
@@ -253,7 +256,7 @@ class Outbox:
             ValueError: A timeout or the interval is not a finite number greater than 0.
         """
         instances = self.agent_instances
-        finish_timeout = _arguments.seconds(finish_timeout, "finish_timeout")
+        finish_timeout = seconds(finish_timeout, "finish_timeout")
         key = self._executor.key(None)
         register = partial(
             instances.register,
@@ -280,8 +283,8 @@ class Outbox:
             cast("Any", ClosingSpans(self._spans, finish_timeout)),
             self._executor.clock,
             finish_timeout,
-            _arguments.optional_seconds(poll_interval, "poll_interval"),
-            None if required else _arguments.seconds(start_timeout, "start_timeout"),
+            optional_seconds(poll_interval, "poll_interval"),
+            None if required else seconds(start_timeout, "start_timeout"),
             self._background,
         )
 

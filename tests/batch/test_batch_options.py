@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 from batch_support import collect, register, registration, rows
 
@@ -30,9 +31,9 @@ both = pytest.mark.parametrize("front_end", [stream, register_many])
         ({"chunk_size": 0}, "chunk_size must be at least 1, got 0"),
         ({"max_chunk_bytes": 0}, "max_chunk_bytes must be at least 1"),
         ({"concurrency": -1}, "concurrency must be at least 1"),
-        ({"max_outage": -0.1}, "max_outage must be 0 or more"),
-        ({"max_outage": float("nan")}, "max_outage must be 0 or more"),
-        ({"patience": -0.1}, "max_outage must be 0 or more"),
+        ({"max_outage": -0.1}, "max_outage must be a number of seconds, 0 or more"),
+        ({"max_outage": float("nan")}, "max_outage must be a number of seconds, 0 or more"),
+        ({"patience": -0.1}, "max_outage must be a number of seconds, 0 or more"),
         ({"max_failures": 0}, "max_failures must be at least 1 or None"),
         ({"max_same_refusals": 0}, "max_same_refusals must be at least 1 or None"),
     ],
@@ -44,6 +45,33 @@ async def test_an_option_out_of_range_raises_before_any_request(
     with pytest.raises(ValueError, match=problem):
         front_end(client, api, **options)
     assert api.requests == []
+
+
+@both
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"chunk_size": "100"}, "chunk_size must be an int, not str"),
+        ({"concurrency": None}, "concurrency must be an int, not NoneType"),
+        ({"max_chunk_bytes": 1e6}, "max_chunk_bytes must be an int, not float"),
+        ({"max_failures": True}, "max_failures must be an int or None, not bool"),
+        ({"max_outage": "5 min"}, "max_outage must be a number of seconds, not str"),
+        ({"max_outage": None}, "max_outage must be a number of seconds, not NoneType"),
+    ],
+)
+async def test_an_option_of_the_wrong_type_raises_before_any_request(
+    api, client, front_end, options, problem
+):
+    with pytest.raises(TypeError, match=problem):
+        front_end(client, api, **options)
+    assert api.requests == []
+
+
+@both
+async def test_options_may_be_numbers_of_numpy_and_without_limit(client, api, front_end):
+    limits = {"max_outage": float("inf"), "max_failures": None, "max_same_refusals": None}
+    async for _ in front_end(client, api, chunk_size=np.int64(5), **limits):
+        pytest.fail("an empty source has no outcomes")
 
 
 @both

@@ -339,7 +339,7 @@ async def test_an_id_must_be_text_that_is_no_path_step(raw_server, raw_client, c
     ("call", "message"),
     [
         (lambda c: c.agent_spans.create_test_spans(" "), "agent_instance_id must not be blank"),
-        (lambda c: c.agent_spans.create_test_spans("i-1", 0), "count must be 1 or more"),
+        (lambda c: c.agent_spans.create_test_spans("i-1", 0), "count must be at least 1"),
         (
             lambda c: c.agent_spans.create_test_spans("i-1", parent_span_id=""),
             "parent_span_id must not be blank",

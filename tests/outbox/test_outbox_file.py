@@ -314,6 +314,36 @@ def test_options_are_checked(path, options):
         Outbox(path, client, **options)
 
 
+async def _on_dead(letter):
+    pytest.fail(f"called with {letter}")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"max_items": "9"}, TypeError, "max_items must be an int or None, not str"),
+        ({"max_bytes": 1e6}, TypeError, "max_bytes must be an int or None, not float"),
+        ({"chunk_size": None}, TypeError, "chunk_size must be an int, not NoneType"),
+        ({"concurrency": True}, TypeError, "concurrency must be an int, not bool"),
+        ({"max_age": "1 h"}, TypeError, "max_age must be a number of seconds or None, not str"),
+        ({"poll_interval": None}, TypeError, "poll_interval must be a number of seconds, not None"),
+        ({"on_dead": 5}, TypeError, "on_dead must be a function or None, not int"),
+        ({"on_dead": _on_dead}, ValueError, "on_dead must be a plain function"),
+        ({"encode": "zlib", "decode": bytes}, TypeError, "encode must be a function or None"),
+        ({"client": None}, TypeError, "client must be a PrefactorHttpClient, not NoneType"),
+    ],
+)
+def test_types_are_checked(path, options, error, problem):
+    client = client_of(LocalPrefactor(port=1))
+    with pytest.raises(error, match=problem):
+        Outbox(**{"path": path, "client": client, **options})
+
+
+def test_an_age_may_be_unlimited(path):
+    for age in (None, float("inf"), 10**400):
+        Outbox(path, client_of(LocalPrefactor(port=1)), max_age=age)
+
+
 async def test_writes_can_survive_a_power_failure(path, api, client):
     async with Outbox(path, client, durability="power") as outbox:
         await record_lifecycle(outbox, api)

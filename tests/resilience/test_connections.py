@@ -362,3 +362,10 @@ async def test_a_new_tls_connection_is_not_pooled_if_the_server_ignores_close(tl
             await until(lambda: len(server._writers) == 1)
         await attempts.make(body)
         assert server.connections == 4
+
+
+@pytest.mark.parametrize("session", [5, "", object(), aiohttp.ClientSession])
+def test_a_borrowed_session_is_a_session_of_aiohttp(session):
+    config = HttpClientConfig("http://localhost:1", "token-1234")
+    with pytest.raises(TypeError, match=r"session must be an aiohttp\.ClientSession or None, not"):
+        PrefactorHttpClient(config, session=session)

@@ -105,7 +105,7 @@ def set_fields(value: object, names: Iterable[str]) -> Iterator[tuple[str, objec
 def _find(
     root: object, is_wanted: Callable[[object], bool], skipped: frozenset[type] = _SIMPLE
 ) -> Iterator[tuple[Steps, object]]:
-    """Find wanted values that contain no others, breadth first. Those of skipped types are not."""
+    """Find wanted values that contain no others, breadth first, except those of skipped types."""
     seen: dict[int, object] = {}  # by id; the reference keeps the id from being reused
     pending: deque[tuple[Steps, object]] = deque([((), root)])
     while pending:

@@ -77,12 +77,25 @@ def test_under_every_fault_callers_learn_the_true_outcome(
         run_way(campaign, way, lifecycles, loop, **FAULTS)
         assert not oracle.violations, f"{way}: {violations(oracle)}"
     assert_most_succeeded(campaign)
-    happened = server.injected() + Counter(
-        {kind: count for kind, count in server.counts().items() if kind in REFUSALS}
-    )
-    rare = {k: happened[k] for k in (*KINDS, *REFUSALS) if happened[k] < AT_LEAST}
-    assert not rare, f"too few of these faults for a proof: {rare}"
-    assert happened.keys() == {*KINDS, *REFUSALS}
+    # Most kinds occur 10 to 20 times, but the refusals depend on what the server has forgotten.
+    for further in range(1, 11):
+        if not too_rare(server):
+            break
+        campaign.seed = SEED + 10 * further
+        run_way(campaign, "direct", 25, loop, **{**FAULTS, "seed": campaign.seed})
+        assert not oracle.violations, f"direct, {further} more: {violations(oracle)}"
+    assert not too_rare(server), f"too few of these faults for a proof: {too_rare(server)}"
+    assert happened_in(server).keys() == {*KINDS, *REFUSALS}
+
+
+def happened_in(server: FaultServer) -> Counter[str]:
+    refusals = {kind: count for kind, count in server.counts().items() if kind in REFUSALS}
+    return server.injected() + Counter(refusals)
+
+
+def too_rare(server: FaultServer) -> dict[str, int]:
+    happened = happened_in(server)
+    return {k: happened[k] for k in (*KINDS, *REFUSALS) if happened[k] < AT_LEAST}
 
 
 def assert_most_succeeded(campaign: Campaign) -> None:

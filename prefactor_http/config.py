@@ -1,6 +1,5 @@
 """Configuration of a client. It is validated on construction, and its repr omits the token."""
 
-import inspect
 import logging
 import math
 import operator
@@ -13,6 +12,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, Self, TypedDict, cast
 from urllib.parse import urlsplit
 
+from prefactor_http._values.functions import check_function
 from prefactor_http._values.hosts import Reach, plain_http_reach
 from prefactor_http._values.plain import as_text
 from prefactor_http.events import Attempt, Retry, Throttling
@@ -198,11 +198,7 @@ class HttpClientConfig:
             "must be HTTP statuses from 100 to 599",
         )
         for name in ("on_attempt", "on_retry", "on_throttle"):
-            hook: object = getattr(self, name)
-            if hook is not None and not callable(hook):
-                raise _wrong_type(name, "a function or None", hook)
-            if inspect.iscoroutinefunction(hook):
-                raise ValueError(f"{name} must be a plain function, not a coroutine function")
+            check_function(getattr(self, name), name)
         _check("deadline", self.deadline is None or self.deadline > 0, "must be positive or None")
         _check("max_connections", self.max_connections >= 1, "must be at least 1")
         _check("max_response_bytes", self.max_response_bytes >= 1, "must be at least 1")

@@ -9,6 +9,8 @@ from raw_server import RawServer
 from unused_port import unused_port
 from virtual_time import VirtualLoop
 
+from prefactor_http import HttpClientConfig, PrefactorHttpClient
+
 # A shell starts background jobs with SIGINT ignored, and nohup starts them with SIGHUP ignored. The
 # commands under test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,6 +41,12 @@ def pytest_asyncio_loop_factories(config, item):
 async def raw_server():
     async with RawServer() as server:
         yield server
+
+
+@pytest.fixture
+async def client(raw_server):
+    async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
+        yield client
 
 
 @pytest.fixture

@@ -7,27 +7,18 @@ import enum
 
 import pytest
 
-from prefactor_http import HttpClientConfig, PrefactorHttpClient
 from prefactor_http.batch import register_partition
 from prefactor_http.idempotency import derive_key
 
 ODD = "i\udcff"
-
-
-class Odd(enum.Enum):
-    TEXT = ODD
-
-
 VERSIONS = {
     "agent_version": {"external_identifier": "v1"},
     "agent_schema_version": {"external_identifier": "s1", "span_type_schemas": []},
 }
 
 
-@pytest.fixture
-async def client(raw_server):
-    async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
-        yield client
+class Odd(enum.Enum):
+    TEXT = ODD
 
 
 @pytest.mark.parametrize(

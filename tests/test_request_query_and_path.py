@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefactor_http import HttpClientConfig, PrefactorHttpClient
-
 BERLIN = dt.timezone(dt.timedelta(hours=1))
 
 
@@ -27,12 +25,6 @@ class TextStatus(str, enum.Enum):  # noqa: UP042 # its str() is not its value
 
 class Names(list):
     pass
-
-
-@pytest.fixture
-async def client(raw_server):
-    async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
-        yield client
 
 
 @pytest.mark.parametrize(

@@ -110,12 +110,6 @@ def shown(value):
     return f"{type(value).__name__} {re.sub(' at 0x[0-9a-f]+', '', repr(value)):.40}"
 
 
-@pytest.fixture
-async def client(raw_server):
-    async with PrefactorHttpClient(HttpClientConfig(raw_server.url, "token-1234")) as client:
-        yield client
-
-
 async def sent_payload(raw_server, client, payload):
     raw_server.script(reply(body={"status": "success", "details": SPAN}))
     await client.agent_spans.finish("s-1", result_payload=payload)

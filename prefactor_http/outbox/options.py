@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
+from prefactor_http._values.functions import check_function
 from prefactor_http._values.numbers import integer, optional_integer, optional_seconds, seconds
 from prefactor_http.outbox.rows import DeadLetter
 
@@ -52,11 +52,7 @@ class OutboxOptions(Struct, frozen=True, kw_only=True):
         optional_seconds(self.max_age, "max_age", may_be_infinite=True)
         seconds(self.poll_interval, "poll_interval")
         for name in ("on_dead", "encode", "decode"):
-            function = getattr(self, name)
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be a function or None, not {type(function).__name__}")
-            if inspect.iscoroutinefunction(function):
-                raise ValueError(f"{name} must be a plain function, not a coroutine function")
+            check_function(getattr(self, name), name)
         if (self.encode is None) != (self.decode is None):
             raise ValueError("encode and decode belong together: pass both or neither")
 

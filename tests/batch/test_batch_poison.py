@@ -102,9 +102,17 @@ async def test_a_poison_row_is_isolated_at_any_position(
     assert sum(o.ok for o in outcomes) == count - len(bad)
 
 
-async def test_a_poison_row_is_isolated_when_one_request_is_sent_at_a_time(raw_server, raw_client):
-    raw_server.answer = poisoned({3, 96, 250})
-    outcomes = await collect(register_rows(raw_client, rows(400), concurrency=1))
+@pytest.mark.virtual_time
+async def test_a_poison_row_is_isolated_when_one_request_is_sent_at_a_time(raw_server):
+    answer_at_once = poisoned({3, 96, 250})
+
+    async def answer(request):
+        await asyncio.sleep(0.005)
+        return answer_at_once(request)
+
+    raw_server.answer = answer
+    async with client_of(raw_server, LoopClock()) as client:
+        outcomes = await collect(register_rows(client, rows(400), concurrency=1))
     assert {o.index for o in outcomes if o.unknown} == {3, 96, 250}
     assert len(raw_server.requests) <= 4 + 60
 

@@ -17,6 +17,8 @@ from prefactor_http.testing import (
 from prefactor_http.testing.resources.response import Success
 from prefactor_http.testing.server.key_store import KeyedWrite, KeyStore
 
+pytestmark = pytest.mark.virtual_time
+
 SLOW = Fault(FaultKind.DELAYED, seconds=0.2)
 
 
